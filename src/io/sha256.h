@@ -1,0 +1,29 @@
+/* sha256.h - SHA-256 of streams and files, over libcrypto.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_IO_SHA256_H
+#define KFI_IO_SHA256_H
+
+#include <stddef.h>
+
+#include "kerf/error.h"
+
+#define KFI_SHA256_HEX 65u /* 64 digits and a NUL */
+
+typedef struct kfi_sha256 {
+    void *state;
+} kfi_sha256;
+
+KF_NODISCARD kf_status kfi_sha256_init(kfi_sha256 *sha, kf_error *err);
+void kfi_sha256_update(kfi_sha256 *sha, const void *data, size_t n);
+/* Lower-case digits; releases the state. */
+void kfi_sha256_finish(kfi_sha256 *sha, char hex[KFI_SHA256_HEX]);
+/* Releases the state without a result; fine after finish. */
+void kfi_sha256_deinit(kfi_sha256 *sha);
+
+KF_NODISCARD kf_status kfi_sha256_bytes(char hex[KFI_SHA256_HEX], const void *data, size_t n,
+                                        kf_error *err);
+KF_NODISCARD kf_status kfi_sha256_file(char hex[KFI_SHA256_HEX], const char *path, kf_error *err);
+
+#endif /* KFI_IO_SHA256_H */

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+
+static void aligns_to_a_cache_line(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 300; n += 7) {
+        void *p = kfi_alloc(NULL, n);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % KFI_ALIGN, 0);
+        kfi_free(NULL, p, n);
+    }
+}
+
+static void refuses_a_product_that_overflows(void **state)
+{
+    (void)state;
+    assert_null(kfi_calloc(NULL, SIZE_MAX / 2, 3));
+    size_t r = 5;
+    assert_false(kfi_mul_size(SIZE_MAX, 2, &r));
+    assert_int_equal(r, 5);
+}
+
+static void arena_blocks_are_aligned_and_apart(void **state)
+{
+    (void)state;
+    kfi_arena arena;
+    kfi_arena_init(&arena, NULL, (size_t)1 << 20);
+    unsigned char *last = NULL;
+    for (size_t i = 1; i < 500; i++) {
+        unsigned char *p = kfi_arena_alloc(&arena, 8, i % 50 + 1);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % 8, 0);
+        memset(p, (int)i, i % 50 + 1);
+        if (last != NULL) {
+            assert_int_equal(*last, (unsigned char)(i - 1));
+        }
+        last = p;
+    }
+    kfi_arena_deinit(&arena);
+}
+
+static void arena_holds_its_ceiling(void **state)
+{
+    (void)state;
+    kfi_arena arena;
+    kfi_arena_init(&arena, NULL, 10000);
+    assert_null(kfi_arena_alloc(&arena, 1, 20000));
+    assert_non_null(kfi_arena_alloc(&arena, 1, 5000));
+    assert_null(kfi_arena_alloc(&arena, 1, 6000));
+    kfi_arena_deinit(&arena);
+}
+
+static void buffer_grows_up_to_its_ceiling(void **state)
+{
+    (void)state;
+    kfi_buf buf;
+    kfi_buf_init(&buf, NULL, 1000);
+    for (int i = 0; i < 100; i++) {
+        assert_true(kfi_buf_printf(&buf, "%s", "0123456789"));
+    }
+    assert_int_equal(buf.n, 1000);
+    assert_false(kfi_buf_append_byte(&buf, 'x'));
+    assert_true(buf.failed);
+    assert_int_equal(buf.n, 1000);
+    assert_int_equal(strlen(buf.data), 1000);
+    kfi_buf_deinit(&buf);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(aligns_to_a_cache_line),
+        cmocka_unit_test(refuses_a_product_that_overflows),
+        cmocka_unit_test(arena_blocks_are_aligned_and_apart),
+        cmocka_unit_test(arena_holds_its_ceiling),
+        cmocka_unit_test(buffer_grows_up_to_its_ceiling),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
