@@ -1,0 +1,101 @@
+/* kerf/format.h - number formats of weights and activations, and their names.
+ *
+ * One grammar everywhere (recipes, files, kernels, tables):
+ *
+ *     weights      int2 … int8, mxint2 … mxint8, then g32 | g64 | g128 | row, then a (zero points)
+ * or o (fp16 offsets) int4g64  int3g128a  int4g32o  int8row  mxint4g32 activations  int8tg64 (per
+ * token and group of 64), int8t (per token), float float        not quantized
+ *
+ * The bytes are drawn in docs/FORMAT.md.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KERF_FORMAT_H
+#define KERF_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kerf/error.h"
+#include "kerf/export.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum kf_element {
+    KF_ELEMENT_FLOAT = 0, /**< float32, not quantized. */
+    KF_ELEMENT_INT = 1,   /**< Unsigned codes with a zero point: w = s (q - z). */
+    KF_ELEMENT_MXINT =
+        2 /**< The same with a power-of-two scale (OCP microscaling, integer elements). */
+} kf_element;
+
+typedef enum kf_scale_kind {
+    KF_SCALE_NONE = 0,
+    KF_SCALE_FP16 = 1,        /**< One fp16 a group. */
+    KF_SCALE_POWER_OF_TWO = 2 /**< One byte e a group, the scale is 2^(e - 127). */
+} kf_scale_kind;
+
+typedef enum kf_zero_kind {
+    KF_ZERO_NONE = 0,    /**< Symmetric: z = 2^(bits - 1). */
+    KF_ZERO_INTEGER = 1, /**< One byte z a group, 0 … 255. */
+    KF_ZERO_OFFSET = 2   /**< One fp16 o a group: w = s q + o. */
+} kf_zero_kind;
+
+/** The group of a format with one scale a row. */
+#define KF_GROUP_ROW 0u
+
+/** A weight format: plain data, compared member by member. */
+typedef struct kf_format {
+    uint8_t element; /**< kf_element */
+    uint8_t bits;    /**< 2 … 8; 32 for float */
+    uint8_t scale;   /**< kf_scale_kind */
+    uint8_t zero;    /**< kf_zero_kind */
+    uint32_t group;  /**< 32, 64, 128 or KF_GROUP_ROW; the last group of a row may be shorter */
+} kf_format;
+
+/** An activation format: symmetric integers -127 … 127, made while running. */
+typedef struct kf_activation {
+    uint8_t bits;   /**< 8, or 32 for float */
+    uint32_t group; /**< 64, or KF_GROUP_ROW for one scale a token */
+} kf_activation;
+
+/** Enough for every name and a NUL. */
+#define KF_FORMAT_NAME_BYTES 32
+
+/**
+ * Reads a weight format's name.
+ *
+ * @param[out] format  the format
+ * @param[in]  name    as above, borrowed
+ * @retval KF_OK       known
+ * @retval KF_INVALID  not a name of this grammar; the message lists the forms
+ */
+KF_API KF_NODISCARD kf_status kf_format_parse(kf_format *format, const char *name, kf_error *err);
+
+/** Writes a format's name. @param[out] name  KF_FORMAT_NAME_BYTES */
+KF_API void kf_format_name(char *name, kf_format format);
+
+/** Reads an activation format's name; KF_INVALID as kf_format_parse(). */
+KF_API KF_NODISCARD kf_status kf_activation_parse(kf_activation *activation, const char *name,
+                                                  kf_error *err);
+
+/** Writes an activation format's name. @param[out] name  KF_FORMAT_NAME_BYTES */
+KF_API void kf_activation_name(char *name, kf_activation activation);
+
+/**
+ * Bytes that a tensor takes in this format, everything included: header, codes padded to 16 rows
+ * and 32 columns, scales, zeros.
+ *
+ * @param[out] bytes  the size
+ * @retval KF_OK     fits
+ * @retval KF_RANGE  the product overflows, or rows or cols is 0
+ */
+KF_API KF_NODISCARD kf_status kf_format_bytes(uint64_t *bytes, kf_format format, uint64_t rows,
+                                              uint64_t cols, kf_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* KERF_FORMAT_H */

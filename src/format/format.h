@@ -1,0 +1,73 @@
+/* format.h - fitting a grid to weights, and codes to and from panel-16.
+ *
+ * A quantizer works on plain arrays: one code a weight and one grid a row and group. Packing is the
+ * last step.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_FORMAT_FORMAT_H
+#define KFI_FORMAT_FORMAT_H
+
+#include "base/alloc.h"
+#include "kerf/format.h"
+#include "kernels/packed.h"
+
+/* The grid of one group of one row: w = scale * (q - zero), or scale * q + offset. scale and offset
+ * are exactly what the file will hold (already rounded to fp16 or a power of two). */
+typedef struct kfi_grid {
+    float scale;
+    float offset; /* zero kind offset, else 0 */
+    int32_t zero; /* 2^(bits-1) for symmetric formats */
+} kfi_grid;
+
+/* How a grid is chosen. */
+typedef enum kfi_fit_kind {
+    KFI_FIT_MIN_MAX, /* the range of the weights */
+    KFI_FIT_MSE      /* shrink the range so that sum importance |w - w~|^exponent is least */
+} kfi_fit_kind;
+
+typedef struct kfi_fit {
+    kfi_fit_kind kind;
+    float exponent; /* 2.0 … 4.0; GPTQ's code uses 2.4 */
+    int steps;      /* candidates tried, e.g. 80 */
+    float shrink;   /* least range tried, as a part of the full one, e.g. 0.2 */
+} kfi_fit;
+
+/* Columns of a group of this format in a row of cols (row: cols), and groups a row. */
+size_t kfi_format_group(kf_format format, size_t cols);
+size_t kfi_format_groups(kf_format format, size_t cols);
+
+/* Fits the grid of one group of n finite weights; importance (n values >= 0) may be NULL. */
+void kfi_format_fit(kfi_grid *grid, kf_format format, const float *weights, const float *importance,
+                    size_t n, const kfi_fit *fit);
+
+/* The code nearest to w (half to even) and its value; inline because GPTQ calls it for every
+ * weight. */
+static inline uint8_t kfi_grid_encode(const kfi_grid *grid, int bits, float w);
+static inline float kfi_grid_decode(const kfi_grid *grid, uint8_t code);
+
+/* Packs a whole matrix: codes [rows][cols], grids [rows][groups]; dst has kf_format_bytes() bytes,
+ * 64-byte aligned. Rows can be packed in parallel by panels: panel_begin … panel_end-1.
+ * kfi_packed_begin writes header and zeroes padding first. */
+void kfi_packed_begin(void *dst, kf_format format, size_t rows, size_t cols);
+void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uint8_t *codes,
+                      const kfi_grid *grids);
+
+/* Reads a packed tensor in place: checks header, size, and that scales and offsets are finite
+ * (offset = byte in data). KF_FORMAT, KF_UNSUPPORTED. data is borrowed by dst. full: also that
+ * padding is zero and codes fit (verify). */
+KF_NODISCARD kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full,
+                                       kf_error *err);
+
+/* Decodes n columns from column begin of one row into float. */
+void kfi_packed_decode_row(float *dst, const kfi_packed *packed, size_t row, size_t begin,
+                           size_t n);
+/* Codes and grids of one row back (any of the two may be NULL). */
+void kfi_packed_read_row(uint8_t *codes, kfi_grid *grids, const kfi_packed *packed, size_t row);
+
+/* Bits a weight of this tensor, everything included. */
+double kfi_packed_bits(const kfi_packed *packed);
+
+#include "format/grid_inline.h"
+
+#endif /* KFI_FORMAT_FORMAT_H */

@@ -1,0 +1,118 @@
+/* kernels.h - the inner loops, chosen once for the CPU.
+ *
+ * Every function here is pure: it works on the caller's buffers, allocates nothing, and its result
+ * does not depend on how callers split the work over threads. Each has one definition in plain C
+ * (generic/) that says what it computes, in which order; the vector variants give the same bits.
+ * The order of float steps:
+ *
+ *   matmul_int8   per row: for each segment (the finer of weight group and activation group)
+ * ascending in k: isum = sum q x - z sum x (exact int32);  acc = fma((float)isum, s_w s_x, acc)
+ *                 zero kind offset: isum = sum q x, then also acc = fma((float)sum x, o s_x, acc)
+ *   matmul_float  per row and group ascending: t = sum over k ascending of fma(q - z, x_k, t) from
+ * t = 0; acc = fma(t, s, acc) zero kind offset: t over q x, u = sum of x_k ascending (u += x_k);
+ * acc = fma(t, s, acc); acc = fma(u, o, acc) reductions    over 16 lanes (element i goes to lane i
+ * mod 16), joined by the tree (0+8,1+9,…) (0+4,…) (0+2,0+1) attention     scores by fma ascending
+ * in d; softmax over fixed chunks of 256 keys, merged in ascending order; exp by exp.h
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_KERNELS_KERNELS_H
+#define KFI_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kerf/callbacks.h"
+#include "kerf/error.h"
+#include "kernels/packed.h"
+
+#define KFI_ATTENTION_CHUNK 256u
+
+/* y[t * ld_y + row] = sum_k w[row][k] x[t][k], for all rows of panels panel_begin … panel_end-1
+ * that exist and all tokens of x. scratch: kfi_matmul_scratch_bytes(w->cols), 64-byte aligned, one
+ * a thread. */
+typedef void kfi_matmul_int8_fn(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
+                                size_t panel_end, const kfi_activations *x, void *scratch);
+
+/* The same against float activations x[t * ld_x + k]. */
+typedef void kfi_matmul_float_fn(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
+                                 size_t panel_end, const float *x, size_t ld_x, size_t n_tokens,
+                                 void *scratch);
+
+/* Quantizes one token: codes[cols_padded], scales[n_groups], sums[cols_padded / 32]. Per group:
+ * scale = max|x| / 127, code = round-half-even(x / scale) computed as x * (127 / max|x|); all-zero
+ * group: scale 0, codes 0. */
+typedef void kfi_quantize_fn(int8_t *codes, float *scales, int32_t *sums, const float *x,
+                             size_t cols, size_t group);
+
+/* dst[i] = src[i] / sqrt(mean(src^2) + epsilon) * weight[i]. */
+typedef void kfi_rms_norm_fn(float *dst, const float *src, const float *weight, size_t n,
+                             float epsilon);
+
+/* dst[i] = silu(gate[i]) * up[i]; dst may be gate. */
+typedef void kfi_silu_mul_fn(float *dst, const float *gate, const float *up, size_t n);
+
+/* dst[i] += src[i] */
+typedef void kfi_add_fn(float *dst, const float *src, size_t n);
+
+/* Rotates n_heads heads in place; cosine and sine have head_dim / 2 values of one position. Pairs
+ * are (i, i + head_dim/2). */
+typedef void kfi_rope_fn(float *x, size_t n_heads, size_t head_dim, const float *cosine,
+                         const float *sine);
+
+/* log(sum exp(x)), in double over the fixed lanes; also the index of the first maximum. */
+typedef double kfi_log_sum_exp_fn(const float *x, size_t n, size_t *arg_max);
+
+/* Causal attention of one kv head. Query token t (0 … n_tokens-1) stands at position first + t and
+ * sees keys 0 … first + t. Its n_heads query heads (those that share this kv head) lie at q + t *
+ * ld_q + h * head_dim, the results likewise in dst. keys: panels of 16 tokens [position /
+ * 16][head_dim][16]; values [position][head_dim]. Scores are scaled by scale. scratch:
+ * kfi_attention_scratch_bytes(n_heads, head_dim), one a thread. Callers split over kv heads and
+ * token tiles of any size: the result of a token does not depend on the tile. */
+typedef struct kfi_attention_args {
+    float *dst;
+    size_t ld_dst;
+    const float *q;
+    size_t ld_q;
+    size_t n_tokens, n_heads, head_dim, first;
+    const float *keys;
+    const float *values;
+    float scale;
+    void *scratch;
+} kfi_attention_args;
+typedef void kfi_attention_fn(const kfi_attention_args *args);
+
+/* Appends one token's key and value (head_dim floats each) at a position of one kv head's cache. */
+void kfi_kv_store(float *keys, float *values, size_t position, const float *key, const float *value,
+                  size_t head_dim);
+/* Reads a key back. */
+void kfi_kv_load_key(float *key, const float *keys, size_t position, size_t head_dim);
+
+size_t kfi_matmul_scratch_bytes(size_t cols);
+size_t kfi_attention_scratch_bytes(size_t n_heads, size_t head_dim);
+
+/* The kernels in use. Each family: function and the name of its variant ("avx512vnni"). */
+typedef struct kfi_kernels {
+    kfi_matmul_int8_fn *matmul_int8;
+    kfi_matmul_float_fn *matmul_float;
+    kfi_quantize_fn *quantize;
+    kfi_rms_norm_fn *rms_norm;
+    kfi_silu_mul_fn *silu_mul;
+    kfi_add_fn *add;
+    kfi_rope_fn *rope;
+    kfi_log_sum_exp_fn *log_sum_exp;
+    kfi_attention_fn *attention;
+} kfi_kernels;
+
+/* The table, filled on the first call: what the CPU has, capped by KERF_ISA, each vector kernel
+ * compared once with plain C (a wrong one is dropped). Never fails. Threads: reentrant. */
+const kfi_kernels *kfi_kernels_get(void);
+
+/* One row per family: its name and the chosen variant; NULL past the end. */
+const char *kfi_kernels_family(size_t i);
+const char *kfi_kernels_variant(size_t i);
+/* A warning from the choice (a dropped kernel, an unknown KERF_ISA), or NULL: what the caller shows
+ * once. */
+const char *kfi_kernels_warning(void);
+
+#endif /* KFI_KERNELS_KERNELS_H */

@@ -1,0 +1,63 @@
+/* packed.h - a quantized matrix as it lies in the file and in memory ("panel-16").
+ *
+ * A matrix of `rows` output rows and `cols` inputs is cut into panels of 16 rows and chunks of 32
+ * columns. One line of 64 bytes holds 16 rows x 4 consecutive columns (one VNNI operand):
+ *
+ *     byte 4r + c  =  row r, column c   (r = 0…15, c = 0…3)
+ *
+ * A chunk (16 rows x 32 columns) is exactly `bits` lines, its planes one after the other:
+ *
+ *     8-bit plane  8 lines; line i            holds columns 4i … 4i+3
+ *     4-bit plane  4 lines; line i, nibble h  holds columns 8i+4h …    (h = 0 low, 1 high)
+ *     2-bit plane  2 lines; line i, crumb  j  holds columns 16i+4j …   (j = 0…3, low bits first)
+ *     1-bit plane  1 line;           bit    b  holds columns 4b …       (b = 0…7)
+ *
+ *     bits 8: [8]   7: [4][2][1]   6: [4][2]   5: [4][1]   4: [4]   3: [2][1]   2: [2]
+ *     the first plane has the code's low bits, the next ones what is above them.
+ *
+ * Tensor in the file: header (64 bytes) | codes [panel][chunk][bits][64] | scales
+ * [panel][group][16] | zeros [panel][group][16], each plane padded to 64 bytes. Codes are unsigned;
+ * rows and columns of padding have code 0 and scale 0.
+ *
+ *     w[r][k] = s[r][g] (q[r][k] - z[r][g]),  g = k / group
+ *     zero none: z = 2^(bits-1);  integer: one byte;  offset: w = s q + o, o an fp16
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_KERNELS_PACKED_H
+#define KFI_KERNELS_PACKED_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kerf/format.h"
+
+#define KFI_PANEL_ROWS   16u
+#define KFI_CHUNK_COLS   32u
+#define KFI_LINE_BYTES   64u
+#define KFI_HEADER_BYTES 64u
+
+typedef struct kfi_packed {
+    kf_format format;
+    size_t rows, cols;
+    size_t group;    /* columns a group, a multiple of 32 (row: all of them, padded) */
+    size_t n_panels; /* rows / 16, rounded up */
+    size_t n_chunks; /* cols / 32, rounded up */
+    size_t n_groups; /* a row */
+    const uint8_t *codes;
+    const void *scales; /* uint16_t fp16, or uint8_t exponents */
+    const void *zeros;  /* uint8_t, uint16_t fp16, or NULL */
+} kfi_packed;
+
+/* Activations of n_tokens tokens: x = scale * code. cols_padded is a multiple of 32, the padding is
+ * 0. */
+typedef struct kfi_activations {
+    size_t n_tokens, cols, cols_padded;
+    size_t group;    /* columns a scale, a multiple of 32 (per token: cols_padded) */
+    size_t n_groups; /* scales a token */
+    int8_t *codes;   /* [token][cols_padded], 64-byte aligned rows where cols_padded allows */
+    float *scales;   /* [token][n_groups] */
+    int32_t *sums;   /* [token][cols_padded / 32], sum of the codes of each chunk */
+} kfi_activations;
+
+#endif /* KFI_KERNELS_PACKED_H */
