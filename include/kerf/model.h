@@ -1,0 +1,215 @@
+/* kerf/model.h - opening a checkpoint and running it.
+ *
+ * A model is read-only and shared; a session holds one sequence: its KV cache and work space.
+ *
+ *     kf_model_open(&model, path, &options, &err);
+ *     kf_session_new(&session, model, NULL, &err);
+ *     kf_session_begin(session, ids, n_ids, &n_used, &err);           stored prefix, if any
+ *     kf_session_eval(session, ids + n_used, n_ids - n_used, &err);   prefill
+ *     kf_session_logits(session, logits, last, 1, &err);
+ *     …sample, kf_session_eval(session, &id, 1, &err), …
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KERF_MODEL_H
+#define KERF_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kerf/alloc.h"
+#include "kerf/callbacks.h"
+#include "kerf/error.h"
+#include "kerf/export.h"
+#include "kerf/format.h"
+#include "kerf/pool.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kf_model kf_model;
+typedef struct kf_session kf_session;
+
+typedef struct kf_model_options {
+    size_t size;                   /**< sizeof(kf_model_options), set by the initialiser. */
+    const kf_allocator *alloc;     /**< Borrowed, or NULL. */
+    const kf_callbacks *callbacks; /**< Borrowed, or NULL: warnings, progress of loading. */
+    kf_pool *pool; /**< Borrowed for the model's life; NULL works in the calling thread. */
+    /** Bytes of float weights that a foreign checkpoint may keep decoded; what does not fit is
+     * decoded block by block at every pass. 0 = half of kf_memory_available(). */
+    uint64_t float_cache_bytes;
+    /** Execute packed weights against float32 activations, whatever the recipe says (reported
+     * W4A16). */
+    bool float_activations;
+} kf_model_options;
+
+#define KF_MODEL_OPTIONS_INIT                                                                      \
+    {                                                                                              \
+        sizeof(kf_model_options), NULL, NULL, NULL, 0, false                                       \
+    }
+
+/** What a model is; strings are borrowed from it. */
+typedef struct kf_model_info {
+    const char *architecture; /**< "llama" or "qwen2". */
+    const char *name;         /**< What the checkpoint calls itself, or "". */
+    const char *source; /**< "GGUF, Q4_1 and Q8_0, dequantized to float32", "Kerf checkpoint, recipe
+                           gptq-w4", … */
+    const char *activations; /**< "float" or the activation format of the linear layers in use,
+                                "mixed" if they differ. */
+    size_t n_layers, hidden, feed_forward, n_heads, n_kv_heads, head_dim, vocabulary, context;
+    bool tied;           /**< Embedding and head are one tensor. */
+    bool is_kerf;        /**< A Kerf checkpoint: packed, runs packed. */
+    size_t n_prefix;     /**< Tokens of the stored exact prefix, 0 = none. */
+    uint64_t parameters; /**< Weights, tied tensors once. */
+    uint64_t bytes;      /**< Stored bytes of all tensors, the prefix included, tied ones once. */
+    double bits_per_weight;        /**< 8 bytes / parameters. */
+    double bits_per_weight_linear; /**< The same over the linear layers of the blocks, with all they
+                                      carry. */
+} kf_model_info;
+
+/** One stored tensor, as `kerf info` lists it. */
+typedef struct kf_model_tensor {
+    const char *name;                  /**< Borrowed from the model. */
+    char format[KF_FORMAT_NAME_BYTES]; /**< "int4g64", "Q4_1", "F32". */
+    uint64_t rows, cols;
+    uint64_t bytes;
+} kf_model_tensor;
+
+/**
+ * Opens a checkpoint: a .gguf, a directory of safetensors with config.json (Hugging Face or Kerf),
+ * or a llama2.c .bin.
+ *
+ * Weights stay in the mapped file. Those of a Kerf checkpoint run packed as they lie there; those
+ * of a foreign one are decoded to float32 (see float_cache_bytes).
+ *
+ * @param[out] model    returned owned; close with kf_model_close()
+ * @param[in]  path     borrowed
+ * @param[in]  options  borrowed, or NULL
+ *
+ * @retval KF_OK           every tensor is there, with the shape the architecture expects
+ * @retval KF_INPUT        nothing readable there
+ * @retval KF_FORMAT       malformed; the message names file, tensor or key, and err->offset the
+ * byte
+ * @retval KF_UNSUPPORTED  an architecture, RoPE scaling or format that is not implemented, named
+ * @retval KF_NOMEM        no memory
+ *
+ * Cost: O(tensors); weights are read when first used. Threads: a model may be shared by sessions in
+ * several threads as long as they do not share its pool.
+ */
+KF_API KF_NODISCARD kf_status kf_model_open(kf_model **model, const char *path,
+                                            const kf_model_options *options, kf_error *err);
+
+/** Closes a model; its sessions must be freed before. NULL is fine. */
+KF_API void kf_model_close(kf_model *model);
+
+/** Describes a model. */
+KF_API void kf_model_get_info(const kf_model *model, kf_model_info *info);
+
+/** Number of stored tensors, and one of them (i < count). */
+KF_API size_t kf_model_tensor_count(const kf_model *model);
+KF_API void kf_model_get_tensor(const kf_model *model, size_t i, kf_model_tensor *tensor);
+
+/** The stored prefix's token ids (info.n_prefix of them), borrowed; NULL when none. */
+KF_API const uint32_t *kf_model_prefix(const kf_model *model);
+
+typedef struct kf_session_options {
+    size_t size;    /**< sizeof(kf_session_options), set by the initialiser. */
+    size_t context; /**< Room for tokens; 0 = the model's. */
+    size_t batch;   /**< Most tokens computed together; 0 = 512. More are split. */
+    bool no_prefix; /**< Do not use the stored prefix. */
+} kf_session_options;
+
+#define KF_SESSION_OPTIONS_INIT                                                                    \
+    {                                                                                              \
+        sizeof(kf_session_options), 0, 0, false                                                    \
+    }
+
+/**
+ * Makes an empty session with all the memory it will ever need.
+ *
+ * @retval KF_OK  @retval KF_NOMEM  @retval KF_RANGE  context above the model's
+ *
+ * Cost: allocates 2 * n_layers * n_kv_heads * head_dim * 4 bytes a token of context, and work space
+ * for a batch.
+ * @see kf_session_free()
+ */
+KF_API KF_NODISCARD kf_status kf_session_new(kf_session **session, kf_model *model,
+                                             const kf_session_options *options, kf_error *err);
+KF_API void kf_session_free(kf_session *session);
+
+/**
+ * Starts a new sequence with the model's stored prefix in the cache.
+ *
+ * Where the prompt's ids begin with the prefix (or a part of it), that part is taken from the
+ * cache; else the prefix's first token is put in front. Without a prefix (or with no_prefix) the
+ * session is simply empty.
+ *
+ * @param[in]  ids     the prompt, borrowed; may be NULL with n = 0
+ * @param[out] n_used  how many of ids are already in the cache: go on with ids + *n_used
+ * @retval KF_OK
+ */
+KF_API KF_NODISCARD kf_status kf_session_begin(kf_session *session, const uint32_t *ids, size_t n,
+                                               size_t *n_used, kf_error *err);
+
+/** Tokens in the cache, the prefix included. */
+KF_API size_t kf_session_position(const kf_session *session);
+/** Room for tokens. */
+KF_API size_t kf_session_context(const kf_session *session);
+/** Forgets all tokens from @p position on; position <= kf_session_position(). */
+KF_API void kf_session_truncate(kf_session *session, size_t position);
+
+/**
+ * Computes n more tokens.
+ *
+ * @param[in] ids  token ids, borrowed
+ * @param     n    any number that fits; n = 0 does nothing
+ *
+ * @retval KF_OK     their hidden states can be asked for
+ * @retval KF_RANGE  an id outside the vocabulary (err->offset is its index), or the context is
+ * full: nothing was computed
+ * @retval KF_CANCELLED  by the model's callbacks, between two batches; the finished batches stay
+ * @retval KF_NOMEM  decoding a block's weights
+ *
+ * Cost: 2 * parameters operations a token. No allocation when the weights are packed or cached.
+ * Numerics: the same tokens give the same bits for every number of threads; for packed weights also
+ * for every batch.
+ */
+KF_API KF_NODISCARD kf_status kf_session_eval(kf_session *session, const uint32_t *ids, size_t n,
+                                              kf_error *err);
+
+/**
+ * The final hidden states (after the last norm) of the last batch of the last kf_session_eval().
+ *
+ * @param[out] n  tokens it holds: those of the last batch (min(n, batch) at most)
+ * @return [n][hidden] floats, borrowed until the next call
+ */
+KF_API const float *kf_session_hidden(const kf_session *session, size_t *n);
+
+/**
+ * Computes logits from final hidden states, through the model's head.
+ *
+ * @param[out] logits  [n][vocabulary] floats
+ * @param[in]  hidden  [n][hidden] floats, as kf_session_hidden() gave them
+ * @param      n       number of tokens; the caller keeps it small, since logits are large (<=
+ * batch)
+ * @retval KF_OK  @retval KF_RANGE  n above the batch  @retval KF_NOMEM
+ *
+ * Cost: 2 * vocabulary * hidden operations a token.
+ */
+KF_API KF_NODISCARD kf_status kf_session_head(kf_session *session, float *logits,
+                                              const float *hidden, size_t n, kf_error *err);
+
+/** Bytes of weights read for one decoded token: what memory bandwidth is spent on. */
+KF_API uint64_t kf_model_bytes_per_token(const kf_model *model);
+
+/** Which kernels run: name of the i-th family and its variant, false past the end. */
+KF_API bool kf_kernel_in_use(size_t i, const char **family, const char **variant);
+/** A warning from the choice of kernels (a dropped one, an unknown KERF_ISA), or NULL. */
+KF_API const char *kf_kernel_warning(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* KERF_MODEL_H */

@@ -1,0 +1,76 @@
+/* forward.h - the pieces of a block's forward pass, from which sessions and the quantizing pipeline
+ * are built.
+ *
+ * A block is:   a = attention(q, k, v of norm(x));  x += o(a);  m = silu(gate(norm(x))) *
+ * up(norm(x));  x += down(m)
+ *
+ * Every function works on n tokens (n <= workspace batch), all matrices row-major [token][feature].
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_MODEL_FORWARD_H
+#define KFI_MODEL_FORWARD_H
+
+#include "model/model.h"
+
+/* Scratch for batches up to `batch` tokens; everything is allocated once. */
+typedef struct kfi_workspace kfi_workspace;
+KF_NODISCARD kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_config *config,
+                                         kf_pool *pool, size_t batch, const kf_allocator *alloc,
+                                         kf_error *err);
+void kfi_workspace_free(kfi_workspace *workspace);
+
+/* KV cache of one layer in float32: [kv head][capacity] in the layout of kernels.h. */
+typedef struct kfi_kv {
+    size_t capacity; /* tokens, a multiple of 16 */
+    size_t n_kv_heads, head_dim;
+    float *keys;
+    float *values;
+} kfi_kv;
+size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim);
+/* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1. */
+void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);
+
+/* y[n][rows] = x W^T + bias. Packed layers quantize x by their activation format first. x and y
+ * must not overlap. */
+void kfi_linear_forward(kfi_workspace *workspace, const kfi_linear *linear, float *y,
+                        const float *x, size_t n);
+/* Several layers that share their input: it is quantized once. ys[i] gets linears[i]'s result. */
+void kfi_linear_forward_shared(kfi_workspace *workspace, const kfi_linear *const *linears,
+                               float *const *ys, size_t n_linears, const float *x, size_t n);
+
+/* dst = RMSNorm of x, n tokens. */
+void kfi_norm_forward(kfi_workspace *workspace, float *dst, const float *x, const float *weight,
+                      size_t n);
+/* Rotates q and k of n tokens at positions first …, stores k and v in the cache, attends: dst
+ * [n][n_heads * head_dim]. q [n][n_heads * head_dim] and k [n][n_kv_heads * head_dim] are changed.
+ */
+void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float *k, const float *v,
+                           kfi_kv *kv, size_t first, size_t n);
+/* dst = silu(gate) * up; n tokens of feed_forward values. */
+void kfi_silu_forward(kfi_workspace *workspace, float *dst, const float *gate, const float *up,
+                      size_t n);
+/* x += y */
+void kfi_residual_add(kfi_workspace *workspace, float *x, const float *y, size_t n_values);
+
+/* A whole block on x [n][hidden] in place, tokens at positions first …; what sessions call. */
+void kfi_block_forward(kfi_workspace *workspace, const kfi_block *block, float *x, kfi_kv *kv,
+                       size_t first, size_t n);
+
+/* Logits [n][vocabulary] from normalised hidden states; decodes the head piecewise when it is not
+ * in memory. */
+KF_NODISCARD kf_status kfi_head_forward(kf_model *model, kfi_workspace *workspace, float *logits,
+                                        const float *hidden, size_t n, kf_error *err);
+
+/* Buffers of the workspace that callers may use between calls: [batch][max(n_heads, …) …]. */
+typedef struct kfi_buffers {
+    float *normed;    /* [batch][hidden] */
+    float *q;         /* [batch][n_heads * head_dim] */
+    float *k, *v;     /* [batch][n_kv_heads * head_dim] */
+    float *attention; /* [batch][n_heads * head_dim] */
+    float *gate, *up; /* [batch][feed_forward] */
+    float *hidden;    /* [batch][hidden] */
+} kfi_buffers;
+kfi_buffers *kfi_workspace_buffers(kfi_workspace *workspace);
+
+#endif /* KFI_MODEL_FORWARD_H */

@@ -1,0 +1,110 @@
+/* model.h - the inside of a model, for this room, quantize/ and eval/.
+ *
+ * Names of tensors are Hugging Face's everywhere behind the readers. q and k rows are in Hugging
+ * Face's order (rotary pairs (i, i + d/2)), whatever the file's order was.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_MODEL_MODEL_H
+#define KFI_MODEL_MODEL_H
+
+#include "kerf/model.h"
+#include "kernels/kernels.h"
+
+/* The seven linear layers of a block, in the order in which they are computed and quantized. */
+#define KFI_LINEAR_MAP(KFI_LINEAR)                                                                 \
+    KFI_LINEAR(Q, "self_attn.q_proj")                                                              \
+    KFI_LINEAR(K, "self_attn.k_proj")                                                              \
+    KFI_LINEAR(V, "self_attn.v_proj")                                                              \
+    KFI_LINEAR(O, "self_attn.o_proj")                                                              \
+    KFI_LINEAR(GATE, "mlp.gate_proj")                                                              \
+    KFI_LINEAR(UP, "mlp.up_proj")                                                                  \
+    KFI_LINEAR(DOWN, "mlp.down_proj")
+
+typedef enum kfi_linear_role {
+#define KFI_LINEAR_ENUM(constant, name) KFI_LINEAR_##constant,
+    KFI_LINEAR_MAP(KFI_LINEAR_ENUM)
+#undef KFI_LINEAR_ENUM
+    KFI_LINEAR_COUNT
+} kfi_linear_role;
+
+/* "self_attn.q_proj" */
+const char *kfi_linear_name(kfi_linear_role role);
+
+typedef enum kfi_rope_scaling {
+    KFI_ROPE_NONE,
+    KFI_ROPE_LINEAR,
+    KFI_ROPE_LLAMA3
+} kfi_rope_scaling;
+
+typedef struct kfi_config {
+    const struct kfi_architecture *architecture;
+    size_t n_layers, hidden, feed_forward, n_heads, n_kv_heads, head_dim, vocabulary, context;
+    bool tied;
+    float rms_epsilon;
+    float rope_theta;
+    kfi_rope_scaling rope_scaling;
+    float rope_factor, rope_low_frequency, rope_high_frequency; /* llama3 */
+    size_t rope_original_context;                               /* llama3 */
+} kfi_config;
+
+/* One architecture = one file + one line in architectures.def: its name in GGUF and in config.json,
+ * and what differs. */
+typedef struct kfi_architecture {
+    const char *name;         /* "llama" */
+    const char *hugging_face; /* "LlamaForCausalLM" */
+    bool qkv_bias;            /* q, k and v carry a bias */
+    bool gguf_permuted;       /* GGUF stores q and k rows for neighbouring rotary pairs */
+} kfi_architecture;
+
+/* A linear layer y = x W^T + bias, W (rows x cols). Exactly one of weights and packed.codes is set.
+ */
+typedef struct kfi_linear {
+    size_t rows, cols;
+    const float *weights;     /* [rows][cols], or NULL */
+    kfi_packed packed;        /* codes NULL when not packed */
+    const float *bias;        /* [rows], or NULL */
+    kf_activation activation; /* of packed layers; bits 32 = float */
+} kfi_linear;
+
+typedef struct kfi_block {
+    kfi_linear linears[KFI_LINEAR_COUNT];
+    const float *attention_norm; /* [hidden] */
+    const float *mlp_norm;       /* [hidden] */
+} kfi_block;
+
+/* The exact prefix: ids, and per layer K (after RoPE) and V, [layer][token][n_kv_heads * head_dim].
+ */
+typedef struct kfi_prefix {
+    size_t n;
+    const uint32_t *ids;
+    const float *keys;
+    const float *values;
+} kfi_prefix;
+
+const kfi_config *kfi_model_config(const kf_model *model);
+kf_pool *kfi_model_pool(const kf_model *model);
+const kf_allocator *kfi_model_allocator(const kf_model *model);
+const kfi_prefix *kfi_model_get_prefix(const kf_model *model); /* n = 0: none */
+
+/* The block's weights, in memory until the next call for another block (or for the model's life
+ * when cached). KF_NOMEM, KF_FORMAT (NaN or infinity is not refused here). */
+KF_NODISCARD kf_status kfi_model_block(kf_model *model, size_t i_layer, const kfi_block **block,
+                                       kf_error *err);
+
+/* Float weights of any tensor by Hugging Face name, rows row_begin … row_begin + n - 1: dst
+ * [n][cols]. For quantize, to read sources piecewise. */
+KF_NODISCARD kf_status kfi_model_read_rows(kf_model *model, const char *name, size_t row_begin,
+                                           size_t n, float *dst, kf_error *err);
+/* Shape of a tensor by Hugging Face name; vectors have rows 1. False when there is none. */
+bool kfi_model_find(const kf_model *model, const char *name, size_t *rows, size_t *cols);
+/* True when the source stores this tensor on a grid of few bits; *format is its name ("Q4_1"). */
+const char *kfi_model_source_format(const kf_model *model, const char *name);
+
+/* Rows of the embedding: dst [n][hidden]. Ids are already checked. */
+void kfi_model_embed(const kf_model *model, float *dst, const uint32_t *ids, size_t n);
+/* The norm in front of the head, and the head: logits [n][vocabulary] of normalised hidden states;
+ * workspace as below. */
+const float *kfi_model_final_norm(const kf_model *model);
+
+#endif /* KFI_MODEL_MODEL_H */
