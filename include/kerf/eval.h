@@ -1,0 +1,95 @@
+/* kerf/eval.h - what a model lost: perplexity, and divergence from a reference.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KERF_EVAL_H
+#define KERF_EVAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kerf/alloc.h"
+#include "kerf/callbacks.h"
+#include "kerf/error.h"
+#include "kerf/export.h"
+#include "kerf/model.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kf_eval_options {
+    size_t size;                   /**< sizeof(kf_eval_options), set by the initialiser. */
+    const kf_allocator *alloc;     /**< Borrowed, or NULL. */
+    const kf_callbacks *callbacks; /**< Borrowed, or NULL. */
+    size_t window;                 /**< Tokens a window, >= 2. */
+    size_t windows;                /**< Only the first so many; 0 = all. */
+    uint32_t start;      /**< Token put in front of every window (computed by the model itself);
+                            UINT32_MAX = none. */
+    bool no_prefix;      /**< Do not use the stored prefix of a checkpoint. */
+    kf_model *reference; /**< Also compare with this model, borrowed; NULL = no comparison. */
+    uint32_t reference_start;   /**< Its start token; UINT32_MAX = none. */
+    const char *reference_file; /**< Final hidden states of the reference, saved before: its forward
+                                   pass is skipped; NULL = compute. */
+    const char *save_reference; /**< Save this model's final hidden states here; NULL = do not. */
+    const char
+        *logits; /**< Write all logits as .npy [tokens][vocabulary] here (large); NULL = do not. */
+    double *token_loss;  /**< Room for windows * (window - 1) losses in nats, in order, or NULL. */
+    size_t token_loss_n; /**< Room at token_loss. */
+} kf_eval_options;
+
+#define KF_EVAL_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        sizeof(kf_eval_options), NULL, NULL, 2048, 0, UINT32_MAX, false, NULL, UINT32_MAX, NULL,   \
+            NULL, NULL, NULL, 0                                                                    \
+    }
+
+/** What was measured. Members of the comparison are NaN without a reference. */
+typedef struct kf_eval_result {
+    size_t tokens; /**< Scored tokens: window - 1 a window. */
+    size_t windows;
+    double loss;          /**< Mean negative log-likelihood, nats a token. */
+    double loss_se;       /**< Its standard error, from the window means; NaN for one window. */
+    double perplexity;    /**< exp(loss) */
+    double perplexity_se; /**< perplexity * loss_se */
+    double reference_perplexity;
+    double loss_difference;    /**< loss - reference loss */
+    double loss_difference_se; /**< Paired: from the window means of the difference. */
+    double kl_mean, kl_median, kl_99, kl_max; /**< KL(reference || model), nats a token. */
+    double top1;              /**< Part of tokens with the same most likely next token. */
+    double seconds;           /**< Forward passes of this model and its head. */
+    double tokens_per_second; /**< tokens / seconds */
+    size_t n_prefix; /**< Tokens of the stored prefix that stood in front of each window. */
+} kf_eval_result;
+
+/**
+ * Measures perplexity over non-overlapping windows of a text, and the divergence from a reference.
+ *
+ * A window's first token is not scored; the last partial window is dropped. Each window is its own
+ * sequence.
+ *
+ * @param[out] result   the figures
+ * @param      model    borrowed
+ * @param[in]  ids      the whole text, tokenized once, without a BOS; borrowed
+ * @param      n        number of ids
+ * @param[in]  options  borrowed, or NULL
+ *
+ * @retval KF_OK
+ * @retval KF_RANGE      fewer ids than a window; window above the model's context; an id outside
+ * the vocabulary
+ * @retval KF_INVALID    reference_file without reference
+ * @retval KF_FORMAT     the reference has another vocabulary; reference_file belongs to another
+ * model, text, start or window
+ * @retval KF_INPUT, KF_IO, KF_NOMEM, KF_CANCELLED
+ *
+ * Cost: one forward pass of the text (two with a reference), logits in pieces of some megabytes.
+ * Threads: the models' pools. Numerics: sums in double in the order of the text.
+ */
+KF_API KF_NODISCARD kf_status kf_eval(kf_eval_result *result, kf_model *model, const uint32_t *ids,
+                                      size_t n, const kf_eval_options *options, kf_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* KERF_EVAL_H */
