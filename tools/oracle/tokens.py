@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""Compare `kerf tokenize` with Hugging Face `tokenizers` over megabytes of difficult text.
+
+The reference tokenizer is made from the model's own GGUF metadata and its published
+pre-tokenizer (hf_tokenizer.py); the text is made by corpus.py. Prints bytes, ids and
+differences for each model and section; exits 1 on any difference. Special tokens that
+happen to be written in a text are ordinary text for both sides. With --keep the texts and
+the reference ids stay in a folder; without --kerf only they are made.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import unicodedata
+
+import tokenizers
+
+import corpus
+import hf_tokenizer
+
+
+def reference_ids(tok, text):
+    tok.encode_special_tokens = True
+    return tok.encode(text, add_special_tokens=False).ids
+
+
+def kerf_ids(kerf, model, path, flags):
+    run = subprocess.run(
+        [kerf, "tokenize", model, "--text", path, *flags], capture_output=True, text=True
+    )
+    if run.returncode != 0:
+        sys.exit(f"tokens.py: {' '.join(run.args)} exited {run.returncode}: {run.stderr.strip()}")
+    return [int(line) for line in run.stdout.split()]
+
+
+def first_difference(tok, want, got):
+    """Index of the first id that differs, and the words around it for a report."""
+    at = next(
+        (i for i, (a, b) in enumerate(zip(want, got)) if a != b), min(len(want), len(got))
+    )
+    context = tok.decode(want[max(0, at - 8) : at + 8], skip_special_tokens=False)
+    return f"id {at} is {got[at:at + 4]}, expected {want[at:at + 4]}, near {context!r}"
+
+
+def count_differences(want, got):
+    """Ids of the longer list that have no equal partner, by re-joining after each difference."""
+    i = j = missed = 0
+    while i < len(want) and j < len(got):
+        if want[i] == got[j]:
+            i, j = i + 1, j + 1
+            continue
+        step = rejoin(want, got, i, j)
+        if step is None:
+            break
+        missed += max(step)
+        i, j = i + step[0], j + step[1]
+    return missed + max(len(want) - i, len(got) - j)
+
+
+def rejoin(want, got, i, j, run=6, reach=200):
+    """The smallest skip after which `run` ids agree again."""
+    for total in range(1, reach):
+        for a in range(total + 1):
+            x, y = want[i + a : i + a + run], got[j + total - a : j + total - a + run]
+            if x == y and len(x) == run:
+                return a, total - a
+    return None
+
+
+def write(path, text):
+    with open(path, "w", encoding="utf-8", newline="") as f:
+        f.write(text)
+    return path
+
+
+def check_model(name, model, pre, texts, folder, args):
+    """Differences of one model over all sections."""
+    tok = hf_tokenizer.from_gguf(model, pre)
+    differences = 0
+    for section, text in texts:
+        want = reference_ids(tok, text)
+        size = len(text.encode())
+        line = f"{name:12} {section:9} {size:9} bytes {len(want):9} ids"
+        if args.keep:
+            write(os.path.join(folder, f"{section}.{name}.ids"), "".join(f"{i}\n" for i in want))
+        if args.kerf:
+            got = kerf_ids(args.kerf, model, os.path.join(folder, section + ".txt"), args.flag)
+            missed = 0 if got == want else max(1, count_differences(want, got))
+            differences += missed
+            line += f" {missed:7} differences"
+            if missed:
+                line += "\n    " + first_difference(tok, want, got)
+        print(line, flush=True)
+    return differences
+
+
+def main():
+    ap = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    ap.add_argument(
+        "models", nargs="+", metavar="NAME=FILE[:PRE]",
+        help="a GGUF file and a short name for it; PRE replaces its tokenizer.ggml.pre",
+    )
+    ap.add_argument("--kerf", help="the kerf program")
+    ap.add_argument("--flag", action="append", default=[], help="one more argument for kerf")
+    ap.add_argument("--keep", metavar="DIR", help="keep texts and reference ids here")
+    ap.add_argument("--section", action="append", help="only this section (may be repeated)")
+    ap.add_argument("--data", default=os.environ.get("KERF_DATA", "../shared/data"))
+    args = ap.parse_args()
+
+    texts = [s for s in corpus.sections(args.data) if not args.section or s[0] in args.section]
+    size = sum(len(t.encode()) for _, t in texts)
+    print(f"tokenizers {tokenizers.__version__}, Unicode {unicodedata.unidata_version},", end=" ")
+    print(f"{size} bytes in {len(texts)} sections", flush=True)
+    differences = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or temporary
+        os.makedirs(folder, exist_ok=True)
+        for section, text in texts:
+            write(os.path.join(folder, section + ".txt"), text)
+        for spec in args.models:
+            name, _, path = spec.partition("=")
+            path, _, pre = path.partition(":")
+            differences += check_model(name, path, pre or None, texts, folder, args)
+    if args.kerf:
+        print(f"{differences} differences")
+    sys.exit(1 if differences else 0)
+
+
+if __name__ == "__main__":
+    main()
