@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "fixtures.h"
+
+static int make_directory(void **state)
+{
+    *state = fixture_directory_new();
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    fixture_directory_free(*state);
+    return 0;
+}
+
+/* "DIRECTORY/name"; four results stay valid. */
+static const char *in(const char *directory, const char *name)
+{
+    static char paths[4][4096];
+    static size_t i_next;
+    char *path = paths[i_next++ % 4];
+    (void)snprintf(path, sizeof paths[0], "%s/%s", directory, name);
+    return path;
+}
+
+static void put(const char *path, const char *text)
+{
+    kf_error err = {0};
+    CHECK_OK(kfi_file_write(path, text, strlen(text), &err), &err);
+}
+
+static void assert_holds(const char *path, const char *text)
+{
+    kf_error err = {0};
+    kfi_buf buf;
+    kfi_buf_init(&buf, NULL, 1 << 20);
+    CHECK_OK(kfi_file_read(&buf, path, &err), &err);
+    assert_int_equal(buf.n, strlen(text));
+    assert_memory_equal(buf.data, text, buf.n);
+    kfi_buf_deinit(&buf);
+}
+
+static void maps_a_whole_file(void **state)
+{
+    kf_error err = {0};
+    kfi_file_map map;
+    put(in(*state, "f"), "hello");
+    CHECK_OK(kfi_file_map_open(&map, in(*state, "f"), &err), &err);
+    assert_int_equal(map.size, 5);
+    assert_memory_equal(map.data, "hello", 5);
+    kfi_file_map_close(&map);
+    assert_null(map.data);
+    kfi_file_map_close(&map);
+}
+
+static void maps_an_empty_file_to_nothing(void **state)
+{
+    kf_error err = {0};
+    kfi_file_map map;
+    put(in(*state, "f"), "");
+    CHECK_OK(kfi_file_map_open(&map, in(*state, "f"), &err), &err);
+    assert_int_equal(map.size, 0);
+    assert_null(map.data);
+    kfi_file_map_drop(&map, 0, 10);
+    kfi_file_map_close(&map);
+}
+
+static void refuses_to_map_what_is_no_file(void **state)
+{
+    kf_error err = {0};
+    kfi_file_map map;
+    assert_int_equal(kfi_file_map_open(&map, in(*state, "missing"), &err), KF_INPUT);
+    assert_int_equal(err.os_errno, ENOENT);
+    assert_int_equal(kfi_file_map_open(&map, *state, &err), KF_INPUT);
+    assert_non_null(strstr(err.msg, "is a directory"));
+    assert_int_equal(kfi_file_map_open(&map, "/dev/null", &err), KF_INPUT);
+    assert_int_equal(mkfifo(in(*state, "pipe"), 0600), 0);
+    assert_int_equal(kfi_file_map_open(&map, in(*state, "pipe"), &err), KF_INPUT);
+    assert_null(map.data);
+}
+
+static void a_dropped_range_reads_the_same_again(void **state)
+{
+    kf_error err = {0};
+    kfi_file_map map;
+    enum {
+        N = 10 * 4096 + 100
+    };
+    char *text = kfi_alloc(NULL, N);
+    assert_non_null(text);
+    memset(text, 'x', N);
+    CHECK_OK(kfi_file_write(in(*state, "f"), text, N, &err), &err);
+    CHECK_OK(kfi_file_map_open(&map, in(*state, "f"), &err), &err);
+    kfi_file_map_prefetch(&map, 1, 5000);
+    assert_memory_equal(map.data, text, N);
+    kfi_file_map_drop(&map, 1, 3 * 4096);
+    kfi_file_map_drop(&map, 0, UINT64_MAX);
+    kfi_file_map_drop(&map, UINT64_MAX, 1);
+    kfi_file_map_prefetch(&map, N - 1, UINT64_MAX);
+    assert_memory_equal(map.data, text, N);
+    kfi_file_map_close(&map);
+    kfi_free(NULL, text, N);
+}
+
+static void reads_up_to_the_ceiling_and_no_further(void **state)
+{
+    kf_error err = {0};
+    put(in(*state, "f"), "0123456789");
+    for (size_t max = 9; max <= 11; max++) {
+        kfi_buf buf;
+        kfi_buf_init(&buf, NULL, max);
+        const kf_status st = kfi_file_read(&buf, in(*state, "f"), &err);
+        assert_int_equal(st, max < 10 ? KF_RANGE : KF_OK);
+        if (st == KF_OK) {
+            assert_int_equal(buf.n, 10);
+            assert_string_equal(buf.data, "0123456789");
+        }
+        kfi_buf_deinit(&buf);
+    }
+}
+
+static void reading_appends(void **state)
+{
+    kf_error err = {0};
+    kfi_buf buf;
+    kfi_buf_init(&buf, NULL, 100);
+    put(in(*state, "f"), "b");
+    assert_true(kfi_buf_append_text(&buf, "a"));
+    CHECK_OK(kfi_file_read(&buf, in(*state, "f"), &err), &err);
+    assert_string_equal(buf.data, "ab");
+    kfi_buf_deinit(&buf);
+}
+
+static void reading_reports_what_is_missing(void **state)
+{
+    kf_error err = {0};
+    kfi_buf buf;
+    kfi_buf_init(&buf, NULL, 100);
+    assert_int_equal(kfi_file_read(&buf, in(*state, "missing"), &err), KF_INPUT);
+    assert_non_null(strstr(err.msg, "missing"));
+    assert_int_equal(kfi_file_read(&buf, *state, &err), KF_INPUT);
+    assert_int_equal(err.os_errno, EISDIR);
+    kfi_buf_deinit(&buf);
+}
+
+static void a_file_appears_only_when_complete(void **state)
+{
+    kf_error err = {0};
+    kfi_file_writer writer;
+    put(in(*state, "f"), "old");
+    CHECK_OK(kfi_file_writer_open(&writer, in(*state, "f"), NULL, &err), &err);
+    CHECK_OK(kfi_file_writer_write(&writer, "ne", 2, &err), &err);
+    assert_holds(in(*state, "f"), "old");
+    CHECK_OK(kfi_file_writer_write(&writer, "w", 1, &err), &err);
+    assert_int_equal(writer.n, 3);
+    CHECK_OK(kfi_file_writer_commit(&writer, &err), &err);
+    assert_holds(in(*state, "f"), "new");
+    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+    kfi_file_writer_abort(&writer);
+    assert_holds(in(*state, "f"), "new");
+}
+
+static void an_aborted_write_leaves_the_old_file(void **state)
+{
+    kf_error err = {0};
+    kfi_file_writer writer;
+    put(in(*state, "f"), "old");
+    CHECK_OK(kfi_file_writer_open(&writer, in(*state, "f"), NULL, &err), &err);
+    CHECK_OK(kfi_file_writer_write(&writer, "new", 3, &err), &err);
+    kfi_file_writer_abort(&writer);
+    kfi_file_writer_abort(&writer);
+    assert_holds(in(*state, "f"), "old");
+    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+}
+
+static void refuses_to_write_where_it_cannot(void **state)
+{
+    kf_error err = {0};
+    assert_int_equal(kfi_file_write(in(*state, "no/such/f"), "x", 1, &err), KF_IO);
+    assert_int_equal(err.os_errno, ENOENT);
+    assert_int_equal(mkdir(in(*state, "d"), 0700), 0);
+    assert_int_equal(kfi_file_write(in(*state, "d"), "x", 1, &err), KF_IO);
+    assert_false(kfi_file_exists(in(*state, "d.tmp")));
+}
+
+/* The temporary name leads to a device that is always full. */
+static void a_full_disk_is_reported_and_nothing_appears(void **state)
+{
+    if (!kfi_file_exists("/dev/full")) {
+        print_message("skipped: /dev/full is not there\n");
+        skip();
+    }
+    kf_error err = {0};
+    assert_int_equal(symlink("/dev/full", in(*state, "f.tmp")), 0);
+    assert_int_equal(kfi_file_write(in(*state, "f"), "x", 1, &err), KF_IO);
+    assert_int_equal(err.os_errno, ENOSPC);
+    assert_non_null(strstr(err.msg, "No space left"));
+    assert_false(kfi_file_exists(in(*state, "f")));
+    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+}
+
+/* A size limit cuts the write in the middle: the first part fits, the rest fails. */
+static void a_write_cut_short_is_reported(void **state)
+{
+    kf_error err = {0};
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const struct rlimit limit = {1000, before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    char text[3000];
+    memset(text, 'x', sizeof text);
+    const kf_status st = kfi_file_write(in(*state, "f"), text, sizeof text, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_int_equal(st, KF_IO);
+    assert_int_equal(err.os_errno, EFBIG);
+    assert_false(kfi_file_exists(in(*state, "f")));
+    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+}
+
+static void a_writer_without_memory_leaks_nothing(void **state)
+{
+    kf_error err = {0};
+    for (size_t fail_at = 1;; fail_at++) {
+        fixture_allocator a;
+        fixture_allocator_init(&a, fail_at);
+        kfi_file_writer writer;
+        const kf_status st = kfi_file_writer_open(&writer, in(*state, "f"), &a.allocator, &err);
+        kfi_file_writer_abort(&writer);
+        assert_true(fixture_allocator_is_clean(&a));
+        if (st == KF_OK) {
+            assert_true(fail_at > 1);
+            return;
+        }
+        assert_int_equal(st, KF_NOMEM);
+    }
+}
+
+static void makes_directories_with_their_parents(void **state)
+{
+    kf_error err = {0};
+    CHECK_OK(kfi_file_make_directories(in(*state, "a/b//c/"), &err), &err);
+    CHECK_OK(kfi_file_make_directories(in(*state, "a/b/c"), &err), &err);
+    assert_true(kfi_file_is_directory(in(*state, "a/b/c")));
+    put(in(*state, "f"), "x");
+    assert_int_equal(kfi_file_make_directories(in(*state, "f/g"), &err), KF_IO);
+    assert_int_equal(kfi_file_make_directories("", &err), KF_IO);
+    assert_false(kfi_file_is_directory(in(*state, "f")));
+    assert_true(kfi_file_exists(in(*state, "f")));
+}
+
+static void removes_a_tree_but_follows_no_link(void **state)
+{
+    kf_error err = {0};
+    CHECK_OK(kfi_file_make_directories(in(*state, "t/a/b"), &err), &err);
+    CHECK_OK(kfi_file_make_directories(in(*state, "kept"), &err), &err);
+    put(in(*state, "kept/f"), "x");
+    put(in(*state, "t/a/b/f"), "x");
+    assert_int_equal(symlink("../../kept", in(*state, "t/a/link")), 0);
+    assert_int_equal(symlink("nowhere", in(*state, "t/dangling")), 0);
+    CHECK_OK(kfi_file_remove_tree(in(*state, "t"), &err), &err);
+    assert_false(kfi_file_exists(in(*state, "t")));
+    assert_holds(in(*state, "kept/f"), "x");
+    CHECK_OK(kfi_file_remove_tree(in(*state, "t"), &err), &err);
+    CHECK_OK(kfi_file_remove_tree(in(*state, "kept/f"), &err), &err);
+    assert_false(kfi_file_exists(in(*state, "kept/f")));
+}
+
+static void renames_over_an_existing_file(void **state)
+{
+    kf_error err = {0};
+    put(in(*state, "a"), "new");
+    put(in(*state, "b"), "old");
+    CHECK_OK(kfi_file_rename(in(*state, "a"), in(*state, "b"), &err), &err);
+    assert_holds(in(*state, "b"), "new");
+    assert_int_equal(kfi_file_rename(in(*state, "a"), in(*state, "b"), &err), KF_IO);
+}
+
+typedef struct names {
+    char text[256];
+    const char *stop_at;
+} names;
+
+static kf_status append_name(void *ctx, const char *name, kf_error *err)
+{
+    names *n = ctx;
+    (void)err;
+    if (n->stop_at != NULL && strcmp(name, n->stop_at) == 0) {
+        return KF_CANCELLED;
+    }
+    (void)strcat(strcat(n->text, name), " ");
+    return KF_OK;
+}
+
+static void lists_names_in_byte_order(void **state)
+{
+    kf_error err = {0};
+    static const char *const files[] = {"b", "a10", "a2", ".hidden", "B", "\xC3\xA9"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        put(in(*state, files[i]), "");
+    }
+    names n = {0};
+    CHECK_OK(kfi_file_list(*state, append_name, &n, &err), &err);
+    assert_string_equal(n.text, ".hidden B a10 a2 b \xC3\xA9 ");
+    names until = {.stop_at = "a10"};
+    assert_int_equal(kfi_file_list(*state, append_name, &until, &err), KF_CANCELLED);
+    assert_string_equal(until.text, ".hidden B ");
+}
+
+static void lists_an_empty_directory_and_refuses_a_missing_one(void **state)
+{
+    kf_error err = {0};
+    names n = {0};
+    CHECK_OK(kfi_file_list(*state, append_name, &n, &err), &err);
+    assert_string_equal(n.text, "");
+    assert_int_equal(kfi_file_list(in(*state, "missing"), append_name, &n, &err), KF_INPUT);
+}
+
+static void joins_and_splits_paths(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {
+        {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"", "b", "b"}, {"/", "b", "/b"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *path = kfi_path_join(NULL, cases[i][0], cases[i][1]);
+        assert_string_equal(path, cases[i][2]);
+        assert_string_equal(kfi_path_name(path), "b");
+        kfi_free(NULL, path, strlen(path) + 1);
+    }
+    assert_string_equal(kfi_path_name("a/"), "");
+}
+
+static void tells_free_space_also_for_what_is_not_there_yet(void **state)
+{
+    const uint64_t here = kfi_file_free_space(*state);
+    assert_true(here != UINT64_MAX);
+    assert_true(kfi_file_free_space(in(*state, "not/yet")) != UINT64_MAX);
+    assert_true(kfi_file_free_space("not-yet-made") != UINT64_MAX);
+    assert_true(kfi_file_free_space("/not-yet-made") != UINT64_MAX);
+    assert_true(kfi_file_free_space("") == UINT64_MAX);
+}
+
+int main(void)
+{
+#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(maps_a_whole_file),
+        IN_DIRECTORY(maps_an_empty_file_to_nothing),
+        IN_DIRECTORY(refuses_to_map_what_is_no_file),
+        IN_DIRECTORY(a_dropped_range_reads_the_same_again),
+        IN_DIRECTORY(reads_up_to_the_ceiling_and_no_further),
+        IN_DIRECTORY(reading_appends),
+        IN_DIRECTORY(reading_reports_what_is_missing),
+        IN_DIRECTORY(a_file_appears_only_when_complete),
+        IN_DIRECTORY(an_aborted_write_leaves_the_old_file),
+        IN_DIRECTORY(refuses_to_write_where_it_cannot),
+        IN_DIRECTORY(a_full_disk_is_reported_and_nothing_appears),
+        IN_DIRECTORY(a_write_cut_short_is_reported),
+        IN_DIRECTORY(a_writer_without_memory_leaks_nothing),
+        IN_DIRECTORY(makes_directories_with_their_parents),
+        IN_DIRECTORY(removes_a_tree_but_follows_no_link),
+        IN_DIRECTORY(renames_over_an_existing_file),
+        IN_DIRECTORY(lists_names_in_byte_order),
+        IN_DIRECTORY(lists_an_empty_directory_and_refuses_a_missing_one),
+        cmocka_unit_test(joins_and_splits_paths),
+        IN_DIRECTORY(tells_free_space_also_for_what_is_not_there_yet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
