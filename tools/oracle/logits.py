@@ -105,7 +105,7 @@ def window_loss(model, ids, start):
 
 def perplexity(model, ids, args):
     n = args.window
-    windows = [ids[i : i + n] for i in range(0, len(ids) - n + 1, n)][: args.windows]
+    windows = [ids[i : i + n] for i in range(0, len(ids) - n + 1, n)][args.skip :][: args.windows]
     if not windows:
         sys.exit(f"logits.py: the text has {len(ids)} tokens, a window needs {n}")
     means = []
@@ -173,6 +173,7 @@ def main():
     ap.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     ap.add_argument("--window", type=int, default=2048, help="tokens of a window (%(default)s)")
     ap.add_argument("--windows", type=int, help="only the first N windows")
+    ap.add_argument("--skip", type=int, default=0, help="leave out the first N windows")
     ap.add_argument("--start", type=int, metavar="ID", help="token put in front of each window")
     ap.add_argument("--tokens", type=int, help="only the first N tokens")
     ap.add_argument("--threads", type=int, default=2)
