@@ -6,6 +6,7 @@
 #define KFI_IO_GGUF_H
 
 #include "base/file.h"
+#include "io/names.h"
 #include "io/tensor.h"
 
 typedef struct kfi_gguf kfi_gguf;
@@ -26,12 +27,6 @@ typedef enum kfi_gguf_type {
     KFI_GGUF_I64 = 11,
     KFI_GGUF_F64 = 12
 } kfi_gguf_type;
-
-/* Text in the file: not NUL-terminated, may hold any byte. */
-typedef struct kfi_text {
-    const char *data;
-    size_t n;
-} kfi_text;
 
 /* One metadata value. */
 typedef struct kfi_gguf_value {

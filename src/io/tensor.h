@@ -13,7 +13,7 @@
 #include "kerf/error.h"
 
 /* KFI_DTYPE(constant, name, ggml id or -1, elements a block, bytes a block). The block types are
- * described in docs/FORMAT.md of no project of ours: they are GGUF's, see io/ggml_blocks.c. */
+ * GGUF's, drawn in io/ggml_blocks.c. */
 #define KFI_DTYPE_MAP(KFI_DTYPE)                                                                   \
     KFI_DTYPE(F32, "F32", 0, 1, 4)                                                                 \
     KFI_DTYPE(F16, "F16", 1, 1, 2)                                                                 \
@@ -100,7 +100,7 @@ const kfi_tensor *kfi_tensor_find(const kfi_tensor_table *table, const char *nam
 KF_NODISCARD kf_status kfi_tensor_decode(float *dst, const kfi_tensor *tensor, size_t begin,
                                          size_t n, kf_error *err);
 
-/* n elements of a ggml block type (blocks.c); n is a multiple of the block. Used by
+/* n elements of a ggml block type (ggml_blocks.c); n is a multiple of the block. Used by
  * kfi_tensor_decode. */
 void kfi_ggml_decode(float *dst, kfi_dtype dtype, const uint8_t *src, size_t n);
 

@@ -1,0 +1,243 @@
+/* json_write.c - a writer of JSON text.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/json.h"
+
+static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
+
+void kfi_json_writer_init(kfi_json_writer *writer, kfi_buf *buf, int indent)
+{
+    *writer = (kfi_json_writer){.buf = buf, .indent = indent};
+}
+
+static void new_line(kfi_json_writer *writer)
+{
+    if (writer->indent > 0) {
+        (void)kfi_buf_printf(writer->buf, "\n%*s", writer->indent * writer->depth, "");
+    }
+}
+
+/* What stands between the value or key before and the next one. */
+static void separate(kfi_json_writer *writer)
+{
+    if (writer->after_key) {
+        writer->after_key = false;
+        return;
+    }
+    if (writer->need_comma) {
+        (void)kfi_buf_append_text(writer->buf, writer->indent > 0 ? "," : ", ");
+    }
+    if (writer->depth > 0) {
+        new_line(writer);
+    }
+}
+
+static void begin(kfi_json_writer *writer, const char *bracket)
+{
+    separate(writer);
+    (void)kfi_buf_append_text(writer->buf, bracket);
+    writer->depth++;
+    writer->need_comma = false;
+}
+
+static void end(kfi_json_writer *writer, const char *bracket)
+{
+    writer->depth--;
+    if (writer->need_comma) { /* an empty one stays on its line */
+        new_line(writer);
+    }
+    (void)kfi_buf_append_text(writer->buf, bracket);
+    writer->need_comma = true;
+}
+
+void kfi_json_begin_object(kfi_json_writer *writer)
+{
+    begin(writer, "{");
+}
+
+void kfi_json_end_object(kfi_json_writer *writer)
+{
+    end(writer, "}");
+}
+
+void kfi_json_begin_array(kfi_json_writer *writer)
+{
+    begin(writer, "[");
+}
+
+void kfi_json_end_array(kfi_json_writer *writer)
+{
+    end(writer, "]");
+}
+
+/* Length of the valid UTF-8 sequence at text, 0 when there is none: no overlong form, no surrogate,
+ * nothing above U+10FFFF (Unicode 15, table 3-7). */
+static size_t utf8_length(const unsigned char *text, size_t n)
+{
+    const unsigned char lead = text[0];
+    size_t length = 0;
+    unsigned char low = 0x80;
+    unsigned char high = 0xBF;
+    if (lead < 0x80) {
+        return 1;
+    }
+    if (lead >= 0xC2 && lead <= 0xDF) {
+        length = 2;
+    } else if (lead >= 0xE0 && lead <= 0xEF) {
+        length = 3;
+        low = lead == 0xE0 ? 0xA0 : low;
+        high = lead == 0xED ? 0x9F : high;
+    } else if (lead >= 0xF0 && lead <= 0xF4) {
+        length = 4;
+        low = lead == 0xF0 ? 0x90 : low;
+        high = lead == 0xF4 ? 0x8F : high;
+    }
+    if (length == 0 || length > n || text[1] < low || text[1] > high) {
+        return 0;
+    }
+    for (size_t i = 2; i < length; i++) {
+        if ((text[i] & 0xC0) != 0x80) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+static void append_escaped(kfi_buf *buf, unsigned char c)
+{
+    switch (c) {
+    case '"':
+        (void)kfi_buf_append_text(buf, "\\\"");
+        break;
+    case '\\':
+        (void)kfi_buf_append_text(buf, "\\\\");
+        break;
+    case '\n':
+        (void)kfi_buf_append_text(buf, "\\n");
+        break;
+    case '\r':
+        (void)kfi_buf_append_text(buf, "\\r");
+        break;
+    case '\t':
+        (void)kfi_buf_append_text(buf, "\\t");
+        break;
+    default:
+        (void)kfi_buf_printf(buf, "\\u%04x", (unsigned)c);
+    }
+}
+
+static void append_quoted(kfi_buf *buf, const char *text, size_t n)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    (void)kfi_buf_append_byte(buf, '"');
+    size_t plain = 0; /* begin of what needs no change */
+    size_t i = 0;
+    while (i < n) {
+        const size_t length = utf8_length(bytes + i, n - i);
+        if (length > 0 && bytes[i] >= 0x20 && bytes[i] != '"' && bytes[i] != '\\') {
+            i += length;
+            continue;
+        }
+        (void)kfi_buf_append(buf, text + plain, i - plain);
+        if (length == 0) {
+            (void)kfi_buf_append_text(buf, replacement);
+        } else {
+            append_escaped(buf, bytes[i]);
+        }
+        plain = ++i;
+    }
+    (void)kfi_buf_append(buf, text + plain, i - plain);
+    (void)kfi_buf_append_byte(buf, '"');
+}
+
+void kfi_json_key_n(kfi_json_writer *writer, const char *key, size_t n)
+{
+    separate(writer);
+    append_quoted(writer->buf, key, n);
+    (void)kfi_buf_append_text(writer->buf, ": ");
+    writer->after_key = true;
+}
+
+void kfi_json_key(kfi_json_writer *writer, const char *key)
+{
+    kfi_json_key_n(writer, key, strlen(key));
+}
+
+void kfi_json_put_string(kfi_json_writer *writer, const char *text, size_t n)
+{
+    separate(writer);
+    append_quoted(writer->buf, text, n);
+    writer->need_comma = true;
+}
+
+void kfi_json_put_text(kfi_json_writer *writer, const char *text)
+{
+    kfi_json_put_string(writer, text, strlen(text));
+}
+
+static void put_literal(kfi_json_writer *writer, const char *literal)
+{
+    separate(writer);
+    (void)kfi_buf_append_text(writer->buf, literal);
+    writer->need_comma = true;
+}
+
+void kfi_json_put_integer(kfi_json_writer *writer, int64_t value)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%" PRId64, value);
+    put_literal(writer, text);
+}
+
+/* Writes the shortest digits that read back equal: as 0.25 or 1500.0 where the exponent is small,
+ * else as 2.5e-07. A point or an exponent is always there, so that it reads back as a real number.
+ */
+static void format_number(char *text, size_t capacity, double value)
+{
+    int n_digits = 1;
+    for (; n_digits < 17; n_digits++) {
+        (void)snprintf(text, capacity, "%.*e", n_digits - 1, value);
+        if (strtod(text, NULL) == value) { /* exact: the question is whether it reads back */
+            break;
+        }
+    }
+    (void)snprintf(text, capacity, "%.*e", n_digits - 1, value);
+    const long exponent = strtol(strchr(text, 'e') + 1, NULL, 10);
+    if (exponent >= -5 && exponent < 15) {
+        const int n_decimals = n_digits - 1 - (int)exponent;
+        (void)snprintf(text, capacity, "%.*f", n_decimals < 1 ? 1 : n_decimals, value);
+    }
+}
+
+void kfi_json_put_number(kfi_json_writer *writer, double value)
+{
+    if (!isfinite(value)) {
+        put_literal(writer, "null");
+        return;
+    }
+    char text[48];
+    format_number(text, sizeof text, value);
+    /* The library never sets a locale, but a program may have: then the point is a comma. */
+    char *comma = strchr(text, ',');
+    if (comma != NULL) {
+        *comma = '.';
+    }
+    put_literal(writer, text);
+}
+
+void kfi_json_put_bool(kfi_json_writer *writer, bool value)
+{
+    put_literal(writer, value ? "true" : "false");
+}
+
+void kfi_json_put_null(kfi_json_writer *writer)
+{
+    put_literal(writer, "null");
+}
