@@ -1,0 +1,105 @@
+/* cholesky.c - Cholesky factors in double over LAPACK.
+ *
+ * LAPACK counts columns first: what it calls the lower triangle is our upper one, so that no matrix
+ * has to be transposed.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <lapacke.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "linalg/gemm.h"
+#include "linalg/matrix.h"
+
+/* Factors in place; triangle is LAPACK's word. */
+static kf_status factor(double *a, size_t n, char triangle, bool reversed, kf_error *err)
+{
+    kfi_blas_init();
+    const lapack_int info =
+        LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, triangle, (lapack_int)n, a, (lapack_int)n);
+    size_t pivot = n;
+    if (info > 0) {
+        pivot = (size_t)info - 1;
+    } else {
+        /* A NaN is neither positive nor negative: some kernels let it pass. */
+        for (size_t i = 0; i < n && pivot == n; i++) {
+            pivot = isfinite(a[i * n + i]) ? n : i;
+        }
+    }
+    if (info == 0 && pivot == n) {
+        return KF_OK;
+    }
+    if (info < 0) {
+        return kfi_fail(err, KF_INTERNAL, KF_NO_OFFSET, "dpotrf refused argument %d", (int)-info);
+    }
+    pivot = reversed ? n - 1 - pivot : pivot;
+    return kfi_fail(err, KF_RANGE, pivot,
+                    "a matrix of %zu rows is not positive definite at row %zu", n, pivot);
+}
+
+kf_status kfi_matrix_cholesky_upper(double *u, const double *a, size_t n, kf_error *err)
+{
+    /* Column j of a's lower triangle becomes row j of u; reading before writing allows u == a. */
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = i; j < n; j++) {
+            u[i * n + j] = a[j * n + i];
+        }
+    }
+    for (size_t i = 1; i < n; i++) {
+        memset(u + i * n, 0, i * sizeof(double));
+    }
+    return n == 0 ? KF_OK : factor(u, n, 'L', false, err);
+}
+
+static void swap(double *a, double *b)
+{
+    const double t = *a;
+    *a = *b;
+    *b = t;
+}
+
+/* Lower triangle of the matrix with rows and columns in reverse order, from the lower triangle of
+ * the matrix itself: element (i, j) comes from (n-1-j, n-1-i), and the other way round. */
+static void reverse_lower(double *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j <= i; j++) {
+            const size_t i_other = n - 1 - j;
+            const size_t j_other = n - 1 - i;
+            if (i * n + j < i_other * n + j_other) {
+                swap(&a[i * n + j], &a[i_other * n + j_other]);
+            }
+        }
+    }
+}
+
+/* With J the reversal, J a J = L L^T gives a = R R^T where R = J L J is upper; so inverse(a) =
+ * R^-T R^-1, and U = R^-1 = J L^-1 J. Reversing the memory of L^-1 end to end is that last step. */
+kf_status kfi_matrix_inverse_cholesky_upper(double *u, const double *a, size_t n, kf_error *err)
+{
+    if (n == 0) {
+        return KF_OK;
+    }
+    if (u != a) {
+        memcpy(u, a, n * n * sizeof(double));
+    }
+    reverse_lower(u, n);
+    const kf_status st = factor(u, n, 'U', true, err);
+    if (st != KF_OK) {
+        return st;
+    }
+    const lapack_int info =
+        LAPACKE_dtrtri_work(LAPACK_COL_MAJOR, 'U', 'N', (lapack_int)n, u, (lapack_int)n);
+    if (info != 0) {
+        return kfi_fail(err, KF_INTERNAL, KF_NO_OFFSET, "dtrtri returned %d", (int)info);
+    }
+    for (size_t i = 0, j = n * n - 1; i < j; i++, j--) {
+        swap(&u[i], &u[j]);
+    }
+    for (size_t i = 1; i < n; i++) {
+        memset(u + i * n, 0, i * sizeof(double));
+    }
+    return KF_OK;
+}

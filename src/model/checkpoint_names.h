@@ -1,0 +1,71 @@
+/* checkpoint_names.h - how a checkpoint names its files, tensors and keys: for its reader here and
+ * its writer in quantize/.
+ *
+ * A Kerf checkpoint is a directory:
+ *
+ *     config.json                      Hugging Face's keys and "quantization_config":
+ *                                      {"quant_method": "kerf", "format_version": 1,
+ *                                       "activations": "int8tg64",
+ *                                       "activation_overrides": {"<tensor name>": "float"},
+ *                                       "recipe": "gptq-w4"}
+ *     model-00001-of-000NN.safetensors one file a block, then one for all the rest
+ *     model.safetensors.index.json
+ *     kerf.json                        recipe, provenance, losses; not needed to run
+ *
+ * and holds, under Hugging Face's name NAME of a tensor,
+ *
+ *     NAME.packed   U8 [bytes], 64-byte aligned in the file: a packed matrix (kernels/packed.h)
+ *     NAME          F32, F16 or BF16: a norm, a bias, a tensor that was kept
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_MODEL_CHECKPOINT_NAMES_H
+#define KFI_MODEL_CHECKPOINT_NAMES_H
+
+#include "model/model.h"
+
+#define KFI_FILE_CONFIG "config.json"
+#define KFI_FILE_INDEX  "model.safetensors.index.json"
+
+/* Keys of config.json beside Hugging Face's, and what stands there. */
+#define KFI_KEY_QUANTIZATION         "quantization_config"
+#define KFI_KEY_METHOD               "quant_method"
+#define KFI_KEY_VERSION              "format_version"
+#define KFI_KEY_ACTIVATIONS          "activations"
+#define KFI_KEY_ACTIVATION_OVERRIDES "activation_overrides"
+#define KFI_KEY_RECIPE               "recipe"
+#define KFI_QUANTIZATION_METHOD      "kerf"
+#define KFI_CHECKPOINT_VERSION       1
+
+#define KFI_TENSOR_EMBEDDING  "model.embed_tokens.weight"
+#define KFI_TENSOR_HEAD       "lm_head.weight"
+#define KFI_TENSOR_FINAL_NORM "model.norm.weight"
+
+/* The exact prefix: ids U32 [n]; K after RoPE at positions 0 … n-1 and V, F32
+ * [layers][n][n_kv_heads * head_dim]. */
+#define KFI_TENSOR_PREFIX_IDS    "kerf.prefix.ids"
+#define KFI_TENSOR_PREFIX_KEYS   "kerf.prefix.keys"
+#define KFI_TENSOR_PREFIX_VALUES "kerf.prefix.values"
+
+#define KFI_SUFFIX_PACKED ".packed"
+
+/* Most blocks of a model, and room for every name below. */
+#define KFI_MAX_LAYERS 1024u
+#define KFI_NAME_BYTES 128u
+
+typedef struct kfi_name {
+    char text[KFI_NAME_BYTES];
+} kfi_name;
+
+/* "model.layers.3.mlp.down_proj.weight", "….bias" */
+kfi_name kfi_name_weight(size_t i_layer, kfi_linear_role role);
+kfi_name kfi_name_bias(size_t i_layer, kfi_linear_role role);
+/* "model.layers.3.input_layernorm.weight", "model.layers.3.post_attention_layernorm.weight" */
+kfi_name kfi_name_attention_norm(size_t i_layer);
+kfi_name kfi_name_mlp_norm(size_t i_layer);
+/* NAME.packed */
+kfi_name kfi_name_packed(const char *name);
+/* "model-00001-of-00031.safetensors": file i (counted from 0) of n. */
+kfi_name kfi_name_file(size_t i_file, size_t n_files);
+
+#endif /* KFI_MODEL_CHECKPOINT_NAMES_H */

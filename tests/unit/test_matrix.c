@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "linalg/gemm.h"
+#include "linalg/matrix.h"
+
+static float *random_matrix(size_t n, uint64_t seed)
+{
+    float *x = kfi_alloc(NULL, n * sizeof(float));
+    assert_non_null(x);
+    kfi_rng rng;
+    kfi_rng_init(&rng, seed);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = kfi_rng_normal(&rng);
+    }
+    return x;
+}
+
+/* Element (i, j) in double, with the bound of a float sum of k products in any order. */
+static void check_element(float found, const float *x, size_t step_x, const float *w, size_t step_w,
+                          size_t k)
+{
+    double sum = 0;
+    double magnitude = 0;
+    for (size_t p = 0; p < k; p++) {
+        const double term = (double)x[p * step_x] * (double)w[p * step_w];
+        sum += term;
+        magnitude += fabs(term);
+    }
+    const double bound = ((double)k + 1) * 0x1p-24 * magnitude + 1e-30;
+    if (fabs((double)found - sum) > bound) {
+        fail_msg("found %.9g, expected %.9g within %.3g", (double)found, sum, bound);
+    }
+}
+
+typedef void product_fn(kf_pool *pool, float *y, size_t ld_y, const float *x, size_t ld_x,
+                        const float *w, size_t ld_w, size_t m, size_t n, size_t k);
+
+/* Strides are larger than the rows; what lies between must stay as it is. */
+static void check_product(product_fn *multiply, bool transposed, size_t m, size_t n, size_t k)
+{
+    const size_t ld_x = k + 3;
+    const size_t ld_w = (transposed ? k : n) + 5;
+    const size_t ld_y = n + 7;
+    float *x = random_matrix(m * ld_x, 1);
+    float *w = random_matrix((transposed ? n : k) * ld_w, 2);
+    float *y = kfi_calloc(NULL, m * ld_y, sizeof(float));
+    float *again = kfi_calloc(NULL, m * ld_y, sizeof(float));
+    assert_non_null(y);
+    assert_non_null(again);
+    multiply(NULL, y, ld_y, x, ld_x, w, ld_w, m, n, k);
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n; j++) {
+            const float *column = transposed ? w + j * ld_w : w + j;
+            check_element(y[i * ld_y + j], x + i * ld_x, 1, column, transposed ? 1 : ld_w, k);
+        }
+        for (size_t j = n; j < ld_y; j++) {
+            assert_true(y[i * ld_y + j] == 0.0f);
+        }
+    }
+    for (size_t n_threads = 2; n_threads <= 3; n_threads++) {
+        kf_error err = {0};
+        kf_pool *pool = NULL;
+        CHECK_OK(kf_pool_new(&pool, n_threads, NULL, &err), &err);
+        multiply(pool, again, ld_y, x, ld_x, w, ld_w, m, n, k);
+        assert_memory_equal(y, again, m * ld_y * sizeof(float));
+        kf_pool_free(pool);
+    }
+    kfi_free(NULL, x, 0);
+    kfi_free(NULL, w, 0);
+    kfi_free(NULL, y, 0);
+    kfi_free(NULL, again, 0);
+}
+
+static const size_t shapes[][3] = {
+    {1, 1, 1},    {1, 96, 64},   {1, 1000, 33}, {2, 63, 65},
+    {17, 97, 40}, {513, 70, 20}, {3, 4200, 9},  {1030, 130, 3},
+};
+
+static void multiplies_by_a_transposed_matrix_alike_for_any_thread_count(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        check_product(kfi_matrix_multiply_transposed, true, shapes[i][0], shapes[i][1],
+                      shapes[i][2]);
+    }
+}
+
+static void multiplies_by_a_matrix_alike_for_any_thread_count(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        check_product(kfi_matrix_multiply, false, shapes[i][0], shapes[i][1], shapes[i][2]);
+    }
+}
+
+static void the_plain_product_computes_the_same(void **state)
+{
+    (void)state;
+    enum {
+        M = 19,
+        N = 131,
+        K = 517
+    };
+    float *a = random_matrix(M * K, 3);
+    float *b = random_matrix(K * N, 4);
+    float *c = random_matrix(M * N, 5);
+    float *before = random_matrix(M * N, 5);
+    static const kfi_gemm_kind kinds[] = {KFI_GEMM_NN, KFI_GEMM_NT, KFI_GEMM_TN};
+    for (size_t i_kind = 0; i_kind < 3; i_kind++) {
+        const kfi_gemm_kind kind = kinds[i_kind];
+        const bool a_transposed = kind == KFI_GEMM_TN;
+        const bool b_transposed = kind == KFI_GEMM_NT;
+        const kfi_gemm g = {.kind = kind,
+                            .m = M,
+                            .n = N,
+                            .k = K,
+                            .a = a,
+                            .ld_a = a_transposed ? M : K,
+                            .b = b,
+                            .ld_b = b_transposed ? K : N,
+                            .c = c,
+                            .ld_c = N};
+        kfi_gemm_run_plain(&g);
+        for (size_t i = 0; i < M; i++) {
+            for (size_t j = 0; j < N; j++) {
+                check_element(c[i * N + j], a_transposed ? a + i : a + i * K, a_transposed ? M : 1,
+                              b_transposed ? b + j * K : b + j, b_transposed ? 1 : N, K);
+            }
+        }
+    }
+    memcpy(c, before, M * N * sizeof(float));
+    kfi_gemm add = {.kind = KFI_GEMM_NN, .m = M, .n = N, .k = 1, .a = a, .ld_a = K, .b = b};
+    add.ld_b = N;
+    add.c = c;
+    add.ld_c = N;
+    add.add = true;
+    kfi_gemm_run_plain(&add);
+    for (size_t i = 0; i < M * N; i++) {
+        const float expected = before[i] + a[i / N * K] * b[i % N];
+        assert_true(fabsf(c[i] - expected) <= 1e-6f * (1.0f + fabsf(expected)));
+    }
+    kfi_free(NULL, a, 0);
+    kfi_free(NULL, b, 0);
+    kfi_free(NULL, c, 0);
+    kfi_free(NULL, before, 0);
+}
+
+static void trusts_the_library_of_this_machine(void **state)
+{
+    (void)state;
+    assert_true(kfi_blas_is_sound());
+}
+
+static void a_gram_matrix_is_symmetric_and_adds_up(void **state)
+{
+    (void)state;
+    static const size_t sizes[][2] = {{1, 1}, {7, 50}, {600, 200}, {1100, 391}};
+    for (size_t i_size = 0; i_size < 4; i_size++) {
+        const size_t m = sizes[i_size][0];
+        const size_t n = sizes[i_size][1];
+        const size_t ld = n + 2;
+        float *x = random_matrix(m * ld, 6);
+        float *gram = kfi_calloc(NULL, n * n, sizeof(float));
+        float *again = kfi_calloc(NULL, n * n, sizeof(float));
+        assert_non_null(gram);
+        assert_non_null(again);
+        kfi_matrix_gram_add(NULL, gram, x, ld, m, n);
+        for (size_t i = 0; i < n; i++) {
+            for (size_t j = 0; j <= i; j++) {
+                check_element(gram[i * n + j], x + i, ld, x + j, ld, m);
+                assert_true(gram[i * n + j] == gram[j * n + i]);
+            }
+        }
+        kf_error err = {0};
+        kf_pool *pool = NULL;
+        CHECK_OK(kf_pool_new(&pool, 3, NULL, &err), &err);
+        kfi_matrix_gram_add(pool, again, x, ld, m, n);
+        assert_memory_equal(gram, again, n * n * sizeof(float));
+        kfi_matrix_gram_add(pool, again, x, ld, m, n);
+        for (size_t i = 0; i < n * n; i++) {
+            assert_true(fabsf(again[i] - 2 * gram[i]) <= 1e-4f * (1.0f + (float)m));
+        }
+        kf_pool_free(pool);
+        kfi_free(NULL, x, 0);
+        kfi_free(NULL, gram, 0);
+        kfi_free(NULL, again, 0);
+    }
+}
+
+/* A well-conditioned random matrix, X^T X + n I. */
+static double *random_positive(size_t n)
+{
+    float *x = random_matrix(n * n, 8);
+    double *a = kfi_calloc(NULL, n * n, sizeof(double));
+    assert_non_null(a);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < n; j++) {
+            for (size_t p = 0; p < n; p++) {
+                a[i * n + j] += (double)x[p * n + i] * (double)x[p * n + j];
+            }
+        }
+        a[i * n + i] += (double)n;
+    }
+    kfi_free(NULL, x, 0);
+    return a;
+}
+
+/* The inverse by Gauss-Jordan: nothing in common with a Cholesky factor. */
+static double *direct_inverse(const double *a, size_t n)
+{
+    double *work = kfi_calloc(NULL, n * n, sizeof(double));
+    double *inverse = kfi_calloc(NULL, n * n, sizeof(double));
+    assert_non_null(work);
+    assert_non_null(inverse);
+    memcpy(work, a, n * n * sizeof(double));
+    for (size_t i = 0; i < n; i++) {
+        inverse[i * n + i] = 1;
+    }
+    for (size_t p = 0; p < n; p++) {
+        const double pivot = work[p * n + p];
+        for (size_t j = 0; j < n; j++) {
+            work[p * n + j] /= pivot;
+            inverse[p * n + j] /= pivot;
+        }
+        for (size_t i = 0; i < n; i++) {
+            const double f = work[i * n + p];
+            for (size_t j = 0; j < n && i != p; j++) {
+                work[i * n + j] -= f * work[p * n + j];
+                inverse[i * n + j] -= f * inverse[p * n + j];
+            }
+        }
+    }
+    kfi_free(NULL, work, 0);
+    return inverse;
+}
+
+/* U is upper with a positive diagonal, and U^T U is the expected matrix. */
+static void check_factor(const double *u, const double *expected, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        assert_true(u[i * n + i] > 0);
+        for (size_t j = 0; j < n; j++) {
+            assert_true(j >= i || u[i * n + j] == 0);
+            double sum = 0;
+            for (size_t p = 0; p <= i && p <= j; p++) {
+                sum += u[p * n + i] * u[p * n + j];
+            }
+            const double scale = sqrt(expected[i * n + i] * expected[j * n + j]);
+            assert_true(fabs(sum - expected[i * n + j]) <= 1e-12 * scale * (double)n);
+        }
+    }
+}
+
+static void a_cholesky_factor_multiplies_back(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 2, 33, 150};
+    for (size_t k = 0; k < 4; k++) {
+        kf_error err = {0};
+        const size_t n = sizes[k];
+        double *a = random_positive(n);
+        double *u = kfi_calloc(NULL, n * n, sizeof(double));
+        double *lower_only = kfi_calloc(NULL, n * n, sizeof(double));
+        assert_non_null(u);
+        assert_non_null(lower_only);
+        for (size_t i = 0; i < n * n; i++) {
+            lower_only[i] = i % n > i / n ? (double)NAN : a[i];
+        }
+        CHECK_OK(kfi_matrix_cholesky_upper(u, lower_only, n, &err), &err);
+        check_factor(u, a, n);
+        kfi_free(NULL, a, 0);
+        kfi_free(NULL, u, 0);
+        kfi_free(NULL, lower_only, 0);
+    }
+}
+
+static void the_reverse_factor_is_that_of_the_direct_inverse(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 2, 33, 150};
+    for (size_t k = 0; k < 4; k++) {
+        kf_error err = {0};
+        const size_t n = sizes[k];
+        double *a = random_positive(n);
+        double *inverse = direct_inverse(a, n);
+        double *u = kfi_calloc(NULL, n * n, sizeof(double));
+        assert_non_null(u);
+        CHECK_OK(kfi_matrix_inverse_cholesky_upper(u, a, n, &err), &err);
+        check_factor(u, inverse, n);
+        CHECK_OK(kfi_matrix_inverse_cholesky_upper(a, a, n, &err), &err);
+        assert_memory_equal(a, u, n * n * sizeof(double));
+        kfi_free(NULL, a, 0);
+        kfi_free(NULL, u, 0);
+        kfi_free(NULL, inverse, 0);
+    }
+}
+
+static void names_the_row_where_a_matrix_is_not_positive_definite(void **state)
+{
+    (void)state;
+    static const double bad[] = {-1.0, 0.0, (double)NAN};
+    for (size_t k = 0; k < 3; k++) {
+        kf_error err = {0};
+        double u[9];
+        const double a[9] = {2, 0, 0, 0, bad[k], 0, 0, 0, 3};
+        assert_int_equal(kfi_matrix_cholesky_upper(u, a, 3, &err), KF_RANGE);
+        assert_int_equal(err.offset, 1);
+        assert_int_equal(kfi_matrix_inverse_cholesky_upper(u, a, 3, &err), KF_RANGE);
+        assert_int_equal(err.offset, 1);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(multiplies_by_a_transposed_matrix_alike_for_any_thread_count),
+        cmocka_unit_test(multiplies_by_a_matrix_alike_for_any_thread_count),
+        cmocka_unit_test(the_plain_product_computes_the_same),
+        cmocka_unit_test(trusts_the_library_of_this_machine),
+        cmocka_unit_test(a_gram_matrix_is_symmetric_and_adds_up),
+        cmocka_unit_test(a_cholesky_factor_multiplies_back),
+        cmocka_unit_test(the_reverse_factor_is_that_of_the_direct_inverse),
+        cmocka_unit_test(names_the_row_where_a_matrix_is_not_positive_definite),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
