@@ -5,7 +5,8 @@
 #ifndef KFI_FORMAT_GRID_INLINE_H
 #define KFI_FORMAT_GRID_INLINE_H
 
-/* Rounds to the nearest integer, half to even, for |x| < 2^22: the sum with 1.5 * 2^23 has no fraction bits left. */
+/* Rounds to the nearest integer, half to even, for |x| < 2^22: the sum with 1.5 * 2^23 has no
+ * fraction bits left. */
 static inline float kfi_round_half_even(float x)
 {
     const float magic = 12582912.0f;
@@ -19,7 +20,8 @@ static inline uint8_t kfi_grid_encode(const kfi_grid *grid, int bits, float w)
         return (uint8_t)grid->zero;
     }
     float q = (w - grid->offset) / grid->scale;
-    const float limit = 1024.0f; /* keeps the rounding trick in its range; codes and zeros are below 256 */
+    const float limit =
+        1024.0f; /* keeps the rounding trick in its range; codes and zeros are below 256 */
     q = q > limit ? limit : q < -limit ? -limit : q;
     q = kfi_round_half_even(q) + (float)grid->zero;
     return (uint8_t)(q < 0.0f ? 0.0f : q > q_max ? q_max : q);

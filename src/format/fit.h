@@ -1,0 +1,42 @@
+/* fit.h - what the number formats share when they choose a grid.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_FORMAT_FIT_H
+#define KFI_FORMAT_FIT_H
+
+#include <stdbool.h>
+
+#include "format/format.h"
+
+/* One group of weights and what an error there costs. */
+typedef struct kfi_fit_group {
+    const float *weights;
+    const float *importance; /* n values, or NULL: all 1 */
+    size_t n;
+    int bits;
+    float exponent;
+} kfi_fit_group;
+
+typedef void kfi_fit_fn(kfi_grid *grid, kf_format format, const kfi_fit_group *group,
+                        const kfi_fit *fit);
+
+/* One function a row of formats.def. */
+kfi_fit_fn kfi_int_fit;
+kfi_fit_fn kfi_mxint_fit;
+
+/* Rounds a scale to what fp16 holds: never zero (2^-24 is the least) and never infinite. */
+float kfi_fit_round_scale(double scale);
+
+/* Sum of importance |w - w~|^exponent on a grid; gives up once above limit and then returns more
+ * than limit. exponent 2 is exact to float rounding, others to 1e-4, enough to rank grids. */
+double kfi_fit_error(const kfi_fit_group *group, const kfi_grid *grid, double limit);
+
+/* Takes candidate as the best grid if its error is below *best_error. */
+void kfi_fit_try(kfi_grid *best, double *best_error, const kfi_fit_group *group,
+                 const kfi_grid *candidate);
+
+/* True when every weight is exactly a point of the grid. */
+bool kfi_fit_is_exact(const kfi_fit_group *group, const kfi_grid *grid);
+
+#endif /* KFI_FORMAT_FIT_H */

@@ -1,0 +1,222 @@
+/* format.c - the table of number formats: names, sizes, and the way to each one's fit.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "format/fit.h"
+#include "format/layout.h"
+
+typedef struct format_kind {
+    kf_element element;
+    const char *name;
+    kf_scale_kind scale;
+    const char *zeros;
+    kfi_fit_fn *fit;
+} format_kind;
+
+static const format_kind kinds[] = {
+#define KFI_FORMAT(element, name, scale, zeros, fit)                                               \
+    {KF_ELEMENT_##element, name, KF_SCALE_##scale, zeros, kfi_##fit##_fit},
+#include "format/formats.def"
+#undef KFI_FORMAT
+};
+#define N_KINDS (sizeof kinds / sizeof kinds[0])
+
+#define BITS_MIN 2
+#define BITS_MAX 8
+
+static const struct group_name {
+    const char *name;
+    uint32_t group;
+} groups[] = {{"row", KF_GROUP_ROW}, {"g32", 32}, {"g64", 64}, {"g128", 128}};
+#define N_GROUPS (sizeof groups / sizeof groups[0])
+
+static const format_kind *kind_of(uint8_t element)
+{
+    for (size_t i = 0; i < N_KINDS; i++) {
+        if (kinds[i].element == element) {
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+/* Takes a prefix off a text: true and *text behind it, or false. */
+static bool take(const char **text, const char *prefix)
+{
+    const size_t n = strlen(prefix);
+    if (strncmp(*text, prefix, n) != 0) {
+        return false;
+    }
+    *text += n;
+    return true;
+}
+
+static bool take_group(const char **text, uint32_t *group)
+{
+    for (size_t i = 0; i < N_GROUPS; i++) {
+        if (take(text, groups[i].name)) {
+            *group = groups[i].group;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *group_name(uint32_t group)
+{
+    for (size_t i = 0; i < N_GROUPS; i++) {
+        if (groups[i].group == group) {
+            return groups[i].name;
+        }
+    }
+    return "g?";
+}
+
+static bool parse_zero(const format_kind *kind, const char *text, uint8_t *zero)
+{
+    if (text[0] == '\0') {
+        *zero = KF_ZERO_NONE;
+        return true;
+    }
+    *zero = text[0] == 'a' ? KF_ZERO_INTEGER : KF_ZERO_OFFSET;
+    return strchr(kind->zeros, text[0]) != NULL && text[1] == '\0';
+}
+
+static bool parse_kind(kf_format *format, const format_kind *kind, const char *text)
+{
+    if (!take(&text, kind->name) || text[0] < '0' + BITS_MIN || text[0] > '0' + BITS_MAX) {
+        return false;
+    }
+    *format = (kf_format){.element = (uint8_t)kind->element,
+                          .bits = (uint8_t)(text[0] - '0'),
+                          .scale = (uint8_t)kind->scale};
+    text++;
+    return take_group(&text, &format->group) && parse_zero(kind, text, &format->zero);
+}
+
+kf_status kf_format_parse(kf_format *format, const char *name, kf_error *err)
+{
+    if (strcmp(name, "float") == 0) {
+        *format = (kf_format){.element = KF_ELEMENT_FLOAT, .bits = 32};
+        return KF_OK;
+    }
+    for (size_t i = 0; i < N_KINDS; i++) {
+        kf_format parsed = {0};
+        if (parse_kind(&parsed, &kinds[i], name)) {
+            *format = parsed;
+            return KF_OK;
+        }
+    }
+    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                    "unknown weight format '%.40s'; expected float, int2 to int8 or mxint2 to "
+                    "mxint8 with g32, g64, g128 or row behind it, int also with a or o at the end "
+                    "(int4g64, int3g128a, mxint8g32)",
+                    name);
+}
+
+void kf_format_name(char *name, kf_format format)
+{
+    const format_kind *kind = kind_of(format.element);
+    if (kind == NULL) {
+        (void)snprintf(name, KF_FORMAT_NAME_BYTES, "float");
+        return;
+    }
+    const char *zero = format.zero == KF_ZERO_INTEGER  ? "a"
+                       : format.zero == KF_ZERO_OFFSET ? "o"
+                                                       : "";
+    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "%s%u%s%s", kind->name, (unsigned)format.bits,
+                   group_name(format.group), zero);
+}
+
+kf_status kf_activation_parse(kf_activation *activation, const char *name, kf_error *err)
+{
+    const char *text = name;
+    if (strcmp(name, "float") == 0) {
+        *activation = (kf_activation){.bits = 32, .group = KF_GROUP_ROW};
+        return KF_OK;
+    }
+    if (take(&text, "int8t")) {
+        uint32_t group = KF_GROUP_ROW;
+        if (text[0] == '\0' || (text[0] == 'g' && take_group(&text, &group) && text[0] == '\0')) {
+            *activation = (kf_activation){.bits = 8, .group = group};
+            return KF_OK;
+        }
+    }
+    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                    "unknown activation format '%.40s'; expected float, int8t, int8tg32, int8tg64 "
+                    "or int8tg128",
+                    name);
+}
+
+void kf_activation_name(char *name, kf_activation activation)
+{
+    if (activation.bits != 8) {
+        (void)snprintf(name, KF_FORMAT_NAME_BYTES, "float");
+        return;
+    }
+    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "int8t%s",
+                   activation.group == KF_GROUP_ROW ? "" : group_name(activation.group));
+}
+
+bool kfi_format_is_known(kf_format format)
+{
+    const format_kind *kind = kind_of(format.element);
+    if (kind == NULL || format.bits < BITS_MIN || format.bits > BITS_MAX ||
+        format.scale != (uint8_t)kind->scale || group_name(format.group)[1] == '?') {
+        return false;
+    }
+    return format.zero == KF_ZERO_NONE ||
+           (format.zero == KF_ZERO_INTEGER && strchr(kind->zeros, 'a') != NULL) ||
+           (format.zero == KF_ZERO_OFFSET && strchr(kind->zeros, 'o') != NULL);
+}
+
+kf_status kf_format_bytes(uint64_t *bytes, kf_format format, uint64_t rows, uint64_t cols,
+                          kf_error *err)
+{
+    kfi_layout layout = {0};
+    uint64_t n = 0;
+    if (rows == 0 || cols == 0) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "empty matrix of %" PRIu64 " x %" PRIu64, rows,
+                        cols);
+    }
+    if (format.element == KF_ELEMENT_FLOAT) {
+        if (__builtin_mul_overflow(rows, cols, &n) || __builtin_mul_overflow(n, 4u, &n)) {
+            return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                            "matrix of %" PRIu64 " x %" PRIu64 " is too large", rows, cols);
+        }
+        *bytes = n;
+        return KF_OK;
+    }
+    KFI_TRY(kfi_layout_make(&layout, format, rows, cols, err));
+    *bytes = layout.bytes;
+    return KF_OK;
+}
+
+size_t kfi_format_group(kf_format format, size_t cols)
+{
+    return format.group == KF_GROUP_ROW ? kfi_round_up(cols, KFI_CHUNK_COLS) : format.group;
+}
+
+size_t kfi_format_groups(kf_format format, size_t cols)
+{
+    const size_t group = kfi_format_group(format, cols);
+    return (cols + group - 1) / group;
+}
+
+void kfi_format_fit(kfi_grid *grid, kf_format format, const float *weights, const float *importance,
+                    size_t n, const kfi_fit *fit)
+{
+    const kfi_fit_group group = {.weights = weights,
+                                 .importance = importance,
+                                 .n = n,
+                                 .bits = format.bits,
+                                 .exponent = fit->exponent};
+    const format_kind *kind = kind_of(format.element);
+    assert(kind != NULL && n > 0);
+    kind->fit(grid, format, &group, fit);
+}
