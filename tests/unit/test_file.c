@@ -299,7 +299,8 @@ static kf_status append_name(void *ctx, const char *name, kf_error *err)
     if (n->stop_at != NULL && strcmp(name, n->stop_at) == 0) {
         return KF_CANCELLED;
     }
-    (void)strcat(strcat(n->text, name), " ");
+    const size_t used = strlen(n->text);
+    (void)snprintf(n->text + used, sizeof n->text - used, "%s ", name);
     return KF_OK;
 }
 

@@ -1,0 +1,111 @@
+# check.sh - ./dev check: everything that can be said about the code without the real model.
+#
+# Sourced by dev. Each step prints one line; what a failing step wrote follows it, and the others go
+# on, so that one run shows all that is wrong. Builds are kept in build-check/ for the next time.
+#
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
+
+check_failures=
+check_log=build-check/log
+mkdir -p build-check
+
+# step NAME COMMAND [ARGUMENT...]
+step() {
+    step_name=$1
+    shift
+    step_start=$(date +%s)
+    if ("$@") >"$check_log" 2>&1; then
+        # The last line of a check that counts something says what it looked at.
+        printf 'ok    %-14s %4d s  %s\n' "$step_name" $(($(date +%s) - step_start)) \
+            "$(tail -n 1 "$check_log" | cut -c 1-60)"
+    else
+        printf 'FAIL  %-14s %4d s\n' "$step_name" $(($(date +%s) - step_start))
+        tail -n 100 "$check_log" | sed 's/^/      /'
+        check_failures="$check_failures $step_name"
+    fi
+}
+
+check_format() {
+    git ls-files '*.c' '*.h' | xargs clang-format-14 --dry-run -Werror && echo
+}
+
+check_shell() {
+    for script in dev .ci/run tools/*.sh tests/cli/*.sh; do
+        [ ! -f "$script" ] || sh -n "$script" || return 1
+    done
+    echo
+}
+
+check_doc() {
+    doxygen Doxyfile && rm -rf build-doc && echo
+}
+
+build_gcc() {
+    CC=gcc configure build-check/gcc --buildtype=debugoptimized -Dwerror=true &&
+        ninja -C build-check/gcc -j 2 && echo
+}
+
+build_clang() {
+    CC=clang-14 configure build-check/clang --buildtype=debugoptimized -Dwerror=true &&
+        ninja -C build-check/clang -j 2 && echo
+}
+
+# Asserts are on in these two builds. -O1 keeps the traces readable and the suite fast.
+build_asan() {
+    CC=gcc configure build-check/asan --buildtype=debugoptimized -Doptimization=1 \
+        -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false &&
+        ninja -C build-check/asan -j 2 && echo
+}
+
+build_tsan() {
+    CC=gcc configure build-check/tsan --buildtype=debugoptimized -Doptimization=1 \
+        -Db_sanitize=thread -Db_lundef=false -Dwerror=false &&
+        ninja -C build-check/tsan -j 2 && echo
+}
+
+# The suite without the real model, which is too slow under a sanitizer; tiny random checkpoints
+# stand for it.
+suite_in() {
+    unset KERF_TEST_MODEL
+    run_suite "$1" --no-suite slow
+}
+
+suite_asan() {
+    ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 \
+        UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 suite_in build-check/asan
+}
+
+# Kernels that lay a process out at random over more bits than gcc 12's runtime expects make it give
+# up at the start; without randomization it runs everywhere.
+suite_tsan() {
+    tsan_wrapper=
+    if setarch -R true 2>/dev/null; then
+        tsan_wrapper="--wrapper=setarch -R"
+    fi
+    TSAN_OPTIONS=halt_on_error=1 suite_in build-check/tsan ${tsan_wrapper:+"$tsan_wrapper"}
+}
+
+suite_isa() {
+    KERF_ISA=$1 suite_in build-check/gcc
+}
+
+step "format" check_format
+step "shell" check_shell
+step "lint" python3 tools/lint.py
+step "layers" python3 tools/layers.py
+step "headers" python3 tools/headers.py
+step "documentation" check_doc
+step "gcc" build_gcc
+step "symbols" python3 tools/symbols.py build-check/gcc/src/libkerf.so
+if [ "${1:-}" != --fast ]; then
+    step "clang" build_clang
+    step "isa generic" suite_isa generic
+    step "isa avx2" suite_isa avx2
+    step "asan build" build_asan
+    step "asan+ubsan" suite_asan
+    step "tsan build" build_tsan
+    step "tsan" suite_tsan
+fi
+[ -z "$check_failures" ] || fail "check failed:$check_failures"
+note "check passed"
