@@ -53,10 +53,8 @@ KF_API void kf_tokenizer_free(kf_tokenizer *tokenizer);
 KF_API size_t kf_tokenizer_count(const kf_tokenizer *tokenizer);
 
 /** Flags of kf_tokenizer_encode(). */
-#define KF_ENCODE_ADD_BOS (1u << 0) /**< Put the BOS in front, where the model's tokenizer would.  \
-                                     */
-#define KF_ENCODE_SPECIAL (1u << 1) /**< Special tokens written out in the text become their id.   \
-                                     */
+#define KF_ENCODE_ADD_BOS (1u << 0) /**< Put the BOS in front, where the model does. */
+#define KF_ENCODE_SPECIAL (1u << 1) /**< Special tokens in the text become their id. */
 
 /**
  * Turns text into ids.

@@ -5,9 +5,10 @@
 #include "linalg/gemm.h"
 
 #include <cblas.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "base/once.h"
 
 #define PLAIN_K 256 /* depth of a block: 64 rows of b stay in the second-level cache */
 #define PLAIN_N 64
@@ -110,8 +111,8 @@ static bool agrees_with_plain(kfi_gemm_kind kind, size_t m)
     return memcmp(expected, found, m * CHECK_N * sizeof(float)) == 0;
 }
 
-/* Written once under pthread_once, read-only afterwards. */
-static pthread_once_t init_once = PTHREAD_ONCE_INIT;
+/* Written once, read-only afterwards. */
+static kfi_once init_once = KFI_ONCE_INIT;
 static bool is_sound;
 
 static void init(void)
@@ -123,7 +124,7 @@ static void init(void)
 
 void kfi_blas_init(void)
 {
-    (void)pthread_once(&init_once, init);
+    kfi_once_run(&init_once, init);
 }
 
 bool kfi_blas_is_sound(void)
