@@ -41,27 +41,32 @@ check_doc() {
     doxygen Doxyfile && rm -rf build-doc && echo
 }
 
+# Goes on after an error, to show all of them, and prints nothing else.
+check_ninja() {
+    ninja --quiet -C "$1" -j 2 -k 0
+}
+
 build_gcc() {
     CC=gcc configure build-check/gcc --buildtype=debugoptimized -Dwerror=true &&
-        ninja -C build-check/gcc -j 2 && echo
+        check_ninja build-check/gcc && echo
 }
 
 build_clang() {
     CC=clang-14 configure build-check/clang --buildtype=debugoptimized -Dwerror=true &&
-        ninja -C build-check/clang -j 2 && echo
+        check_ninja build-check/clang && echo
 }
 
 # Asserts are on in these two builds. -O1 keeps the traces readable and the suite fast.
 build_asan() {
     CC=gcc configure build-check/asan --buildtype=debugoptimized -Doptimization=1 \
         -Db_sanitize=address,undefined -Db_lundef=false -Dwerror=false &&
-        ninja -C build-check/asan -j 2 && echo
+        check_ninja build-check/asan && echo
 }
 
 build_tsan() {
     CC=gcc configure build-check/tsan --buildtype=debugoptimized -Doptimization=1 \
         -Db_sanitize=thread -Db_lundef=false -Dwerror=false &&
-        ninja -C build-check/tsan -j 2 && echo
+        check_ninja build-check/tsan && echo
 }
 
 # The suite without the real model, which is too slow under a sanitizer; tiny random checkpoints
