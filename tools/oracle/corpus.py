@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text that is hard on a tokenizer: prose, code, many scripts, emoji, white space.
 
 Sections are (name, text) pairs, the same on every run on one machine. Generated text uses

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Turn a GGUF file of the llama or qwen2 architecture into a Hugging Face directory.
 
 Writes config.json, model.safetensors (float32), tokenizer.json (with the model's own

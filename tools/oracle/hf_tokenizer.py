@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hugging Face `tokenizers` objects made from the tokenizer metadata of a GGUF file.
 
 The pre-tokenizer is the one the model was published with, chosen by

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Logits and perplexity of a Hugging Face directory, by transformers and torch on the CPU.
 
 An implementation independent of Kerf. With --dtype float64 the three places where

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Speed of llama.cpp and of Kerf on this machine, side by side.
 
 pp512 = reading a prompt of 512 tokens, tg128 = writing 128 tokens one by one, in tokens a

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Compare `kerf tokenize` with Hugging Face `tokenizers` over megabytes of difficult text.
 
 The reference tokenizer is made from the model's own GGUF metadata and its published
