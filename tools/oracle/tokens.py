@@ -4,13 +4,15 @@
 
 The reference tokenizer is made from the model's own GGUF metadata and its published
 pre-tokenizer (hf_tokenizer.py); the text is made by corpus.py. Prints bytes, ids and
-differences for each model and section; exits 1 on any difference. Special tokens that
-happen to be written in a text are ordinary text for both sides. With --keep the texts and
-the reference ids stay in a folder; without --kerf only they are made.
+differences for each model and section, and whether `--decode` makes the same text of the
+ids; exits 1 on any difference. Special tokens written in a text are ordinary text for
+both sides, but in the last section, which is made of them (--special). With --keep the
+texts and the reference ids stay in a folder; without --kerf only they are made.
 """
 
 import argparse
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -22,18 +24,29 @@ import corpus
 import hf_tokenizer
 
 
-def reference_ids(tok, text):
-    tok.encode_special_tokens = True
+SPECIAL = "special"  # The section in which special tokens of a text become their ids.
+
+
+def reference_ids(tok, text, special=False):
+    tok.encode_special_tokens = not special
     return tok.encode(text, add_special_tokens=False).ids
 
 
-def kerf_ids(kerf, model, path, flags):
-    run = subprocess.run(
-        [kerf, "tokenize", model, "--text", path, *flags], capture_output=True, text=True
-    )
+def special_text(tok):
+    """Words, white space and the model's special tokens, mixed."""
+    rng = random.Random(corpus.SEED)
+    tokens = sorted(t.content for t in tok.get_added_tokens_decoder().values())
+    others = ["user", "Hello", " ", "  ", "\n", "1", "<", "|>", "\u00e9"]
+    return "".join(rng.choice(tokens if rng.random() < 0.4 else others) for _ in range(5000))
+
+
+def kerf_tokenize(kerf, model, path, flags):
+    """Standard output of `kerf tokenize` on the file at `path`."""
+    run = subprocess.run([kerf, "tokenize", model, "--text", path, *flags], capture_output=True)
     if run.returncode != 0:
-        sys.exit(f"tokens.py: {' '.join(run.args)} exited {run.returncode}: {run.stderr.strip()}")
-    return [int(line) for line in run.stdout.split()]
+        message = run.stderr.decode(errors="replace").strip()
+        sys.exit(f"tokens.py: {' '.join(run.args)} exited {run.returncode}: {message}")
+    return run.stdout
 
 
 def first_difference(tok, want, got):
@@ -70,29 +83,45 @@ def rejoin(want, got, i, j, run=6, reach=200):
     return None
 
 
+def write_ids(path, ids):
+    write(path, "".join(f"{i}\n" for i in ids))
+
+
 def write(path, text):
     with open(path, "w", encoding="utf-8", newline="") as f:
         f.write(text)
     return path
 
 
+def check_section(kerf, model, tok, base, want, flags):
+    """Ids that differ, and how kerf fared, in words; the reference ids are in base + ".ids"."""
+    got = [int(i) for i in kerf_tokenize(kerf, model, base + ".txt", flags).split()]
+    missed = 0 if got == want else max(1, count_differences(want, got))
+    back = kerf_tokenize(kerf, model, base + ".ids", ["--decode"])
+    same = back == tok.decode(want, skip_special_tokens=True).encode()
+    line = f" {missed:7} differences, text from ids {'equal' if same else 'DIFFERENT'}"
+    if missed:
+        line += "\n    " + first_difference(tok, want, got)
+    return missed + (not same), line
+
+
 def check_model(name, model, pre, texts, folder, args):
     """Differences of one model over all sections."""
     tok = hf_tokenizer.from_gguf(model, pre)
     differences = 0
-    for section, text in texts:
-        want = reference_ids(tok, text)
-        size = len(text.encode())
-        line = f"{name:12} {section:9} {size:9} bytes {len(want):9} ids"
+    for section, text in [*texts, (SPECIAL, special_text(tok))]:
+        base = os.path.join(folder, section if section != SPECIAL else f"{section}.{name}")
+        want = reference_ids(tok, text, section == SPECIAL)
+        line = f"{name:12} {section:9} {len(text.encode()):9} bytes {len(want):9} ids"
+        write(base + ".txt", text)
         if args.keep:
-            write(os.path.join(folder, f"{section}.{name}.ids"), "".join(f"{i}\n" for i in want))
+            write_ids(f"{folder}/{section}.{name}.ids", want)
         if args.kerf:
-            got = kerf_ids(args.kerf, model, os.path.join(folder, section + ".txt"), args.flag)
-            missed = 0 if got == want else max(1, count_differences(want, got))
+            flags = [*args.flag, *(["--special"] if section == SPECIAL else [])]
+            write_ids(base + ".ids", want)
+            missed, words = check_section(args.kerf, model, tok, base, want, flags)
             differences += missed
-            line += f" {missed:7} differences"
-            if missed:
-                line += "\n    " + first_difference(tok, want, got)
+            line += words
         print(line, flush=True)
     return differences
 
@@ -120,8 +149,6 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or temporary
         os.makedirs(folder, exist_ok=True)
-        for section, text in texts:
-            write(os.path.join(folder, section + ".txt"), text)
         for spec in args.models:
             name, _, path = spec.partition("=")
             path, _, pre = path.partition(":")
