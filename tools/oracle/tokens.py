@@ -16,6 +16,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import types
 import unicodedata
 
 import tokenizers
@@ -105,25 +106,49 @@ def check_section(kerf, model, tok, base, want, flags):
     return missed + (not same), line
 
 
-def check_model(name, model, pre, texts, folder, args):
+def check_carried(carried, text, want, special):
+    """The same for the tokenizer.json of a checkpoint."""
+    same = reference_ids(carried, text, special) == want
+    return int(not same), f", tokenizer.json {'equal' if same else 'DIFFERENT'}"
+
+
+def check_model(spec, texts, folder, args):
     """Differences of one model over all sections."""
-    tok = hf_tokenizer.from_gguf(model, pre)
+    tok = hf_tokenizer.from_gguf(spec.gguf, spec.pre)
+    carried = spec.checkpoint and tokenizers.Tokenizer.from_file(
+        os.path.join(spec.checkpoint, "tokenizer.json")
+    )
     differences = 0
     for section, text in [*texts, (SPECIAL, special_text(tok))]:
-        base = os.path.join(folder, section if section != SPECIAL else f"{section}.{name}")
-        want = reference_ids(tok, text, section == SPECIAL)
-        line = f"{name:12} {section:9} {len(text.encode()):9} bytes {len(want):9} ids"
+        special = section == SPECIAL
+        base = os.path.join(folder, f"{section}.{spec.name}" if special else section)
+        want = reference_ids(tok, text, special)
+        line = f"{spec.name:12} {section:9} {len(text.encode()):9} bytes {len(want):9} ids"
         write(base + ".txt", text)
         if args.keep:
-            write_ids(f"{folder}/{section}.{name}.ids", want)
+            write_ids(f"{folder}/{section}.{spec.name}.ids", want)
         if args.kerf:
-            flags = [*args.flag, *(["--special"] if section == SPECIAL else [])]
             write_ids(base + ".ids", want)
+            flags = [*args.flag, *(["--special"] if special else [])]
+            model = spec.checkpoint or spec.gguf
             missed, words = check_section(args.kerf, model, tok, base, want, flags)
+            differences += missed
+            line += words
+        if carried:
+            missed, words = check_carried(carried, text, want, special)
             differences += missed
             line += words
         print(line, flush=True)
     return differences
+
+
+def parse_spec(text):
+    name, _, rest = text.partition("=")
+    rest, _, checkpoint = rest.partition(",")
+    gguf, _, pre = rest.partition(":")
+    if not gguf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=GGUF[:PRE][,DIR]")
+    return types.SimpleNamespace(name=name, gguf=gguf, pre=pre or None, checkpoint=checkpoint)
 
 
 def main():
@@ -131,8 +156,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     ap.add_argument(
-        "models", nargs="+", metavar="NAME=FILE[:PRE]",
-        help="a GGUF file and a short name for it; PRE replaces its tokenizer.ggml.pre",
+        "models", nargs="+", metavar="NAME=GGUF[:PRE][,DIR]", type=parse_spec,
+        help="a GGUF file under a short name; PRE replaces its tokenizer.ggml.pre; DIR is a "
+        "checkpoint made of it, read by kerf in its place, whose tokenizer.json is loaded too",
     )
     ap.add_argument("--kerf", help="the kerf program")
     ap.add_argument("--flag", action="append", default=[], help="one more argument for kerf")
@@ -150,10 +176,8 @@ def main():
         folder = args.keep or temporary
         os.makedirs(folder, exist_ok=True)
         for spec in args.models:
-            name, _, path = spec.partition("=")
-            path, _, pre = path.partition(":")
-            differences += check_model(name, path, pre or None, texts, folder, args)
-    if args.kerf:
+            differences += check_model(spec, texts, folder, args)
+    if args.kerf or any(spec.checkpoint for spec in args.models):
         print(f"{differences} differences")
     sys.exit(1 if differences else 0)
 
