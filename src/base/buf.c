@@ -44,6 +44,7 @@ bool kfi_buf_reserve(kfi_buf *buf, size_t n_more)
     if (buf->n > 0) {
         memcpy(data, buf->data, buf->n);
     }
+    data[buf->n] = '\0'; /* whoever only reserves still has a string */
     kfi_free(buf->alloc, buf->data, buf->capacity);
     buf->data = data;
     buf->capacity = capacity;

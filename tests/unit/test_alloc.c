@@ -54,6 +54,19 @@ static void arena_holds_its_ceiling(void **state)
     kfi_arena_deinit(&arena);
 }
 
+static void buffer_stays_a_string_when_it_grows(void **state)
+{
+    (void)state;
+    kfi_buf buf;
+    kfi_buf_init(&buf, NULL, 10000);
+    assert_true(kfi_buf_append_text(&buf, "abc"));
+    for (size_t n = 1; n < 9000; n *= 2) {
+        assert_true(kfi_buf_reserve(&buf, n));
+        assert_string_equal(buf.data, "abc");
+    }
+    kfi_buf_deinit(&buf);
+}
+
 static void buffer_grows_up_to_its_ceiling(void **state)
 {
     (void)state;
@@ -77,6 +90,7 @@ int main(void)
         cmocka_unit_test(refuses_a_product_that_overflows),
         cmocka_unit_test(arena_blocks_are_aligned_and_apart),
         cmocka_unit_test(arena_holds_its_ceiling),
+        cmocka_unit_test(buffer_stays_a_string_when_it_grows),
         cmocka_unit_test(buffer_grows_up_to_its_ceiling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
