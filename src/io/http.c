@@ -4,7 +4,7 @@
  */
 #include "io/http.h"
 
-#include <stdio.h>
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
@@ -73,8 +73,8 @@ static kf_status begin_memory(void *ctx, const kfi_transfer *transfer, kf_error 
     kfi_buf *body = ctx;
     if (transfer->content_length != KFI_HTTP_SIZE_UNKNOWN && transfer->content_length > body->max) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
-                        "the server sends %.1f MB where at most %.1f MB are taken",
-                        (double)transfer->content_length / 1e6, (double)body->max / 1e6);
+                        "the server sends %" PRIu64 " bytes where at most %zu are taken",
+                        transfer->content_length, body->max);
     }
     return KF_OK;
 }
@@ -84,8 +84,7 @@ static kf_status write_memory(void *ctx, const void *data, size_t n, kf_error *e
     kfi_buf *body = ctx;
     if (n > body->max - body->n) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
-                        "the server sends more than the %.1f MB that are taken",
-                        (double)body->max / 1e6);
+                        "the server sends more than the %zu bytes that are taken", body->max);
     }
     if (!kfi_buf_append(body, data, n)) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "an answer of %zu bytes", body->n + n);

@@ -79,7 +79,7 @@ static kf_status open_part(download *d, kf_error *err)
 /* Empties the file. etag belongs to what will come. */
 static kf_status restart(download *d, const char *etag, kf_error *err)
 {
-    if (ftruncate(d->fd, 0) != 0) {
+    if (d->have > 0 && ftruncate(d->fd, 0) != 0) {
         return disk_failed(d, "empty", err);
     }
     d->have = 0;
