@@ -1,0 +1,56 @@
+/* unicode.h - UTF-8, character classes, normalization form C.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_TEXT_UNICODE_H
+#define KFI_TEXT_UNICODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "kerf/error.h"
+
+#define KFI_REPLACEMENT      0xFFFDu
+#define KFI_REPLACEMENT_UTF8 "\xEF\xBF\xBD"
+
+/* One decoded character. Invalid bytes decode as U+FFFD, one for each maximal subpart (Unicode 15,
+ * section 3.9, "Substitution of Maximal Subparts"), as most decoders do. */
+typedef struct kfi_utf8_char {
+    uint32_t code;
+    uint8_t n;  /* bytes taken, at least 1 */
+    bool valid; /* false: code is the replacement */
+    bool cut;   /* not valid only because the text ends inside the character */
+} kfi_utf8_char;
+
+/* Decodes the first character of n > 0 bytes. */
+kfi_utf8_char kfi_utf8_decode(const char *text, size_t n);
+
+/* Writes a code point below 0x110000; returns its 1 to 4 bytes. */
+size_t kfi_utf8_encode(char dst[4], uint32_t code);
+
+bool kfi_utf8_is_valid(const char *text, size_t n);
+
+/* Appends text with every invalid part replaced; failure shows as dst->failed. */
+void kfi_utf8_append_valid(kfi_buf *dst, const char *text, size_t n);
+
+/* What the pre-tokenizers ask about a character: \p{L}, \p{N}, \s, or none of them. */
+typedef enum kfi_char_class {
+    KFI_CHAR_LETTER,
+    KFI_CHAR_NUMBER,
+    KFI_CHAR_SPACE,
+    KFI_CHAR_OTHER
+} kfi_char_class;
+
+kfi_char_class kfi_unicode_class(uint32_t code);
+
+/* True where the text is certainly its own normalization form C: no character from U+0300 on. */
+bool kfi_unicode_is_plain(const char *text, size_t n);
+
+/* Appends the normalization form C of valid UTF-8, as of Unicode 9.0: what tokenizers with NFC were
+ * trained with (nfc.c). KF_NOMEM. */
+KF_NODISCARD kf_status kfi_unicode_append_nfc(kfi_buf *dst, const char *text, size_t n,
+                                              kf_error *err);
+
+#endif /* KFI_TEXT_UNICODE_H */
