@@ -1,0 +1,399 @@
+/* recipe.c - opening a recipe, changing it, and what it says about a tensor.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/recipe.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/file.h"
+
+#define RECIPE_BYTES_MAX   (1u << 20)
+#define RECIPE_STRINGS_MAX (4u << 20)
+#define TENSOR_NAME_BYTES  256
+
+/* ---- opening ---- */
+
+void kf_recipe_free(kf_recipe *recipe)
+{
+    if (recipe == NULL) {
+        return;
+    }
+    const kf_allocator *alloc = recipe->alloc;
+    kfi_buf_deinit(&recipe->json);
+    kfi_arena_deinit(&recipe->strings);
+    kfi_free(alloc, recipe->overrides, KFI_RECIPE_OVERRIDES_MAX * sizeof *recipe->overrides);
+    kfi_free(alloc, recipe, sizeof *recipe);
+}
+
+/* A treatment by one method at its defaults. */
+static kfi_treatment default_treatment(const char *method)
+{
+    kfi_treatment treatment = {.weights = {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64},
+                               .activations = {8, 64},
+                               .n_methods = 1};
+    treatment.methods[0].method = kfi_method_find(method, strlen(method));
+    kfi_knobs_default(treatment.methods[0].knobs, treatment.methods[0].method);
+    return treatment;
+}
+
+static kf_status recipe_new(kf_recipe **dst, const char *name, size_t n, const kf_allocator *alloc,
+                            kf_error *err)
+{
+    kf_recipe *recipe = kfi_calloc(alloc, 1, sizeof *recipe);
+    if (recipe == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a recipe");
+    }
+    recipe->alloc = alloc;
+    kfi_arena_init(&recipe->strings, alloc, RECIPE_STRINGS_MAX);
+    kfi_buf_init(&recipe->json, alloc, 0);
+    recipe->overrides = kfi_calloc(alloc, KFI_RECIPE_OVERRIDES_MAX, sizeof *recipe->overrides);
+    recipe->name = kfi_arena_strndup(&recipe->strings, name, n);
+    if (recipe->overrides == NULL || recipe->name == NULL) {
+        kf_recipe_free(recipe);
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a recipe");
+    }
+    recipe->description = "";
+    recipe->prefix = "auto";
+    recipe->samples = 32;
+    recipe->length = 2048;
+    recipe->linears = default_treatment("rtn");
+    recipe->embedding = default_treatment("rtn");
+    recipe->head = default_treatment("rtn");
+    *dst = recipe;
+    return KF_OK;
+}
+
+static bool is_path(const char *name)
+{
+    const size_t n = strlen(name);
+    return strchr(name, '/') != NULL || (n > 5 && strcmp(name + n - 5, ".json") == 0);
+}
+
+static kf_status read_source(kfi_json **root, const char *name, kf_error *err)
+{
+    if (is_path(name)) {
+        return kfi_json_read(root, name, RECIPE_BYTES_MAX, err);
+    }
+    char known[160] = "";
+    for (const kfi_recipe_file *file = kfi_recipe_files; file->name != NULL; file++) {
+        if (strcmp(file->name, name) == 0) {
+            return kfi_json_parse(root, file->json, strlen(file->json), err);
+        }
+        const size_t used = strlen(known);
+        (void)snprintf(known + used, sizeof known - used, " %s", file->name);
+    }
+    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                    "no recipe '%.40s'; there are%s, or a path to a .json file", name, known);
+}
+
+kf_status kf_recipe_open(kf_recipe **recipe, const char *name, const kf_allocator *alloc,
+                         kf_error *err)
+{
+    kfi_json *root = NULL;
+    kf_recipe *made = NULL;
+    *recipe = NULL;
+    KFI_TRY(read_source(&root, name, err));
+
+    const char *base = kfi_path_name(name);
+    size_t n = strlen(base);
+    n -= n > 5 && strcmp(base + n - 5, ".json") == 0 ? 5 : 0;
+    kf_status st = recipe_new(&made, base, n, alloc, err);
+    if (st == KF_OK) {
+        st = kfi_recipe_read(made, root, err);
+    }
+    if (st == KF_OK) {
+        st = kfi_recipe_resolve(made, err);
+    }
+    kfi_json_free(root);
+    if (st != KF_OK) {
+        kf_recipe_free(made);
+        return st;
+    }
+    *recipe = made;
+    return KF_OK;
+}
+
+/* ---- changing ---- */
+
+/* "gptq.damping" in one treatment; *found when the method is there. */
+static kf_status set_knob(kfi_treatment *treatment, const char *key, size_t n_method,
+                          const char *knob, size_t n_knob, const char *value, bool *found,
+                          kf_error *err)
+{
+    for (size_t i = 0; i < treatment->n_methods; i++) {
+        kfi_method_use *use = &treatment->methods[i];
+        if (use->method != kfi_method_find(key, n_method)) {
+            continue;
+        }
+        const size_t i_knob = kfi_knob_find(use->method, knob, n_knob);
+        if (i_knob == KFI_KNOBS_MAX) {
+            return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "method %s has no knob '%.*s'",
+                            use->method->about.name, (int)n_knob, knob);
+        }
+        KFI_TRY(kfi_knob_parse(&use->knobs[i_knob], use->method, i_knob, value, err));
+        *found = true;
+    }
+    return KF_OK;
+}
+
+static kf_status set_method(kf_recipe *recipe, const char *key, size_t n, const char *dot,
+                            const char *value, kf_error *err)
+{
+    const size_t n_method = (size_t)(dot - key);
+    const size_t n_knob = n - n_method - 1;
+    bool found = false;
+    KFI_TRY(set_knob(&recipe->linears, key, n_method, dot + 1, n_knob, value, &found, err));
+    for (size_t i = 0; i < recipe->n_overrides; i++) {
+        KFI_TRY(set_knob(&recipe->overrides[i].treatment, key, n_method, dot + 1, n_knob, value,
+                         &found, err));
+    }
+    if (!found) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                        "recipe %s has no knob '%.*s' (it rounds by %s)", recipe->name, (int)n, key,
+                        kfi_treatment_round(&recipe->linears)->method->about.name);
+    }
+    return KF_OK;
+}
+
+static kf_status set_calib(kf_recipe *recipe, const char *key, size_t n, const char *value,
+                           kf_error *err)
+{
+    char *end = NULL;
+    char name[16] = "";
+    const long long number = strtoll(value, &end, 10);
+    if (end == value || *end != '\0') {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "calib.%.*s is '%.40s', expected a number",
+                        (int)n, key, value);
+    }
+    if (n < sizeof name) {
+        memcpy(name, key, n);
+        name[n] = '\0';
+    }
+    return kfi_recipe_read_calib(recipe, name, number, err);
+}
+
+static kf_status set_override(kf_recipe *recipe, const char *pattern, size_t n, const char *value,
+                              kf_error *err)
+{
+    kfi_override *override = NULL;
+    kfi_treatment treatment = {0};
+    KFI_TRY(kfi_recipe_read_weights(&treatment, "tensors", value, err));
+    KFI_TRY(kfi_recipe_add_override(&override, recipe, pattern, n, err));
+    override->has_weights = true;
+    override->treatment = treatment;
+    return KF_OK;
+}
+
+static bool key_is(const char *key, size_t n, const char *name)
+{
+    return strlen(name) == n && memcmp(key, name, n) == 0;
+}
+
+static kf_status set_key(kf_recipe *recipe, const char *key, size_t n, const char *value,
+                         kf_error *err)
+{
+    const char *dot = memchr(key, '.', n);
+    if (dot != NULL) {
+        const size_t n_rest = n - (size_t)(dot + 1 - key);
+        if (key_is(key, (size_t)(dot - key), "calib")) {
+            return set_calib(recipe, dot + 1, n_rest, value, err);
+        }
+        if (key_is(key, (size_t)(dot - key), "tensors")) {
+            return set_override(recipe, dot + 1, n_rest, value, err);
+        }
+        return set_method(recipe, key, n, dot, value, err);
+    }
+    if (key_is(key, n, "weights")) {
+        return kfi_recipe_read_weights(&recipe->linears, "weights", value, err);
+    }
+    if (key_is(key, n, "embedding")) {
+        return kfi_recipe_read_weights(&recipe->embedding, "embedding", value, err);
+    }
+    if (key_is(key, n, "head")) {
+        return kfi_recipe_read_weights(&recipe->head, "head", value, err);
+    }
+    if (key_is(key, n, "activations")) {
+        return kfi_recipe_read_activations(&recipe->linears, "activations", value, err);
+    }
+    if (key_is(key, n, "prefix")) {
+        return kfi_recipe_read_prefix(recipe, value, err);
+    }
+    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                    "unknown key '%.*s'; there are weights, activations, embedding, head, prefix, "
+                    "calib.samples, calib.length, METHOD.KNOB and tensors.PATTERN",
+                    (int)(n < 40 ? n : 40), key);
+}
+
+kf_status kf_recipe_set(kf_recipe *recipe, const char *assignment, kf_error *err)
+{
+    const char *equals = strchr(assignment, '=');
+    if (equals == NULL || equals == assignment) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "'%.60s' is not KEY=VALUE", assignment);
+    }
+    KFI_TRY(set_key(recipe, assignment, (size_t)(equals - assignment), equals + 1, err));
+    return kfi_recipe_resolve(recipe, err);
+}
+
+/* ---- reading ---- */
+
+const char *kf_recipe_name(const kf_recipe *recipe)
+{
+    return recipe->name;
+}
+
+const char *kf_recipe_json(const kf_recipe *recipe)
+{
+    return recipe->json.data;
+}
+
+const char *kf_recipe_prefix(const kf_recipe *recipe)
+{
+    return recipe->prefix;
+}
+
+void kf_recipe_calibration(const kf_recipe *recipe, size_t *samples, size_t *length)
+{
+    *samples = recipe->samples;
+    *length = recipe->length;
+}
+
+bool kf_recipe_at(size_t i, const char **name, const char **description)
+{
+    size_t n = 0;
+    while (kfi_recipe_files[n].name != NULL) {
+        n++;
+    }
+    if (i >= n) {
+        return false;
+    }
+    *name = kfi_recipe_files[i].name;
+    *description = kfi_recipe_files[i].description;
+    return true;
+}
+
+static const char *calibrating_method(const kfi_treatment *treatment)
+{
+    for (size_t i = 0; i < treatment->n_methods; i++) {
+        const kfi_method_use *use = &treatment->methods[i];
+        kfi_statistics_request request = {.first_token_weight = 1.0};
+        if (use->method->request != NULL) {
+            use->method->request(&request, use->knobs);
+        }
+        if (request.needs != 0) {
+            return use->method->about.name;
+        }
+    }
+    return NULL;
+}
+
+const char *kf_recipe_calibrates(const kf_recipe *recipe)
+{
+    const char *name = calibrating_method(&recipe->linears);
+    for (size_t i = 0; i < recipe->n_overrides && name == NULL; i++) {
+        name = calibrating_method(&recipe->overrides[i].treatment);
+    }
+    return name;
+}
+
+const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment)
+{
+    for (size_t i = 0; i < treatment->n_methods; i++) {
+        if (treatment->methods[i].method->stage == KFI_STAGE_ROUND) {
+            return &treatment->methods[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- patterns ---- */
+
+/* What GGUF calls Hugging Face's modules; "blk.3." stands for "model.layers.3.". */
+static const char *const gguf_names[][2] = {
+    {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"},
+    {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"},
+    {"mlp.gate_proj", "ffn_gate"},  {"mlp.up_proj", "ffn_up"},
+    {"mlp.down_proj", "ffn_down"},  {"model.embed_tokens", "token_embd"},
+    {"lm_head", "output"},
+};
+
+/* The GGUF name of a tensor without ".weight", or "" where there is none. */
+static void gguf_name(char dst[TENSOR_NAME_BYTES], const char *tensor, size_t n)
+{
+    static const char layers[] = "model.layers.";
+    const char *module = tensor;
+    size_t n_digits = 0;
+    dst[0] = '\0';
+    if (strncmp(tensor, layers, sizeof layers - 1) == 0) {
+        n_digits = strspn(tensor + sizeof layers - 1, "0123456789");
+        module = tensor + sizeof layers - 1 + n_digits + 1;
+    }
+    const size_t n_module = n - (size_t)(module - tensor);
+    for (size_t i = 0; i < sizeof gguf_names / sizeof gguf_names[0]; i++) {
+        if (!key_is(module, n_module, gguf_names[i][0])) {
+            continue;
+        }
+        if (module == tensor) {
+            (void)snprintf(dst, TENSOR_NAME_BYTES, "%s", gguf_names[i][1]);
+        } else {
+            (void)snprintf(dst, TENSOR_NAME_BYTES, "blk.%.*s.%s", (int)n_digits,
+                           tensor + sizeof layers - 1, gguf_names[i][1]);
+        }
+    }
+}
+
+static bool glob(const char *pattern, const char *name)
+{
+    return fnmatch(pattern, name, 0) == 0;
+}
+
+bool kfi_recipe_matches(const char *pattern, const char *tensor)
+{
+    static const char suffix[] = ".weight";
+    char name[TENSOR_NAME_BYTES];
+    char full[TENSOR_NAME_BYTES + sizeof suffix];
+    size_t n = strlen(tensor);
+    if (n >= sizeof suffix && strcmp(tensor + n - (sizeof suffix - 1), suffix) == 0) {
+        n -= sizeof suffix - 1;
+    }
+    if (n >= sizeof name) {
+        return glob(pattern, tensor);
+    }
+    memcpy(name, tensor, n);
+    name[n] = '\0';
+    if (glob(pattern, tensor) || glob(pattern, name)) {
+        return true;
+    }
+    gguf_name(name, tensor, n);
+    (void)snprintf(full, sizeof full, "%s%s", name, suffix);
+    return name[0] != '\0' && (glob(pattern, name) || glob(pattern, full));
+}
+
+void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor)
+{
+    *treatment = strcmp(tensor, "model.embed_tokens.weight") == 0 ? recipe->embedding
+                 : strcmp(tensor, "lm_head.weight") == 0          ? recipe->head
+                                                                  : recipe->linears;
+    treatment->activations = recipe->linears.activations;
+    for (size_t i = 0; i < recipe->n_overrides; i++) {
+        const kfi_override *override = &recipe->overrides[i];
+        if (!kfi_recipe_matches(override->pattern, tensor)) {
+            continue;
+        }
+        if (override->has_weights) {
+            treatment->keep = override->treatment.keep;
+            treatment->weights = override->treatment.weights;
+        }
+        if (override->has_activations) {
+            treatment->activations = override->treatment.activations;
+        }
+        if (override->has_methods) {
+            memcpy(treatment->methods, override->treatment.methods, sizeof treatment->methods);
+            treatment->n_methods = override->treatment.n_methods;
+        }
+    }
+}

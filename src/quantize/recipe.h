@@ -1,0 +1,103 @@
+/* recipe.h - a recipe from the inside: how each tensor is treated.
+ *
+ *     {
+ *       "description": "…",
+ *       "weights": "int4g64a",             format of the blocks' linear layers
+ *       "activations": "int8tg64",
+ *       "embedding": "int8g64",            or "keep"; unused where embedding and head are one
+ * tensor "head": "int8g64",                 or "keep" "prefix": "auto",                  or
+ * "start", "none", or a text "calib": {"samples": 32, "length": 2048}, "methods": [{"name": "gptq",
+ * "damping": 0.01, …}], "tensors": {"model.layers.0.*": {"weights": "int8g64"}, "blk.*.ffn_down":
+ * "int6g64", "lm_head.weight": "keep"}
+ *     }
+ *
+ * Every key may be left out. A pattern of "tensors" is a shell glob over Hugging Face's or GGUF's
+ * name of a tensor, with or without ".weight"; it may change "weights", "activations" and
+ * "methods"; of several that match, later ones win.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_QUANTIZE_RECIPE_H
+#define KFI_QUANTIZE_RECIPE_H
+
+#include "io/json.h"
+#include "kerf/quantize.h"
+#include "quantize/method.h"
+
+#define KFI_RECIPE_METHODS_MAX   8u
+#define KFI_RECIPE_OVERRIDES_MAX 256u
+
+/* A method with its knobs. */
+typedef struct kfi_method_use {
+    const kfi_method *method;
+    double knobs[KFI_KNOBS_MAX];
+} kfi_method_use;
+
+/* What happens to one tensor. */
+typedef struct kfi_treatment {
+    bool keep; /* stays in float; the rest is then unused */
+    kf_format weights;
+    kf_activation activations;
+    kfi_method_use methods[KFI_RECIPE_METHODS_MAX]; /* stages in their order, one of them rounds */
+    size_t n_methods;
+} kfi_treatment;
+
+typedef struct kfi_override {
+    const char *pattern;
+    bool has_weights, has_activations, has_methods;
+    kfi_treatment treatment; /* the members that it has */
+} kfi_override;
+
+struct kf_recipe {
+    const kf_allocator *alloc;
+    kfi_arena strings;
+    const char *name;
+    const char *description;
+    const char *prefix;
+    size_t samples, length;
+    kfi_treatment linears, embedding, head;
+    kfi_override *overrides; /* [KFI_RECIPE_OVERRIDES_MAX] */
+    size_t n_overrides;
+    kfi_buf json; /* the resolved recipe */
+};
+
+/* Resolves the overrides for a tensor by Hugging Face's name. */
+void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor);
+/* Whether a pattern matches a tensor's Hugging Face or GGUF name. */
+bool kfi_recipe_matches(const char *pattern, const char *tensor);
+/* The method that rounds. */
+const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
+
+/* ---- recipe_read.c ---- */
+
+/* Reads a parsed document into a recipe that holds the defaults. */
+KF_NODISCARD kf_status kfi_recipe_read(kf_recipe *recipe, const kfi_json *root, kf_error *err);
+/* A format by name for "weights", "embedding", …: as kf_format_parse() but KF_RANGE, and "keep". */
+KF_NODISCARD kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key,
+                                               const char *text, kf_error *err);
+KF_NODISCARD kf_status kfi_recipe_read_activations(kfi_treatment *treatment, const char *key,
+                                                   const char *text, kf_error *err);
+KF_NODISCARD kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t value,
+                                             kf_error *err);
+KF_NODISCARD kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *err);
+/* A new override, empty, at the end. */
+KF_NODISCARD kf_status kfi_recipe_add_override(kfi_override **override, kf_recipe *recipe,
+                                               const char *pattern, size_t n, kf_error *err);
+
+/* ---- recipe_write.c ---- */
+
+/* Writes the resolved recipe into recipe->json. */
+KF_NODISCARD kf_status kfi_recipe_resolve(kf_recipe *recipe, kf_error *err);
+
+/* ---- generated from recipes/ by tools/embed_recipes.py ---- */
+
+typedef struct kfi_recipe_file {
+    const char *name;
+    const char *description;
+    const char *json;
+} kfi_recipe_file;
+
+/* Ends with a name NULL. */
+extern const kfi_recipe_file kfi_recipe_files[];
+
+#endif /* KFI_QUANTIZE_RECIPE_H */

@@ -1,0 +1,460 @@
+/* gptq.c - GPTQ: rounds column by column and lets the later columns undo each one's error.
+ *
+ * Source: E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh, "GPTQ: Accurate Post-Training
+ * Quantization for Generative Pre-trained Transformers", 2022, arXiv:2210.17323, algorithm 1.
+ *
+ * For a layer y = W x with H = sum x x^T + lambda I and inverse(H) = U^T U, U upper triangular,
+ * each row w is rounded by
+ *
+ *     for i = 0 … cols-1:   q_i = nearest(w_i);   e_i = (w_i - q_i) / U_ii
+ *                           w_j -= e_i U_ij   for all j > i
+ *
+ * and sum e_i^2 is then exactly (w - q) H (w - q)^T. Columns are taken in blocks, so that most of
+ * the work is a matrix product:
+ *
+ *               block             rest
+ *        ┌────┬────────┬────────────────────────┐
+ *     32 │done│ T, E   │  W -= E U[block, rest] │     one task: 32 rows through all blocks
+ *   rows └────┴────────┴────────────────────────┘
+ *
+ * Inside a block the 32 rows lie column-major (T), one vector operation a column pair.
+ *
+ * Differences from the authors' code: U comes from one reversed Cholesky and a triangular inverse,
+ * in double, without H^-1; H is a sum over tokens, not a mean (the damping is relative, so that
+ * nothing changes); a dead column (H_ii = 0) gets the mean diagonal instead of 1; when the Cholesky
+ * fails, lambda is multiplied by ten and it is tried again; the loss has no factor 1/2. act_order
+ * (columns by descending H_ii) implies static groups: every grid is fitted to the original weights,
+ * so that groups stay contiguous and nothing is gathered at run time.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "linalg/matrix.h"
+#include "quantize/method.h"
+
+enum {
+    KNOB_GRID, /* the first of KFI_ROUND_GRID_N_KNOBS */
+    KNOB_DAMPING = KFI_ROUND_GRID_N_KNOBS,
+    KNOB_BLOCK,
+    KNOB_ACT_ORDER,
+    KNOB_STATIC_GROUPS,
+    KNOB_SEQUENTIAL,
+    KNOB_FIRST_TOKEN_WEIGHT,
+    KNOB_PREFIX_IN_GRAM
+};
+
+static const kf_knob knobs[] = {
+    KFI_ROUND_GRID_KNOBS("none"),
+    {"damping", "Added to the diagonal of H, as a part of its mean.", NULL, 0.0, 10.0, "0.01"},
+    {"block", "Columns rounded before the rest is updated.", NULL, 1.0, 4096.0, "128"},
+    {"act_order", "Round columns in the order of falling H_ii; implies static_groups.",
+     "false|true", 0, 0, "true"},
+    {"static_groups", "Fit all grids to the original weights.", "false|true", 0, 0, "true"},
+    {"true_sequential", "Later layers of a block see the outputs of its quantized earlier ones.",
+     "false|true", 0, 0, "true"},
+    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
+     NULL, 0.0, 10000.0, "1"},
+    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
+     "false"},
+};
+
+/* ---- what layers with the same input share: the order of the columns, and U ---- */
+
+typedef struct gptq_factor {
+    size_t n;
+    uint32_t *order; /* column that is rounded i-th */
+    uint8_t *dead;   /* [n] by column: 1 where the input was always 0 */
+    float *u;        /* [n][n] in rounding order; below the diagonal 0 */
+} gptq_factor;
+
+static void gptq_release(void *shared, const kf_allocator *alloc)
+{
+    gptq_factor *factor = shared;
+    if (factor == NULL) {
+        return;
+    }
+    const size_t n = factor->n;
+    kfi_free(alloc, factor->order, n * sizeof *factor->order);
+    kfi_free(alloc, factor->dead, n);
+    kfi_free(alloc, factor->u, n * n * sizeof *factor->u);
+    kfi_free(alloc, factor, sizeof *factor);
+}
+
+static kf_status factor_new(gptq_factor **dst, size_t n, const kf_allocator *alloc, kf_error *err)
+{
+    gptq_factor *factor = kfi_calloc(alloc, 1, sizeof *factor);
+    if (factor != NULL) {
+        factor->n = n;
+        factor->order = kfi_alloc(alloc, n * sizeof *factor->order);
+        factor->dead = kfi_alloc(alloc, n);
+        factor->u = kfi_alloc(alloc, n * n * sizeof *factor->u);
+    }
+    if (factor == NULL || factor->order == NULL || factor->dead == NULL || factor->u == NULL) {
+        gptq_release(factor, alloc);
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "factor of a Gram matrix of %zu columns", n);
+    }
+    *dst = factor;
+    return KF_OK;
+}
+
+typedef struct column {
+    float h;
+    uint32_t index;
+} column;
+
+static int by_falling_h(const void *a, const void *b)
+{
+    const column *x = a;
+    const column *y = b;
+    if (x->h != y->h) { /* float ==: ties go by index */
+        return x->h < y->h ? 1 : -1;
+    }
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static kf_status order_columns(gptq_factor *factor, const float *gram, bool act_order,
+                               const kf_allocator *alloc, kf_error *err)
+{
+    const size_t n = factor->n;
+    column *columns = kfi_alloc(alloc, n * sizeof *columns);
+    if (columns == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "order of %zu columns", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        columns[i] = (column){gram[i * n + i], (uint32_t)i};
+    }
+    if (act_order) {
+        qsort(columns, n, sizeof *columns, by_falling_h);
+    }
+    for (size_t i = 0; i < n; i++) {
+        factor->order[i] = columns[i].index;
+    }
+    kfi_free(alloc, columns, n * sizeof *columns);
+    return KF_OK;
+}
+
+/* Marks dead columns; returns the mean of the live diagonal. */
+static double mean_diagonal(gptq_factor *factor, const float *gram)
+{
+    const size_t n = factor->n;
+    double sum = 0.0;
+    size_t n_live = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float h = gram[i * n + i];
+        factor->dead[i] = h == 0.0f; /* exact: a sum of squares is 0 only for zeros */
+        sum += (double)h;
+        n_live += factor->dead[i] == 0;
+    }
+    return n_live > 0 ? sum / (double)n_live : 1.0;
+}
+
+/* H in rounding order, damped. */
+static void permute(double *h, const gptq_factor *factor, const float *gram, double mean,
+                    double lambda)
+{
+    const size_t n = factor->n;
+    for (size_t i = 0; i < n; i++) {
+        const float *row = gram + (size_t)factor->order[i] * n;
+        for (size_t j = 0; j < n; j++) {
+            h[i * n + j] = (double)row[factor->order[j]];
+        }
+        h[i * n + i] += lambda + (factor->dead[factor->order[i]] != 0 ? mean : 0.0);
+    }
+}
+
+static kf_status factorize(gptq_factor *factor, const float *gram, double damping, double *h,
+                           kf_error *err)
+{
+    enum {
+        N_TRIES = 10
+    };
+    const size_t n = factor->n;
+    const double mean = mean_diagonal(factor, gram);
+    if (!isfinite(mean)) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "inputs of %zu columns are not finite", n);
+    }
+    double lambda = damping * mean;
+    kf_status st = KF_RANGE;
+    for (int i_try = 0; i_try < N_TRIES && st == KF_RANGE; i_try++) {
+        permute(h, factor, gram, mean, lambda);
+        st = kfi_matrix_inverse_cholesky_upper(h, h, n, err);
+        lambda = lambda > 0.0 ? lambda * 10.0 : mean * 1e-6;
+    }
+    for (size_t i = 0; i < n * n && st == KF_OK; i++) {
+        factor->u[i] = (float)h[i];
+    }
+    return st;
+}
+
+static kf_status gptq_prepare(void **shared, const kfi_statistics *statistics, const double *values,
+                              const kf_allocator *alloc, kf_error *err)
+{
+    const size_t n = statistics->n;
+    gptq_factor *factor = NULL;
+    *shared = NULL;
+    KFI_TRY(factor_new(&factor, n, alloc, err));
+
+    kf_status st =
+        order_columns(factor, statistics->gram, values[KNOB_ACT_ORDER] > 0.5, alloc, err);
+    double *h = st == KF_OK ? kfi_alloc(alloc, n * n * sizeof *h) : NULL;
+    if (st == KF_OK && h == NULL) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a matrix of %zu x %zu doubles", n, n);
+    }
+    if (st == KF_OK) {
+        st = factorize(factor, statistics->gram, values[KNOB_DAMPING], h, err);
+    }
+    kfi_free(alloc, h, n * n * sizeof *h);
+    if (st != KF_OK) {
+        gptq_release(factor, alloc);
+        return st;
+    }
+    *shared = factor;
+    return KF_OK;
+}
+
+/* ---- one layer ---- */
+
+typedef struct gptq_pass {
+    kfi_round_job *job;
+    const gptq_factor *factor;
+    const float *importance; /* [cols], or NULL */
+    kfi_fit fit;
+    size_t group, n_groups, block;
+    bool static_groups;
+    double *losses; /* [rows] */
+    float *scratch; /* [threads][scratch_n] */
+    size_t scratch_n;
+} gptq_pass;
+
+/* Scratch of one task. Rows that do not exist are zeros all the way. */
+typedef struct gptq_tile {
+    size_t first, n; /* rows */
+    float *w;        /* [KFI_ROUND_ROWS][cols], in rounding order, updated */
+    float *product;  /* [KFI_ROUND_ROWS][cols] */
+    float *e;        /* [KFI_ROUND_ROWS][block] */
+    float *t;        /* [block][KFI_ROUND_ROWS] */
+    float *group;    /* [group] */
+} gptq_tile;
+
+static size_t tile_floats(size_t cols, size_t block, size_t group)
+{
+    return kfi_round_up(KFI_ROUND_ROWS * (2 * cols + 2 * block) + group, 16);
+}
+
+static gptq_tile tile_begin(const gptq_pass *pass, size_t i_task, size_t i_thread)
+{
+    const kfi_round_job *job = pass->job;
+    const size_t cols = job->cols;
+    gptq_tile tile = {.first = i_task * KFI_ROUND_ROWS};
+    tile.n = job->rows - tile.first < KFI_ROUND_ROWS ? job->rows - tile.first : KFI_ROUND_ROWS;
+    tile.w = pass->scratch + i_thread * pass->scratch_n;
+    tile.product = tile.w + KFI_ROUND_ROWS * cols;
+    tile.e = tile.product + KFI_ROUND_ROWS * cols;
+    tile.t = tile.e + KFI_ROUND_ROWS * pass->block;
+    tile.group = tile.t + KFI_ROUND_ROWS * pass->block;
+    for (size_t r = 0; r < tile.n; r++) {
+        const float *row = job->weights + (tile.first + r) * cols;
+        for (size_t i = 0; i < cols; i++) {
+            const size_t c = pass->factor->order[i];
+            tile.w[r * cols + i] = pass->factor->dead[c] != 0 ? 0.0f : row[c];
+        }
+    }
+    return tile;
+}
+
+/* Where the block that begins at a column ends: a group that is fitted on the way must lie in one
+ * block, or begin with it, because its weights must all be up to date. */
+static size_t block_end(const gptq_pass *pass, size_t begin)
+{
+    const size_t cols = pass->job->cols;
+    const size_t end = begin + pass->block;
+    if (end >= cols) {
+        return cols;
+    }
+    const size_t last_group = end / pass->group * pass->group;
+    return pass->static_groups || last_group <= begin ? end : last_group;
+}
+
+/* Fits the grids of the group that begins at column i of the block [begin, end), on weights as the
+ * errors so far left them. Here order is the identity. */
+static void fit_group(const gptq_pass *pass, const gptq_tile *tile, size_t begin, size_t end,
+                      size_t i)
+{
+    const kfi_round_job *job = pass->job;
+    const size_t n = job->cols - i < pass->group ? job->cols - i : pass->group;
+    const float *importance = pass->importance != NULL ? pass->importance + i : NULL;
+    for (size_t r = 0; r < tile->n; r++) {
+        for (size_t j = 0; j < n; j++) {
+            tile->group[j] = i + j < end ? tile->t[(i + j - begin) * KFI_ROUND_ROWS + r]
+                                         : tile->w[r * job->cols + i + j];
+        }
+        kfi_grid *grid = &job->grids[(tile->first + r) * pass->n_groups + i / pass->group];
+        kfi_format_fit(grid, job->format, tile->group, importance, n, &pass->fit);
+    }
+}
+
+/* Rounds the i-th column of all rows of the tile; e gets their errors. */
+static void round_column(const gptq_pass *pass, const gptq_tile *tile, const float *column_t,
+                         size_t i, float *e)
+{
+    const kfi_round_job *job = pass->job;
+    const size_t c = pass->factor->order[i];
+    const float u_ii = pass->factor->u[i * job->cols + i];
+    for (size_t r = 0; r < tile->n; r++) {
+        const size_t row = tile->first + r;
+        const kfi_grid *grid = &job->grids[row * pass->n_groups + c / pass->group];
+        const uint8_t code = kfi_grid_encode(grid, job->format.bits, column_t[r]);
+        job->codes[row * job->cols + c] = code;
+        e[r] = (column_t[r] - kfi_grid_decode(grid, code)) / u_ii;
+        pass->losses[row] += (double)e[r] * (double)e[r];
+    }
+}
+
+/* t[j] -= e u[j] for the n later columns of the block. */
+static void update_block(float *t, const float *e, const float *u, size_t n)
+{
+    for (size_t j = 0; j < n; j++) {
+        float *column_t = t + j * KFI_ROUND_ROWS;
+        for (size_t r = 0; r < KFI_ROUND_ROWS; r++) {
+            column_t[r] -= e[r] * u[j];
+        }
+    }
+}
+
+static void round_block(const gptq_pass *pass, const gptq_tile *tile, size_t begin, size_t end)
+{
+    const size_t cols = pass->job->cols;
+    float e[KFI_ROUND_ROWS] = {0};
+    memset(tile->t, 0, (end - begin) * KFI_ROUND_ROWS * sizeof *tile->t);
+    for (size_t r = 0; r < tile->n; r++) {
+        for (size_t i = begin; i < end; i++) {
+            tile->t[(i - begin) * KFI_ROUND_ROWS + r] = tile->w[r * cols + i];
+        }
+    }
+    for (size_t i = begin; i < end; i++) {
+        if (!pass->static_groups && i % pass->group == 0) {
+            fit_group(pass, tile, begin, end, i);
+        }
+        float *column_t = tile->t + (i - begin) * KFI_ROUND_ROWS;
+        round_column(pass, tile, column_t, i, e);
+        update_block(column_t + KFI_ROUND_ROWS, e, pass->factor->u + i * cols + i + 1, end - i - 1);
+        for (size_t r = 0; r < tile->n; r++) {
+            tile->e[r * pass->block + i - begin] = e[r];
+        }
+    }
+}
+
+static void round_rows(void *ctx, size_t i_task, size_t i_thread)
+{
+    const gptq_pass *pass = ctx;
+    const size_t cols = pass->job->cols;
+    const gptq_tile tile = tile_begin(pass, i_task, i_thread);
+    for (size_t begin = 0, end = 0; begin < cols; begin = end) {
+        end = block_end(pass, begin);
+        round_block(pass, &tile, begin, end);
+        const size_t n_rest = cols - end;
+        if (n_rest == 0) {
+            break;
+        }
+        kfi_matrix_multiply(NULL, tile.product, n_rest, tile.e, pass->block,
+                            pass->factor->u + begin * cols + end, cols, tile.n, n_rest,
+                            end - begin);
+        for (size_t r = 0; r < tile.n; r++) {
+            float *rest = tile.w + r * cols + end;
+            const float *product = tile.product + r * n_rest;
+            for (size_t j = 0; j < n_rest; j++) {
+                rest[j] -= product[j];
+            }
+        }
+    }
+}
+
+static kf_status run_pass(gptq_pass *pass, kf_error *err)
+{
+    kfi_round_job *job = pass->job;
+    const size_t threads = job->pool != NULL ? kf_pool_threads(job->pool) : 1;
+    kf_status st = KF_OK;
+    pass->scratch_n = tile_floats(job->cols, pass->block, pass->group);
+    pass->scratch = kfi_alloc(job->alloc, threads * pass->scratch_n * sizeof *pass->scratch);
+    pass->losses = kfi_calloc(job->alloc, job->rows, sizeof *pass->losses);
+    if (pass->scratch == NULL || pass->losses == NULL) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "work space for %zu x %zu weights", job->rows,
+                      job->cols);
+        goto done;
+    }
+    kfi_pool_run(job->pool, round_rows, pass, (job->rows + KFI_ROUND_ROWS - 1) / KFI_ROUND_ROWS);
+    job->loss = 0.0;
+    for (size_t r = 0; r < job->rows; r++) {
+        job->loss += pass->losses[r];
+    }
+done:
+    kfi_free(job->alloc, pass->losses, job->rows * sizeof *pass->losses);
+    kfi_free(job->alloc, pass->scratch, threads * pass->scratch_n * sizeof *pass->scratch);
+    return st;
+}
+
+static kf_status gptq_round(kfi_round_job *job, const void *shared, kf_error *err)
+{
+    const gptq_factor *factor = shared;
+    kfi_round_grid grid;
+    kfi_round_grid_read(&grid, job->knobs + KNOB_GRID);
+    gptq_pass pass = {.job = job,
+                      .factor = factor,
+                      .fit = grid.fit,
+                      .group = kfi_format_group(job->format, job->cols),
+                      .n_groups = kfi_format_groups(job->format, job->cols),
+                      .block = (size_t)job->knobs[KNOB_BLOCK],
+                      .static_groups =
+                          job->knobs[KNOB_STATIC_GROUPS] > 0.5 || job->knobs[KNOB_ACT_ORDER] > 0.5};
+    pass.block = pass.block < job->cols ? pass.block : job->cols;
+    if (pass.static_groups) {
+        KFI_TRY(kfi_round_fit(job, &grid, factor->dead, err));
+        return run_pass(&pass, err);
+    }
+    float *importance = NULL;
+    KFI_TRY(kfi_round_importance(&importance, &grid, job->statistics, job->cols, job->alloc, err));
+    pass.importance = importance;
+    const kf_status st = run_pass(&pass, err);
+    kfi_free(job->alloc, importance, job->cols * sizeof *importance);
+    return st;
+}
+
+static void gptq_request(kfi_statistics_request *request, const double *values)
+{
+    request->needs |= KFI_NEED_GRAM;
+    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
+    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+}
+
+static bool gptq_is_sequential(const double *values)
+{
+    return values[KNOB_SEQUENTIAL] > 0.5;
+}
+
+static void gptq_grid(kfi_round_grid *grid, const double *values)
+{
+    kfi_round_grid_read(grid, values + KNOB_GRID);
+}
+
+const kfi_method kfi_method_gptq = {
+    .about = {.name = "gptq",
+              .stage = "round",
+              .summary = "Rounds column by column; later columns undo the error of earlier ones.",
+              .paper = "E. Frantar, S. Ashkboos, T. Hoefler, D. Alistarh, GPTQ: Accurate "
+                       "Post-Training Quantization for Generative Pre-trained Transformers, 2022, "
+                       "arXiv:2210.17323",
+              .statistics = "gram",
+              .knobs = knobs,
+              .n_knobs = sizeof knobs / sizeof knobs[0]},
+    .stage = KFI_STAGE_ROUND,
+    .request = gptq_request,
+    .is_sequential = gptq_is_sequential,
+    .grid = gptq_grid,
+    .prepare = gptq_prepare,
+    .release = gptq_release,
+    .round = gptq_round,
+};

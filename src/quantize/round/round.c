@@ -1,0 +1,237 @@
+/* round.c - what rounding methods share: fitting grids, nearest codes, and how far they are off.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/round/round.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "linalg/matrix.h"
+
+void kfi_round_grid_read(kfi_round_grid *grid, const double *knobs)
+{
+    grid->fit.kind = knobs[0] > 0.5 ? KFI_FIT_MSE : KFI_FIT_MIN_MAX;
+    grid->fit.exponent = (float)knobs[1];
+    grid->fit.shrink = (float)knobs[2];
+    grid->fit.steps = (int)lround((1.0 - knobs[2]) * 100.0); /* of one hundredth each */
+    grid->importance = knobs[3] > 0.5 ? KFI_IMPORTANCE_MEAN_SQUARE : KFI_IMPORTANCE_NONE;
+}
+
+kf_status kfi_round_importance(float **importance, const kfi_round_grid *grid,
+                               const kfi_statistics *statistics, size_t cols,
+                               const kf_allocator *alloc, kf_error *err)
+{
+    *importance = NULL;
+    if (grid->importance == KFI_IMPORTANCE_NONE || statistics == NULL) {
+        return KF_OK;
+    }
+    float *dst = kfi_alloc(alloc, cols * sizeof *dst);
+    if (dst == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "importance of %zu columns", cols);
+    }
+    const double weight = statistics->weight > 0.0 ? statistics->weight : 1.0;
+    for (size_t c = 0; c < cols; c++) {
+        const double sum = statistics->square_sum != NULL ? statistics->square_sum[c]
+                                                          : (double)statistics->gram[c * cols + c];
+        dst[c] = (float)(sum / weight);
+    }
+    *importance = dst;
+    return KF_OK;
+}
+
+static size_t row_tasks(size_t rows)
+{
+    return (rows + KFI_ROUND_ROWS - 1) / KFI_ROUND_ROWS;
+}
+
+static size_t row_end(size_t rows, size_t i_task)
+{
+    const size_t end = (i_task + 1) * KFI_ROUND_ROWS;
+    return end < rows ? end : rows;
+}
+
+typedef struct fit_context {
+    kfi_round_job *job;
+    const kfi_round_grid *grid;
+    const float *importance;
+    const uint8_t *dead;
+    float *scratch; /* [threads][group]: a group with its dead columns set to 0 */
+    size_t group, n_groups;
+} fit_context;
+
+static const float *live_weights(const fit_context *fit, float *scratch, const float *weights,
+                                 size_t begin, size_t n)
+{
+    if (fit->dead == NULL || memchr(fit->dead + begin, 1, n) == NULL) {
+        return weights;
+    }
+    for (size_t i = 0; i < n; i++) {
+        scratch[i] = fit->dead[begin + i] != 0 ? 0.0f : weights[i];
+    }
+    return scratch;
+}
+
+static void fit_rows(void *ctx, size_t i_task, size_t i_thread)
+{
+    const fit_context *fit = ctx;
+    const kfi_round_job *job = fit->job;
+    float *scratch = fit->scratch + i_thread * fit->group;
+    for (size_t r = i_task * KFI_ROUND_ROWS; r < row_end(job->rows, i_task); r++) {
+        for (size_t g = 0; g < fit->n_groups; g++) {
+            const size_t begin = g * fit->group;
+            const size_t n = job->cols - begin < fit->group ? job->cols - begin : fit->group;
+            const float *weights =
+                live_weights(fit, scratch, job->weights + r * job->cols + begin, begin, n);
+            const float *importance = fit->importance != NULL ? fit->importance + begin : NULL;
+            kfi_format_fit(&job->grids[r * fit->n_groups + g], job->format, weights, importance, n,
+                           &fit->grid->fit);
+        }
+    }
+}
+
+kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid, const uint8_t *dead,
+                        kf_error *err)
+{
+    fit_context fit = {.job = job,
+                       .grid = grid,
+                       .dead = dead,
+                       .group = kfi_format_group(job->format, job->cols),
+                       .n_groups = kfi_format_groups(job->format, job->cols)};
+    float *importance = NULL;
+    KFI_TRY(kfi_round_importance(&importance, grid, job->statistics, job->cols, job->alloc, err));
+    fit.importance = importance;
+
+    kf_status st = KF_OK;
+    const size_t threads = job->pool != NULL ? kf_pool_threads(job->pool) : 1;
+    const size_t scratch_bytes = threads * fit.group * sizeof *fit.scratch;
+    fit.scratch = kfi_alloc(job->alloc, scratch_bytes);
+    if (fit.scratch == NULL) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "scratch of %zu bytes", scratch_bytes);
+    } else {
+        kfi_pool_run(job->pool, fit_rows, &fit, row_tasks(job->rows));
+    }
+    kfi_free(job->alloc, fit.scratch, scratch_bytes);
+    kfi_free(job->alloc, importance, job->cols * sizeof *importance);
+    return st;
+}
+
+static void nearest_rows(void *ctx, size_t i_task, size_t i_thread)
+{
+    (void)i_thread;
+    kfi_round_job *job = ctx;
+    const size_t group = kfi_format_group(job->format, job->cols);
+    const size_t n_groups = kfi_format_groups(job->format, job->cols);
+    for (size_t r = i_task * KFI_ROUND_ROWS; r < row_end(job->rows, i_task); r++) {
+        for (size_t c = 0; c < job->cols; c++) {
+            const size_t i = r * job->cols + c;
+            job->codes[i] = kfi_grid_encode(&job->grids[r * n_groups + c / group], job->format.bits,
+                                            job->weights[i]);
+        }
+    }
+}
+
+void kfi_round_nearest(kfi_round_job *job)
+{
+    kfi_pool_run(job->pool, nearest_rows, job, row_tasks(job->rows));
+}
+
+/* The four sums of a row; summed over rows in their order, so that threads change nothing. */
+typedef struct row_sums {
+    double error, weight, output_error, output;
+} row_sums;
+
+typedef struct measure_context {
+    const kfi_round_job *job;
+    row_sums *rows;
+    float *scratch; /* [threads][2][KFI_ROUND_ROWS][cols]: E, and E or W times H */
+} measure_context;
+
+static double dot(const float *a, const float *b, size_t n)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)a[i] * (double)b[i];
+    }
+    return sum;
+}
+
+/* E = W - W~ of some rows. */
+static void error_rows(float *dst, const kfi_round_job *job, size_t begin, size_t end)
+{
+    const size_t group = kfi_format_group(job->format, job->cols);
+    const size_t n_groups = kfi_format_groups(job->format, job->cols);
+    for (size_t r = begin; r < end; r++) {
+        for (size_t c = 0; c < job->cols; c++) {
+            const size_t i = r * job->cols + c;
+            *dst++ = job->weights[i] -
+                     kfi_grid_decode(&job->grids[r * n_groups + c / group], job->codes[i]);
+        }
+    }
+}
+
+static void measure_rows(void *ctx, size_t i_task, size_t i_thread)
+{
+    const measure_context *measure = ctx;
+    const kfi_round_job *job = measure->job;
+    const size_t cols = job->cols;
+    const size_t begin = i_task * KFI_ROUND_ROWS;
+    const size_t n = row_end(job->rows, i_task) - begin;
+    float *e = measure->scratch + i_thread * 2 * KFI_ROUND_ROWS * cols;
+    float *product = e + KFI_ROUND_ROWS * cols;
+    const float *w = job->weights + begin * cols;
+    row_sums *rows = measure->rows + begin;
+
+    error_rows(e, job, begin, begin + n);
+    for (size_t r = 0; r < n; r++) {
+        rows[r].error = dot(e + r * cols, e + r * cols, cols);
+        rows[r].weight = dot(w + r * cols, w + r * cols, cols);
+    }
+    if (job->statistics == NULL || job->statistics->gram == NULL) {
+        return;
+    }
+    const float *gram = job->statistics->gram;
+    kfi_matrix_multiply(NULL, product, cols, e, cols, gram, cols, n, cols, cols);
+    for (size_t r = 0; r < n; r++) {
+        rows[r].output_error = dot(e + r * cols, product + r * cols, cols);
+    }
+    kfi_matrix_multiply(NULL, product, cols, w, cols, gram, cols, n, cols, cols);
+    for (size_t r = 0; r < n; r++) {
+        rows[r].output = dot(w + r * cols, product + r * cols, cols);
+    }
+}
+
+static double ratio(double part, double whole)
+{
+    return whole > 0.0 ? part / whole : part > 0.0 ? (double)INFINITY : 0.0;
+}
+
+kf_status kfi_round_measure(kfi_round_error *error, const kfi_round_job *job, kf_error *err)
+{
+    kf_status st = KF_OK;
+    const size_t threads = job->pool != NULL ? kf_pool_threads(job->pool) : 1;
+    const size_t scratch_bytes = threads * 2 * KFI_ROUND_ROWS * job->cols * sizeof(float);
+    measure_context measure = {.job = job};
+    measure.rows = kfi_calloc(job->alloc, job->rows, sizeof *measure.rows);
+    measure.scratch = kfi_alloc(job->alloc, scratch_bytes);
+    if (measure.rows == NULL || measure.scratch == NULL) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "error sums of %zu rows", job->rows);
+        goto done;
+    }
+    kfi_pool_run(job->pool, measure_rows, &measure, row_tasks(job->rows));
+    row_sums sum = {0};
+    for (size_t r = 0; r < job->rows; r++) {
+        sum.error += measure.rows[r].error;
+        sum.weight += measure.rows[r].weight;
+        sum.output_error += measure.rows[r].output_error;
+        sum.output += measure.rows[r].output;
+    }
+    error->weight = ratio(sum.error, sum.weight);
+    const bool has_gram = job->statistics != NULL && job->statistics->gram != NULL;
+    error->output = has_gram ? ratio(sum.output_error, sum.output) : (double)NAN;
+done:
+    kfi_free(job->alloc, measure.scratch, scratch_bytes);
+    kfi_free(job->alloc, measure.rows, job->rows * sizeof *measure.rows);
+    return st;
+}

@@ -1,0 +1,85 @@
+/* round.h - what rounding methods share: the job, grids to start from, nearest codes, errors.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_QUANTIZE_ROUND_H
+#define KFI_QUANTIZE_ROUND_H
+
+#include "base/alloc.h"
+#include "base/threads.h"
+#include "format/format.h"
+#include "kerf/error.h"
+#include "quantize/statistics.h"
+
+/* Rows that one task takes. Every row is rounded by itself, so that no split changes a result. */
+#define KFI_ROUND_ROWS 32u
+
+/* One layer to round. */
+typedef struct kfi_round_job {
+    const float *weights; /* [rows][cols], finite, borrowed */
+    size_t rows, cols;
+    kf_format format;
+    const kfi_statistics
+        *statistics; /* of the layer's input, borrowed; NULL: none were asked for */
+    const double *knobs;
+    kf_pool *pool;
+    const kf_allocator *alloc;
+    uint8_t *codes;  /* [rows][cols], filled by the method */
+    kfi_grid *grids; /* [rows][kfi_format_groups()], filled by the method */
+    double loss;     /* what the method minimised, by its own formula; NaN where it has none */
+} kfi_round_job;
+
+/* How grids are fitted to weights. */
+typedef enum kfi_importance {
+    KFI_IMPORTANCE_NONE,       /* every weight alike */
+    KFI_IMPORTANCE_MEAN_SQUARE /* by E[x^2] of its input */
+} kfi_importance;
+
+typedef struct kfi_round_grid {
+    kfi_fit fit;
+    kfi_importance importance;
+} kfi_round_grid;
+
+/* The four knobs that describe a kfi_round_grid, for the tables of methods; they are read with
+ * kfi_round_grid_read() from the first of the four. */
+#define KFI_ROUND_GRID_KNOBS(importance_default)                                                     \
+    {"fit",                                                                                          \
+     "How a group's range is chosen: its weights' own, or shrunk to the least error.",               \
+     "minmax|mse",                                                                                   \
+     0,                                                                                              \
+     0,                                                                                              \
+     "mse"},                                                                                         \
+        {"exponent", "The clip search minimises the sum of |w - w~| to this power.", NULL, 1.0, 4.0, \
+         "2.4"},                                                                                     \
+        {"shrink", "Least part of the range that the clip search tries.", NULL, 0.1, 1.0, "0.2"},    \
+    {                                                                                                \
+        "importance", "Weights of the clip search: none, or the mean square of the input.",          \
+            "none|mean_square", 0, 0, importance_default                                             \
+    }
+#define KFI_ROUND_GRID_N_KNOBS 4u
+
+void kfi_round_grid_read(kfi_round_grid *grid, const double *knobs);
+
+/* Importance of each input column, [cols] values >= 0, from the Gram matrix or the mean squares; or
+ * NULL in *importance where the grid wants none. Returned owned: free cols floats. */
+KF_NODISCARD kf_status kfi_round_importance(float **importance, const kfi_round_grid *grid,
+                                            const kfi_statistics *statistics, size_t cols,
+                                            const kf_allocator *alloc, kf_error *err);
+
+/* Fits job->grids to the job's weights. Columns c with dead[c] count as 0 (dead may be NULL). */
+KF_NODISCARD kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid,
+                                     const uint8_t *dead, kf_error *err);
+/* job->codes: the nearest on job->grids. */
+void kfi_round_nearest(kfi_round_job *job);
+
+/* How far codes and grids are from the weights. */
+typedef struct kfi_round_error {
+    double weight; /* ||W - W~||^2 / ||W||^2 */
+    double output; /* tr(E H E^T) / tr(W H W^T) with H the job's Gram matrix; NaN without */
+} kfi_round_error;
+
+/* Cost: 2 rows cols^2 operations with a Gram matrix, else O(rows cols). */
+KF_NODISCARD kf_status kfi_round_measure(kfi_round_error *error, const kfi_round_job *job,
+                                         kf_error *err);
+
+#endif /* KFI_QUANTIZE_ROUND_H */

@@ -1,0 +1,47 @@
+/* rtn.c - round to nearest: a grid a group, every weight to the nearest code.
+ *
+ * The baseline of every comparison. With fit=mse the range of a group is shrunk in steps of one
+ * hundredth to the one with the least sum |w - w~|^exponent: the search of GPTQ's reference code
+ * (its option "mse"); with importance=mean_square each weight's term counts by the mean square of
+ * its input, a diagonal stand-in for the output error.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/method.h"
+
+static const kf_knob knobs[] = {KFI_ROUND_GRID_KNOBS("none")};
+
+static void rtn_request(kfi_statistics_request *request, const double *values)
+{
+    kfi_round_grid grid;
+    kfi_round_grid_read(&grid, values);
+    if (grid.importance == KFI_IMPORTANCE_MEAN_SQUARE && grid.fit.kind == KFI_FIT_MSE) {
+        request->needs |= KFI_NEED_MEAN_SQUARE;
+    }
+}
+
+static kf_status rtn_round(kfi_round_job *job, const void *shared, kf_error *err)
+{
+    (void)shared;
+    kfi_round_grid grid;
+    kfi_round_grid_read(&grid, job->knobs);
+    const kf_status st = kfi_round_fit(job, &grid, NULL, err);
+    if (st == KF_OK) {
+        kfi_round_nearest(job);
+    }
+    return st;
+}
+
+const kfi_method kfi_method_rtn = {
+    .about = {.name = "rtn",
+              .stage = "round",
+              .summary = "Rounds every weight to the nearest code.",
+              .paper = "clip search: E. Frantar et al., GPTQ, 2022, arXiv:2210.17323 (its code)",
+              .statistics = "none (mean square with importance=mean_square)",
+              .knobs = knobs,
+              .n_knobs = sizeof knobs / sizeof knobs[0]},
+    .stage = KFI_STAGE_ROUND,
+    .request = rtn_request,
+    .grid = kfi_round_grid_read,
+    .round = rtn_round,
+};

@@ -1,0 +1,53 @@
+/* statistics.h - what rounding methods may know about the inputs of a layer.
+ *
+ * Layers that share an input share its statistics. The inputs are those of the quantized stream:
+ * what the layer will see when the checkpoint runs.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_QUANTIZE_STATISTICS_H
+#define KFI_QUANTIZE_STATISTICS_H
+
+#include <stdbool.h>
+
+#include "base/alloc.h"
+#include "base/threads.h"
+#include "kerf/error.h"
+
+#define KFI_NEED_GRAM        1u /* sum x x^T */
+#define KFI_NEED_MEAN_SQUARE 2u /* E[x_i^2] */
+#define KFI_NEED_MAX_ABS     4u /* max |x_i| */
+
+/* What a method with its knobs asks for. */
+typedef struct kfi_statistics_request {
+    unsigned needs;            /* KFI_NEED_… */
+    double first_token_weight; /* of each window's first token where no prefix stands in front */
+    bool prefix;               /* count the prefix's tokens, once a window */
+} kfi_statistics_request;
+
+bool kfi_statistics_request_equal(const kfi_statistics_request *a, const kfi_statistics_request *b);
+
+/* Sums over tokens x (n values each) with token weights; members that were not asked for are NULL.
+ */
+typedef struct kfi_statistics {
+    const kf_allocator *alloc;
+    kfi_statistics_request request;
+    size_t n;
+    double weight;      /* sum of the token weights */
+    float *gram;        /* [n][n], both triangles: sum of weight x x^T */
+    double *square_sum; /* [n] */
+    float *max_abs;     /* [n] */
+} kfi_statistics;
+
+/* All sums zero. KF_NOMEM, KF_RANGE (n^2 overflows). */
+KF_NODISCARD kf_status kfi_statistics_init(kfi_statistics *statistics, size_t n,
+                                           const kfi_statistics_request *request,
+                                           const kf_allocator *alloc, kf_error *err);
+void kfi_statistics_deinit(kfi_statistics *statistics);
+
+/* Adds n_tokens tokens x [n_tokens][n] of weight 1. */
+void kfi_statistics_add(kfi_statistics *statistics, kf_pool *pool, const float *x, size_t n_tokens);
+/* Adds one token of any weight >= 0. */
+void kfi_statistics_add_weighted(kfi_statistics *statistics, const float *x, double weight);
+
+#endif /* KFI_QUANTIZE_STATISTICS_H */
