@@ -16,14 +16,14 @@
 typedef struct kfi_http_limits {
     unsigned connect_seconds; /* until a connection stands */
     unsigned stall_seconds;   /* without a byte, before the connection is given up */
-    unsigned n_attempts;      /* one and the repetitions; those that bring 1 MiB don't count */
+    unsigned n_attempts;      /* in a row; one that brings 1 MiB of a file starts the count again */
     unsigned pause_ms;        /* before the first repetition; doubles with each */
     unsigned n_redirects;
 } kfi_http_limits;
 
 #define KFI_HTTP_LIMITS_DEFAULT                                                                    \
     {                                                                                              \
-        30, 30, 5, 500, 10                                                                         \
+        15, 30, 5, 500, 10                                                                         \
     }
 
 /* All strings are borrowed for the life of the client and may be NULL. */

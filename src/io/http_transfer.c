@@ -14,6 +14,7 @@
 
 #include <curl/curl.h>
 
+#include "base/clock.h"
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/report.h"
@@ -23,6 +24,8 @@ typedef struct hop {
     kfi_http *http;
     kfi_transfer *transfer;
     bool begun;
+    bool stalled;
+    double last_byte;      /* clock when the last one came */
     kf_status sink_status; /* of the sink, when it ended the transfer */
     kf_error *err;
     char curl_text[CURL_ERROR_SIZE];
@@ -77,6 +80,7 @@ static bool is_redirect(long status)
 static size_t on_header(char *data, size_t size, size_t n_items, void *ctx)
 {
     hop *h = ctx;
+    h->last_byte = kfi_clock_seconds();
     kfi_transfer_header(h->transfer, data, size * n_items);
     return size * n_items;
 }
@@ -107,6 +111,7 @@ static size_t on_body(char *data, size_t size, size_t n_items, void *ctx)
     hop *h = ctx;
     const size_t n = size * n_items;
 
+    h->last_byte = kfi_clock_seconds();
     read_numbers(h);
     if (!is_success(h->transfer->status)) {
         return n; /* a page that explains an error: the status says enough */
@@ -120,6 +125,8 @@ static size_t on_body(char *data, size_t size, size_t n_items, void *ctx)
     return h->sink_status == KF_OK ? n : CURL_WRITEFUNC_ERROR;
 }
 
+/* Called about once a second, and more often while bytes come. libcurl's own limit (LOW_SPEED_TIME)
+ * goes by an average over five seconds, which would add those to each stall. */
 static int on_progress(void *ctx, curl_off_t total, curl_off_t done, curl_off_t up_total,
                        curl_off_t up_done)
 {
@@ -131,7 +138,8 @@ static int on_progress(void *ctx, curl_off_t total, curl_off_t done, curl_off_t 
     if (h->transfer->sink.progress != NULL) {
         h->transfer->sink.progress(h->transfer->sink.ctx);
     }
-    return kfi_report_cancelled(h->http->settings.callbacks) ? 1 : 0;
+    h->stalled = kfi_clock_seconds() - h->last_byte >= h->http->settings.limits.stall_seconds;
+    return h->stalled || kfi_report_cancelled(h->http->settings.callbacks) ? 1 : 0;
 }
 
 /* ---- one hop ---- */
@@ -198,14 +206,6 @@ static bool set_request(CURL *curl, const kfi_transfer *t, struct curl_slist **h
     return ok && curl_easy_setopt(curl, CURLOPT_HTTPHEADER, *headers) == CURLE_OK;
 }
 
-static bool set_patience(CURL *curl, const kfi_http_limits *limits)
-{
-    return curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)limits->connect_seconds) ==
-               CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)limits->stall_seconds) == CURLE_OK;
-}
-
 static bool set_callbacks(CURL *curl, hop *h)
 {
     return curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, h->curl_text) == CURLE_OK &&
@@ -227,6 +227,8 @@ static bool set_conduct(CURL *curl, const kfi_http_settings *s)
            curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL) == CURLE_OK &&
            curl_easy_setopt(curl, CURLOPT_USERAGENT, "kerf") == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)s->limits.connect_seconds) ==
+               CURLE_OK &&
            (s->proxy == NULL || curl_easy_setopt(curl, CURLOPT_PROXY, s->proxy) == CURLE_OK);
 }
 
@@ -236,7 +238,6 @@ static bool is_transient_code(CURLcode code, bool has_answered)
 {
     switch (code) {
     case CURLE_PARTIAL_FILE:
-    case CURLE_OPERATION_TIMEDOUT:
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
@@ -245,6 +246,7 @@ static bool is_transient_code(CURLcode code, bool has_answered)
         return true;
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_CONNECT:
+    case CURLE_OPERATION_TIMEDOUT: /* of the connection */
     case CURLE_SSL_CONNECT_ERROR:
         return has_answered;
     default:
@@ -257,6 +259,7 @@ static const char *advice(CURLcode code)
     switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_CONNECT:
+    case CURLE_OPERATION_TIMEDOUT:
         return "; offline, or behind a proxy that https_proxy should name?";
     case CURLE_COULDNT_RESOLVE_PROXY:
         return "; check https_proxy";
@@ -277,15 +280,16 @@ static kf_status hop_failed(hop *h, CURLcode code, const char *url, kf_error *er
     if (code == CURLE_OUT_OF_MEMORY) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "libcurl");
     }
+    kfi_url_show(shown, sizeof shown, url);
+    if (h->stalled) {
+        h->transfer->is_transient = true;
+        return kfi_fail(err, KF_IO, KF_NO_OFFSET, "%s: no data for %u s", shown,
+                        h->http->settings.limits.stall_seconds);
+    }
     if (code == CURLE_ABORTED_BY_CALLBACK) {
         return kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled while downloading");
     }
     h->transfer->is_transient = is_transient_code(code, h->http->has_answered);
-    kfi_url_show(shown, sizeof shown, url);
-    if (code == CURLE_OPERATION_TIMEDOUT) {
-        return kfi_fail(err, KF_IO, KF_NO_OFFSET, "%s: no data for %u seconds", shown,
-                        h->http->settings.limits.stall_seconds);
-    }
     return kfi_fail(err, KF_IO, KF_NO_OFFSET, "%s: %.80s%s", shown,
                     h->curl_text[0] != '\0' ? h->curl_text : curl_easy_strerror(code),
                     advice(code));
@@ -303,7 +307,7 @@ static kf_status run_hop(hop *h, const char *url, char next[KFI_URL_MAX], kf_err
     next[0] = '\0';
     kfi_transfer_forget(h->transfer);
     curl_easy_reset(curl); /* keeps the connections */
-    if (!set_conduct(curl, s) || !set_patience(curl, &s->limits) || !set_callbacks(curl, h) ||
+    if (!set_conduct(curl, s) || !set_callbacks(curl, h) ||
         !set_certificates(curl, s->certificates) || !set_login(curl, s, url) ||
         !set_request(curl, h->transfer, &headers) ||
         curl_easy_setopt(curl, CURLOPT_URL, url) != CURLE_OK) {
@@ -339,7 +343,11 @@ kf_status kfi_transfer_run(kfi_http *http, kfi_transfer *transfer, kf_error *err
     transfer->is_transient = false;
     KFI_TRY(kfi_url_resolve(transfer->final_url, NULL, transfer->url, err));
     for (unsigned n_redirects = 0;; n_redirects++) {
-        hop h = {.http = http, .transfer = transfer, .sink_status = KF_OK, .err = err};
+        hop h = {.http = http,
+                 .transfer = transfer,
+                 .last_byte = kfi_clock_seconds(),
+                 .sink_status = KF_OK,
+                 .err = err};
         KFI_TRY(run_hop(&h, transfer->final_url, next, err));
         if (next[0] == '\0') {
             return KF_OK;

@@ -260,7 +260,7 @@ static void reports_a_stall(void **state)
     const kfi_http_settings settings = {.limits = {5, 1, 1, 0, 4}};
     CHECK_OK(kfi_http_open(&f->http, &settings, &f->err), &f->err);
     assert_int_equal(get(f, "/x"), KF_IO);
-    check_message(f, "/x: no data for 1 seconds");
+    check_message(f, "/x: no data for 1 s");
 }
 
 static void refuses_a_body_that_claims_too_much(void **state)
@@ -472,7 +472,7 @@ static void goes_on_after_a_stall(void **state)
     CHECK_OK(download(f, true, BODY_BYTES), &f->err);
     check_file_is_whole(f);
     check_requested(f, 1, "\r\nRange: bytes=2000-\r\n", true);
-    assert_non_null(strstr(f->warning, "no data for 1 seconds"));
+    assert_non_null(strstr(f->warning, "no data for 1 s"));
 }
 
 static void goes_on_where_an_earlier_process_ended(void **state)
