@@ -1,4 +1,4 @@
-/* npy.h - writer and reader of NumPy .npy files, float32 and C order.
+/* npy.h - writer of NumPy .npy files, float32 and C order.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
