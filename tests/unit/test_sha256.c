@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include "base/file.h"
+#include "fixtures.h"
+#include "io/sha256.h"
+
+/* FIPS 180-4, examples of the algorithm. */
+#define EMPTY "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+#define ABC   "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+static void knows_the_published_examples(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    char hex[KFI_SHA256_HEX];
+    CHECK_OK(kfi_sha256_bytes(hex, "", 0, &err), &err);
+    assert_string_equal(hex, EMPTY);
+    CHECK_OK(kfi_sha256_bytes(hex, "abc", 3, &err), &err);
+    assert_string_equal(hex, ABC);
+}
+
+static void pieces_hash_like_the_whole(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    char hex[KFI_SHA256_HEX];
+    kfi_sha256 sha;
+    CHECK_OK(kfi_sha256_init(&sha, &err), &err);
+    kfi_sha256_update(&sha, "a", 1);
+    kfi_sha256_update(&sha, "", 0);
+    kfi_sha256_update(&sha, "bc", 2);
+    kfi_sha256_finish(&sha, hex);
+    assert_string_equal(hex, ABC);
+    kfi_sha256_deinit(&sha);
+    kfi_sha256_update(&sha, "x", 1); /* after the end: no crash, no digits */
+    kfi_sha256_finish(&sha, hex);
+    assert_string_equal(hex, "");
+}
+
+static void hashes_files(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    char hex[KFI_SHA256_HEX];
+    char *directory = fixture_directory_new();
+    char *path = kfi_path_join(NULL, directory, "x");
+    CHECK_OK(kfi_file_write(path, "abc", 3, &err), &err);
+    CHECK_OK(kfi_sha256_file(hex, path, &err), &err);
+    assert_string_equal(hex, ABC);
+    CHECK_OK(kfi_file_write(path, "", 0, &err), &err);
+    CHECK_OK(kfi_sha256_file(hex, path, &err), &err);
+    assert_string_equal(hex, EMPTY);
+    assert_int_equal(kfi_sha256_file(hex, directory, &err), KF_INPUT);
+    kfi_free(NULL, path, strlen(path) + 1);
+    fixture_directory_free(directory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(knows_the_published_examples),
+        cmocka_unit_test(pieces_hash_like_the_whole),
+        cmocka_unit_test(hashes_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
