@@ -1,0 +1,78 @@
+/* dispatch.c - which variant of each kernel this process uses.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdio.h>
+
+#include "base/cpu.h"
+#include "base/once.h"
+#include "kernels/selfcheck.h"
+
+#define NAME(family) #family,
+static const char *const families[] = {KFI_FAMILIES(NAME) NULL};
+#undef NAME
+#define N_FAMILIES (sizeof families / sizeof families[0] - 1)
+
+#define INDEX(family) family_##family,
+enum {
+    KFI_FAMILIES(INDEX) n_families
+};
+#undef INDEX
+_Static_assert(n_families == N_FAMILIES, "one name a family");
+
+/* Written once, under `once`; read-only afterwards. */
+static kfi_once once = KFI_ONCE_INIT;
+static kfi_kernels table;
+static const char *variants[N_FAMILIES];
+static char warning[240];
+
+static void warn_dropped(const char *family, const char *variant)
+{
+    (void)snprintf(warning, sizeof warning,
+                   "kernel %s_%s gives wrong results on this machine and is not used", family,
+                   variant);
+}
+
+static void choose(void)
+{
+    uint32_t features = 0;
+    kf_error err = {0};
+    if (kfi_cpu_features_capped(&features, &err) != KF_OK) {
+        (void)snprintf(warning, sizeof warning, "%s", err.msg);
+    }
+    /* The plain C rows are the reference and need no proof; a later row that holds replaces it. */
+#define KFI_KERNEL(family, variant, needs)                                                         \
+    if ((features & (needs)) == (needs)) {                                                         \
+        if ((needs) == 0 || kfi_selfcheck_##family(kfi_##family##_##variant)) {                    \
+            table.family = kfi_##family##_##variant;                                               \
+            variants[family_##family] = #variant;                                                  \
+        } else {                                                                                   \
+            warn_dropped(#family, #variant);                                                       \
+        }                                                                                          \
+    }
+#include "kernels/kernels.def"
+#undef KFI_KERNEL
+}
+
+const kfi_kernels *kfi_kernels_get(void)
+{
+    kfi_once_run(&once, choose);
+    return &table;
+}
+
+const char *kfi_kernels_family(size_t i)
+{
+    return i < N_FAMILIES ? families[i] : NULL;
+}
+
+const char *kfi_kernels_variant(size_t i)
+{
+    kfi_once_run(&once, choose);
+    return i < N_FAMILIES ? variants[i] : NULL;
+}
+
+const char *kfi_kernels_warning(void)
+{
+    kfi_once_run(&once, choose);
+    return warning[0] != '\0' ? warning : NULL;
+}

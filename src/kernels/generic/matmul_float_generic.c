@@ -1,0 +1,50 @@
+/* matmul_float_generic.c - packed weights times float activations, in plain C: the definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+
+#include "kernels/generic/unpack_inline.h"
+#include "kernels/grid_inline.h"
+#include "kernels/kernels_list.h"
+
+/* One group of one row: columns begin … end-1 of x. */
+static float add_group(float acc, const kfi_packed *w, size_t i_grid, const uint8_t *panel,
+                       size_t row, const float *x, size_t begin, size_t end)
+{
+    const int32_t zero = kfi_packed_zero(w, i_grid);
+    float sum_qx = 0.0f;
+    float sum_x = 0.0f;
+    for (size_t k = begin; k < end; k++) {
+        const int32_t code = panel[k / 4 * KFI_LINE_BYTES + 4 * row + k % 4];
+        sum_qx = fmaf((float)(code - zero), x[k], sum_qx);
+        sum_x += x[k];
+    }
+    acc = fmaf(sum_qx, kfi_packed_scale(w, i_grid), acc);
+    if (w->format.zero == KF_ZERO_OFFSET) {
+        acc = fmaf(sum_x, kfi_packed_offset(w, i_grid), acc);
+    }
+    return acc;
+}
+
+void kfi_matmul_float_generic(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
+                              size_t panel_end, const float *x, size_t ld_x, size_t n_tokens,
+                              void *scratch)
+{
+    uint8_t *const panel = scratch;
+    for (size_t p = panel_begin; p < panel_end; p++) {
+        kfi_unpack_panel(panel, w, p);
+        for (size_t t = 0; t < n_tokens; t++) {
+            for (size_t r = 0; r < KFI_PANEL_ROWS && p * KFI_PANEL_ROWS + r < w->rows; r++) {
+                const size_t row = p * KFI_PANEL_ROWS + r;
+                float acc = 0.0f;
+                for (size_t g = 0; g < w->n_groups; g++) {
+                    const size_t end = (g + 1) * w->group < w->cols ? (g + 1) * w->group : w->cols;
+                    acc = add_group(acc, w, kfi_packed_grid_index(w, row, g), panel, r,
+                                    x + t * ld_x, g * w->group, end);
+                }
+                y[t * ld_y + row] = acc;
+            }
+        }
+    }
+}

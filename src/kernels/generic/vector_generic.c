@@ -1,0 +1,123 @@
+/* vector_generic.c - the loops over one vector, in plain C: their definition.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+
+#include "base/half.h"
+#include "kernels/exp.h"
+#include "kernels/kernels_list.h"
+#include "kernels/lanes_inline.h"
+
+/* ---- quantize ---- */
+
+/* A group smaller than this counts as zero: 127 / max would leave the range of a float. */
+#define QUANTIZE_LEAST 0x1p-100f
+#define ROUND_MAGIC    0x1.8p23f /* adding it rounds to whole numbers, half to even */
+
+static float max_magnitude(const float *x, size_t n)
+{
+    float max = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        const float magnitude = fabsf(x[i]);
+        max = magnitude > max ? magnitude : max;
+    }
+    return max;
+}
+
+static int8_t round_code(float scaled)
+{
+    /* Through the bits of the sum: no undefined conversion, whatever the input. */
+    return (int8_t)(uint8_t)kfi_float_bits(scaled + ROUND_MAGIC);
+}
+
+static void sum_chunks(int32_t *sums, const int8_t *codes, size_t n_chunks)
+{
+    for (size_t c = 0; c < n_chunks; c++) {
+        sums[c] = 0;
+        for (size_t i = 0; i < KFI_CHUNK_COLS; i++) {
+            sums[c] += codes[c * KFI_CHUNK_COLS + i];
+        }
+    }
+}
+
+void kfi_quantize_generic(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
+                          size_t group)
+{
+    const size_t cols_padded = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS * KFI_CHUNK_COLS;
+    for (size_t begin = 0; begin < cols; begin += group) {
+        const size_t n = cols - begin < group ? cols - begin : group;
+        const float max = max_magnitude(x + begin, n);
+        const float inverse = max < QUANTIZE_LEAST ? 0.0f : 127.0f / max;
+        scales[begin / group] = max < QUANTIZE_LEAST ? 0.0f : max / 127.0f;
+        for (size_t i = begin; i < begin + n; i++) {
+            codes[i] = round_code(x[i] * inverse);
+        }
+    }
+    for (size_t i = cols; i < cols_padded; i++) {
+        codes[i] = 0;
+    }
+    sum_chunks(sums, codes, cols_padded / KFI_CHUNK_COLS);
+}
+
+/* ---- norm, activation, sum, rotation ---- */
+
+void kfi_rms_norm_generic(float *dst, const float *src, const float *weight, size_t n,
+                          float epsilon)
+{
+    float lanes[KFI_LANES] = {0};
+    for (size_t i = 0; i < n; i++) {
+        lanes[i % KFI_LANES] = fmaf(src[i], src[i], lanes[i % KFI_LANES]);
+    }
+    const float mean = kfi_lanes_sum(lanes) / (float)n;
+    const float inverse = 1.0f / sqrtf(mean + epsilon);
+    for (size_t i = 0; i < n; i++) {
+        dst[i] = src[i] * inverse * weight[i];
+    }
+}
+
+void kfi_silu_mul_generic(float *dst, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float g = gate[i];
+        dst[i] = g / (1.0f + kfi_expf(-g)) * up[i];
+    }
+}
+
+void kfi_add_generic(float *dst, const float *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[i] += src[i];
+    }
+}
+
+void kfi_rope_generic(float *x, size_t n_heads, size_t head_dim, const float *cosine,
+                      const float *sine)
+{
+    const size_t half = head_dim / 2;
+    for (size_t h = 0; h < n_heads; h++, x += head_dim) {
+        for (size_t i = 0; i < half; i++) {
+            const float a = x[i];
+            const float b = x[i + half];
+            x[i] = fmaf(a, cosine[i], -(b * sine[i]));
+            x[i + half] = fmaf(b, cosine[i], a * sine[i]);
+        }
+    }
+}
+
+/* ---- log-sum-exp ---- */
+
+double kfi_log_sum_exp_generic(const float *x, size_t n, size_t *arg_max)
+{
+    double lanes[KFI_LANES] = {0};
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++) {
+        best = x[i] > x[best] ? i : best;
+    }
+    const float max = x[best];
+    for (size_t i = 0; i < n; i++) {
+        lanes[i % KFI_LANES] += (double)kfi_expf(x[i] - max);
+    }
+    *arg_max = best;
+    return (double)max + log(kfi_lanes_sum_double(lanes));
+}

@@ -1,0 +1,26 @@
+/* kernels_list.h - prototypes of every kernel of kernels.def.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_KERNELS_KERNELS_LIST_H
+#define KFI_KERNELS_KERNELS_LIST_H
+
+#include "kernels/kernels.h"
+
+#define KFI_KERNEL(family, variant, needs) kfi_##family##_fn kfi_##family##_##variant;
+#include "kernels/kernels.def"
+#undef KFI_KERNEL
+
+/* KFI_FAMILIES(F) calls F(family) for each member of kfi_kernels, in its order. */
+#define KFI_FAMILIES(F)                                                                            \
+    F(matmul_int8)                                                                                 \
+    F(matmul_float)                                                                                \
+    F(quantize)                                                                                    \
+    F(rms_norm)                                                                                    \
+    F(silu_mul)                                                                                    \
+    F(add)                                                                                         \
+    F(rope)                                                                                        \
+    F(log_sum_exp)                                                                                 \
+    F(attention)
+
+#endif /* KFI_KERNELS_KERNELS_LIST_H */

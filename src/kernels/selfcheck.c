@@ -1,0 +1,250 @@
+/* selfcheck.c - a vector kernel proves itself before its first use.
+ *
+ * Compilers and machines have been wrong before: the case is small, but passes through full tiles,
+ * their tails and padding, and compares bits.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/selfcheck.h"
+
+#include <stdalign.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "base/rng.h"
+#include "kernels/attention_inline.h"
+
+enum {
+    rows = 35, /* three panels, the last with three rows */
+    cols = 72, /* two groups of 64, the last one short */
+    padded = 96,
+    panels = 3,
+    groups = 2,
+    tokens = 8, /* a tile of 6 and its tail */
+};
+
+static void fill(float *x, size_t n, uint64_t seed)
+{
+    kfi_rng rng;
+    kfi_rng_init(&rng, seed);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 2.0f * kfi_rng_uniform(&rng) - 1.0f;
+    }
+}
+
+static bool same(const float *a, const float *b, size_t n)
+{
+    return memcmp(a, b, n * sizeof *a) == 0;
+}
+
+/* A packed matrix on the stack: random bytes are valid codes, scales are made finite. */
+typedef struct small_matrix {
+    alignas(64) uint8_t codes[panels * 16 * padded];
+    alignas(64) uint16_t scales[panels * groups * 16];
+    alignas(64) uint16_t zeros[panels * groups * 16];
+    kfi_packed packed;
+} small_matrix;
+
+static void small_matrix_fill(small_matrix *m, uint8_t bits, kf_zero_kind zero)
+{
+    kfi_rng rng;
+    kfi_rng_init(&rng, bits);
+    for (size_t i = 0; i < sizeof m->codes; i++) {
+        m->codes[i] = (uint8_t)kfi_rng_next(&rng);
+    }
+    for (size_t i = 0; i < panels * groups * 16; i++) {
+        m->scales[i] = kfi_half_from_float(kfi_rng_uniform(&rng) - 0.5f);
+        m->zeros[i] = kfi_half_from_float(kfi_rng_uniform(&rng) - 0.5f); /* or two integer zeros */
+    }
+    m->packed = (kfi_packed){.format = {.element = KF_ELEMENT_INT,
+                                        .bits = bits,
+                                        .scale = KF_SCALE_FP16,
+                                        .zero = (uint8_t)zero,
+                                        .group = 64},
+                             .rows = rows,
+                             .cols = cols,
+                             .group = 64,
+                             .n_panels = panels,
+                             .n_chunks = padded / KFI_CHUNK_COLS,
+                             .n_groups = groups,
+                             .codes = m->codes,
+                             .scales = m->scales,
+                             .zeros = m->zeros};
+}
+
+static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m, size_t n_tokens)
+{
+    alignas(64) int8_t codes[tokens * padded];
+    float scales[tokens * groups];
+    int32_t sums[tokens * padded / KFI_CHUNK_COLS];
+    float x[tokens * cols];
+    float expected[tokens * rows];
+    float actual[tokens * rows];
+    alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
+    fill(x, tokens * cols, 1);
+    for (size_t t = 0; t < n_tokens; t++) {
+        kfi_quantize_generic(codes + t * padded, scales + t * groups,
+                             sums + t * (padded / KFI_CHUNK_COLS), x + t * cols, cols, 64);
+    }
+    const kfi_activations activations = {.n_tokens = n_tokens,
+                                         .cols = cols,
+                                         .cols_padded = padded,
+                                         .group = 64,
+                                         .n_groups = groups,
+                                         .codes = codes,
+                                         .scales = scales,
+                                         .sums = sums};
+    kfi_matmul_int8_generic(expected, rows, &m->packed, 0, panels, &activations, scratch);
+    kernel(actual, rows, &m->packed, 0, panels, &activations, scratch);
+    return same(expected, actual, n_tokens * rows);
+}
+
+bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
+{
+    for (uint8_t bits = 2; bits <= 8; bits++) {
+        small_matrix m;
+        small_matrix_fill(&m, bits, (kf_zero_kind)(bits % 3));
+        if (!matmul_int8_agrees(kernel, &m, 1) || !matmul_int8_agrees(kernel, &m, tokens)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
+{
+    float x[tokens * cols];
+    float expected[tokens * rows];
+    float actual[tokens * rows];
+    alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
+    fill(x, tokens * cols, 2);
+    for (uint8_t bits = 2; bits <= 8; bits++) {
+        small_matrix m;
+        small_matrix_fill(&m, bits, (kf_zero_kind)(bits % 3));
+        kfi_matmul_float_generic(expected, rows, &m.packed, 0, panels, x, cols, tokens, scratch);
+        kernel(actual, rows, &m.packed, 0, panels, x, cols, tokens, scratch);
+        if (!same(expected, actual, tokens * rows)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool kfi_selfcheck_quantize(kfi_quantize_fn *kernel)
+{
+    int8_t codes[2][padded];
+    float scales[2][groups];
+    int32_t sums[2][padded / KFI_CHUNK_COLS];
+    float x[cols];
+    fill(x, cols, 3);
+    kfi_quantize_generic(codes[0], scales[0], sums[0], x, cols, 64);
+    kernel(codes[1], scales[1], sums[1], x, cols, 64);
+    return memcmp(codes[0], codes[1], sizeof codes[0]) == 0 && same(scales[0], scales[1], groups) &&
+           memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
+}
+
+bool kfi_selfcheck_rms_norm(kfi_rms_norm_fn *kernel)
+{
+    float x[cols];
+    float weight[cols];
+    float expected[cols];
+    float actual[cols];
+    fill(x, cols, 4);
+    fill(weight, cols, 5);
+    kfi_rms_norm_generic(expected, x, weight, cols, 1e-5f);
+    kernel(actual, x, weight, cols, 1e-5f);
+    return same(expected, actual, cols);
+}
+
+bool kfi_selfcheck_silu_mul(kfi_silu_mul_fn *kernel)
+{
+    float gate[cols];
+    float up[cols];
+    float expected[cols];
+    float actual[cols];
+    fill(gate, cols, 6);
+    fill(up, cols, 7);
+    gate[0] = -200.0f; /* e^200 is infinite */
+    gate[1] = 50.0f;
+    kfi_silu_mul_generic(expected, gate, up, cols);
+    kernel(actual, gate, up, cols);
+    return same(expected, actual, cols);
+}
+
+bool kfi_selfcheck_add(kfi_add_fn *kernel)
+{
+    float expected[cols];
+    float actual[cols];
+    float x[cols];
+    fill(expected, cols, 8);
+    fill(x, cols, 9);
+    memcpy(actual, expected, sizeof actual);
+    kfi_add_generic(expected, x, cols);
+    kernel(actual, x, cols);
+    return same(expected, actual, cols);
+}
+
+bool kfi_selfcheck_rope(kfi_rope_fn *kernel)
+{
+    enum {
+        head_dim = cols / 2
+    };
+    float expected[cols];
+    float actual[cols];
+    float angles[head_dim];
+    fill(expected, cols, 10);
+    fill(angles, head_dim, 11);
+    memcpy(actual, expected, sizeof actual);
+    kfi_rope_generic(expected, 2, head_dim, angles, angles + head_dim / 2);
+    kernel(actual, 2, head_dim, angles, angles + head_dim / 2);
+    return same(expected, actual, cols);
+}
+
+bool kfi_selfcheck_log_sum_exp(kfi_log_sum_exp_fn *kernel)
+{
+    float x[cols];
+    size_t arg_max[2] = {0, 0};
+    fill(x, cols, 12);
+    const double expected = kfi_log_sum_exp_generic(x, cols, &arg_max[0]);
+    const double actual = kernel(x, cols, &arg_max[1]);
+    return memcmp(&expected, &actual, sizeof actual) == 0 && arg_max[0] == arg_max[1];
+}
+
+bool kfi_selfcheck_attention(kfi_attention_fn *kernel)
+{
+    enum {
+        head_dim = 24,
+        heads = 3,
+        first = 270,
+        n = 2,
+        keys = 272
+    };
+    float q[n * heads * head_dim];
+    float expected[n * heads * head_dim];
+    float actual[n * heads * head_dim];
+    alignas(64) float key_cache[keys * head_dim];
+    alignas(64) float value_cache[keys * head_dim];
+    struct {
+        alignas(64) kfi_attention_scores scores;
+        alignas(64) float results[KFI_ATTENTION_ROWS * 32];
+    } scratch;
+    fill(q, n * heads * head_dim, 13);
+    fill(key_cache, keys * head_dim, 14);
+    fill(value_cache, keys * head_dim, 15);
+    kfi_attention_args args = {.dst = expected,
+                               .ld_dst = heads * head_dim,
+                               .q = q,
+                               .ld_q = heads * head_dim,
+                               .n_tokens = n,
+                               .n_heads = heads,
+                               .head_dim = head_dim,
+                               .first = first,
+                               .keys = key_cache,
+                               .values = value_cache,
+                               .scale = 2.0f,
+                               .scratch = &scratch};
+    kfi_attention_generic(&args);
+    args.dst = actual;
+    kernel(&args);
+    return same(expected, actual, n * heads * head_dim);
+}

@@ -1,0 +1,135 @@
+/* The choice of kernels under a cap, and that a wrong kernel would be found.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/cpu.h"
+#include "kernels/selfcheck.h"
+
+static const char *last_variant(const char *family, uint32_t features)
+{
+    const char *variant = NULL;
+#define KFI_KERNEL(name, isa, needs)                                                               \
+    if (strcmp(family, #name) == 0 && (features & (needs)) == (needs)) {                           \
+        variant = #isa;                                                                            \
+    }
+#include "kernels/kernels.def"
+#undef KFI_KERNEL
+    return variant;
+}
+
+static void takes_the_last_row_that_the_cap_allows(void **state)
+{
+    (void)state;
+    uint32_t features = 0;
+    size_t n = 0;
+    assert_int_equal(kfi_cpu_features_capped(&features, NULL), KF_OK);
+    for (; kfi_kernels_family(n) != NULL; n++) {
+        assert_string_equal(kfi_kernels_variant(n), last_variant(kfi_kernels_family(n), features));
+        print_message("%s: %s\n", kfi_kernels_family(n), kfi_kernels_variant(n));
+    }
+    assert_int_equal(n, sizeof(kfi_kernels) / sizeof(void (*)(void)));
+    assert_null(kfi_kernels_variant(n));
+    assert_null(kfi_kernels_warning());
+}
+
+static void fills_every_member(void **state)
+{
+    (void)state;
+    const kfi_kernels *k = kfi_kernels_get();
+#define IS_SET(family) assert_true(k->family != NULL);
+    KFI_FAMILIES(IS_SET)
+#undef IS_SET
+    assert_ptr_equal(k, kfi_kernels_get());
+}
+
+static void plain_c_passes_its_own_check(void **state)
+{
+    (void)state;
+#define PASSES(family) assert_true(kfi_selfcheck_##family(kfi_##family##_generic));
+    KFI_FAMILIES(PASSES)
+#undef PASSES
+}
+
+/* Kernels with one small fault each. */
+static void wrong_matmul_int8(float *y, size_t ld_y, const kfi_packed *w, size_t begin, size_t end,
+                              const kfi_activations *x, void *scratch)
+{
+    kfi_matmul_int8_generic(y, ld_y, w, begin, end, x, scratch);
+    if (w->format.bits == 7 && x->n_tokens == 8) {
+        y[7 * ld_y + w->rows - 1] += 1e-3f; /* the last row of the last token of one format */
+    }
+}
+
+static void wrong_matmul_float(float *y, size_t ld_y, const kfi_packed *w, size_t begin, size_t end,
+                               const float *x, size_t ld_x, size_t n, void *scratch)
+{
+    kfi_matmul_float_generic(y, ld_y, w, begin, end, x, ld_x, n, scratch);
+    y[(n - 1) * ld_y + w->rows - 1] += w->format.bits == 2 ? 1e-3f : 0.0f;
+}
+
+static void wrong_quantize(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
+                           size_t group)
+{
+    kfi_quantize_generic(codes, scales, sums, x, cols, group);
+    sums[(cols - 1) / KFI_CHUNK_COLS] += 1;
+}
+
+static void wrong_rms_norm(float *dst, const float *src, const float *weight, size_t n,
+                           float epsilon)
+{
+    kfi_rms_norm_generic(dst, src, weight, n, 2.0f * epsilon);
+}
+
+static void wrong_silu_mul(float *dst, const float *gate, const float *up, size_t n)
+{
+    kfi_silu_mul_generic(dst, gate, up, n - 1);
+    dst[n - 1] = 0.0f;
+}
+
+static void wrong_add(float *dst, const float *src, size_t n)
+{
+    kfi_add_generic(dst, src, n - n % 16);
+}
+
+static void wrong_rope(float *x, size_t n_heads, size_t head_dim, const float *cosine,
+                       const float *sine)
+{
+    kfi_rope_generic(x, n_heads, head_dim, sine, cosine);
+}
+
+static double wrong_log_sum_exp(const float *x, size_t n, size_t *arg_max)
+{
+    const double y = kfi_log_sum_exp_generic(x, n, arg_max);
+    *arg_max = 0;
+    return y;
+}
+
+static void wrong_attention(const kfi_attention_args *args)
+{
+    kfi_attention_args early = *args;
+    early.first--; /* the newest key unseen */
+    kfi_attention_generic(&early);
+}
+
+static void a_wrong_kernel_fails_its_check(void **state)
+{
+    (void)state;
+#define FAILS(family) assert_false(kfi_selfcheck_##family(wrong_##family));
+    KFI_FAMILIES(FAILS)
+#undef FAILS
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(takes_the_last_row_that_the_cap_allows),
+        cmocka_unit_test(fills_every_member),
+        cmocka_unit_test(plain_c_passes_its_own_check),
+        cmocka_unit_test(a_wrong_kernel_fails_its_check),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

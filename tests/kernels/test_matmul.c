@@ -1,0 +1,343 @@
+/* The products in use (KERF_ISA) against plain C, bit for bit, and against exact sums in double.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <math.h>
+
+#include "base/half.h"
+#include "kernels/kernels_list.h"
+#include "random_packed.h"
+
+static const char *const group_names[] = {"g32", "g64", "g128", "row"};
+static const struct {
+    const char *element, *zero;
+} kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}};
+
+/* Shapes around panels of 16 rows and chunks of 32 columns, and widths of real models. */
+static const size_t shapes[][2] = {{1, 1},    {15, 15},  {17, 17},  {31, 33},  {33, 31},
+                                   {16, 576}, {40, 896}, {47, 257}, {8, 1536}, {64, 128}};
+static const size_t token_counts[] = {1, 2, 3, 6, 12, 13, 40};
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* Bytes of scratch memory, with a guard behind that must stay as it is. */
+typedef struct scratch {
+    uint8_t *bytes;
+    size_t n;
+} scratch;
+
+#define GUARD_BYTES 64
+
+static scratch scratch_make(size_t cols)
+{
+    scratch s = {.n = kfi_matmul_scratch_bytes(cols)};
+    s.bytes = kfi_alloc(NULL, s.n + GUARD_BYTES);
+    memset(s.bytes, 0xC3, s.n + GUARD_BYTES);
+    return s;
+}
+
+static void scratch_free(scratch *s)
+{
+    for (size_t i = 0; i < GUARD_BYTES; i++) {
+        assert_int_equal(s->bytes[s->n + i], 0xC3);
+    }
+    kfi_free(NULL, s->bytes, s->n + GUARD_BYTES);
+}
+
+/* Results go to a matrix wider than the rows, whose other columns must stay NaN. */
+static float *results_make(size_t n)
+{
+    float *y = kfi_alloc(NULL, n * sizeof *y);
+    for (size_t i = 0; i < n; i++) {
+        y[i] = NAN;
+    }
+    return y;
+}
+
+static void check_same(const float *a, const float *b, size_t n, const char *name, size_t rows,
+                       size_t cols, size_t tokens)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0) {
+            fail_msg("%s %zu x %zu, %zu tokens: element %zu is %a, plain C has %a", name, rows,
+                     cols, tokens, i, (double)b[i], (double)a[i]);
+        }
+    }
+}
+
+/* |y - exact| <= gamma sum |terms| with gamma of the float operations behind one result. */
+static void check_bound(float y, double exact, double magnitude, size_t n_operations)
+{
+    const double nu = (double)n_operations * 0x1p-24;
+    assert_true(fabs((double)y - exact) <= nu / (1.0 - nu) * magnitude + 1e-37);
+}
+
+static double exact_int8(double *magnitude, const kfi_packed *w, const kfi_activations *x,
+                         const uint8_t *codes, const kfi_grid *grids, size_t token)
+{
+    double sum = 0.0;
+    *magnitude = 0.0;
+    for (size_t k = 0; k < w->cols; k++) {
+        const kfi_grid *g = &grids[k / w->group];
+        const double scale_x = (double)x->scales[token * x->n_groups + k / x->group];
+        const double a = scale_x * x->codes[token * x->cols_padded + k];
+        const double q = (double)g->scale * ((int32_t)codes[k] - g->zero);
+        sum += a * (q + (double)g->offset);
+        *magnitude += fabs(a) * (fabs(q) + fabs((double)g->offset));
+    }
+    return sum;
+}
+
+static void check_int8_exact(const float *y, size_t ld_y, const kfi_packed *w,
+                             const kfi_activations *x)
+{
+    uint8_t *codes = kfi_alloc(NULL, w->cols);
+    kfi_grid *grids = kfi_calloc(NULL, w->n_groups, sizeof *grids);
+    for (size_t r = 0; r < w->rows; r += 7) {
+        kfi_packed_read_row(codes, grids, w, r);
+        for (size_t t = 0; t < x->n_tokens; t += 5) {
+            double magnitude = 0.0;
+            const double exact = exact_int8(&magnitude, w, x, codes, grids, t);
+            const size_t n_segments = w->n_groups + x->n_groups;
+            check_bound(y[t * ld_y + r], exact, magnitude, 3 * n_segments + 3);
+        }
+    }
+    kfi_free(NULL, codes, w->cols);
+    kfi_free(NULL, grids, w->n_groups * sizeof *grids);
+}
+
+static void check_int8(const char *name, size_t rows, size_t cols, size_t n_tokens, size_t group,
+                       bool extremes, kfi_rng *rng)
+{
+    random_packed m = random_packed_make(name, rows, cols, extremes, rng);
+    kfi_activations x = random_activations_make(n_tokens, cols, group, extremes, rng);
+    const size_t ld_y = rows + 3;
+    float *expected = results_make(n_tokens * ld_y);
+    float *actual = results_make(n_tokens * ld_y);
+    scratch s = scratch_make(cols);
+    const size_t middle = m.packed.n_panels / 2; /* as two threads would */
+    kfi_matmul_int8_generic(expected, ld_y, &m.packed, 0, m.packed.n_panels, &x, s.bytes);
+    kfi_kernels_get()->matmul_int8(actual, ld_y, &m.packed, middle, m.packed.n_panels, &x, s.bytes);
+    kfi_kernels_get()->matmul_int8(actual, ld_y, &m.packed, 0, middle, &x, s.bytes);
+    check_same(expected, actual, n_tokens * ld_y, name, rows, cols, n_tokens);
+    check_int8_exact(actual, ld_y, &m.packed, &x);
+    scratch_free(&s);
+    kfi_free(NULL, expected, n_tokens * ld_y * sizeof *expected);
+    kfi_free(NULL, actual, n_tokens * ld_y * sizeof *actual);
+    random_activations_free(&x);
+    random_packed_free(&m);
+}
+
+/* Calls visit for every format with a shape and a number of tokens; all of them meet in the end. */
+static void for_each_case(void (*visit)(const char *name, size_t rows, size_t cols, size_t tokens,
+                                        size_t group, bool extremes, kfi_rng *rng),
+                          size_t cases_per_format)
+{
+    static const size_t token_groups[] = {64, KF_GROUP_ROW, 32, 128};
+    kfi_rng rng;
+    size_t i_case = 0;
+    kfi_rng_init(&rng, 1);
+    for (unsigned bits = 2; bits <= 8; bits++) {
+        for (size_t k = 0; k < COUNT(kinds); k++) {
+            for (size_t g = 0; g < COUNT(group_names); g++) {
+                char name[KF_FORMAT_NAME_BYTES];
+                (void)snprintf(name, sizeof name, "%s%u%s%s", kinds[k].element, bits,
+                               group_names[g], kinds[k].zero);
+                for (size_t i = 0; i < cases_per_format; i++, i_case++) {
+                    const size_t *shape = shapes[i_case % COUNT(shapes)];
+                    visit(name, shape[0], shape[1],
+                          token_counts[kfi_rng_below(&rng, COUNT(token_counts))],
+                          token_groups[kfi_rng_below(&rng, COUNT(token_groups))], i_case % 5 == 0,
+                          &rng);
+                }
+            }
+        }
+    }
+}
+
+static void multiplies_int8_as_plain_c_does(void **state)
+{
+    (void)state;
+    for_each_case(check_int8, 13);
+}
+
+/* The largest sums: all codes and activations at their ends, one group a row. */
+static void does_not_saturate_or_overflow(void **state)
+{
+    (void)state;
+    kfi_rng rng;
+    kfi_rng_init(&rng, 2);
+    for (unsigned bits = 2; bits <= 8; bits++) {
+        for (size_t k = 0; k < 3; k++) {
+            char name[KF_FORMAT_NAME_BYTES];
+            (void)snprintf(name, sizeof name, "int%urow%s", bits, kinds[k].zero);
+            random_packed m = random_packed_make(name, 17, 70000, true, &rng);
+            kfi_activations x = random_activations_make(2, 70000, KF_GROUP_ROW, true, &rng);
+            for (size_t i = 0; i < 70000; i++) { /* token 0 is 127 all over, token 1 is -127 */
+                x.codes[i] = 127;
+                x.codes[x.cols_padded + i] = -127;
+            }
+            for (size_t c = 0; c < x.cols_padded / 32; c++) {
+                const int32_t n = c < 70000 / 32 ? 32 : 70000 % 32;
+                x.sums[c] = 127 * n;
+                x.sums[x.cols_padded / 32 + c] = -127 * n;
+            }
+            memset((uint8_t *)m.bytes + KFI_HEADER_BYTES, 0xFF, /* every code is the greatest */
+                   m.packed.n_chunks * bits * KFI_LINE_BYTES);
+            float expected[2 * 17];
+            float actual[2 * 17];
+            scratch s = scratch_make(70000);
+            kfi_matmul_int8_generic(expected, 17, &m.packed, 0, 2, &x, s.bytes);
+            kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+            check_same(expected, actual, 34, name, 17, 70000, 2);
+            x.n_tokens = 1;
+            kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+            check_same(expected, actual, 17, name, 17, 70000, 1);
+            x.n_tokens = 2;
+            const double scale = (double)kfi_half_to_float(((const uint16_t *)m.packed.scales)[0]);
+            if (k == 0) { /* row 0: every weight is the same */
+                const double q = (double)(1 << (bits - 1)) - 1.0;
+                const double exact = scale * q * 127.0 * 70000.0 * (double)x.scales[0];
+                check_bound(actual[0], exact, fabs(exact), 16);
+            }
+            scratch_free(&s);
+            random_activations_free(&x);
+            random_packed_free(&m);
+        }
+    }
+}
+
+static double exact_float(double *magnitude, const kfi_packed *w, const float *x,
+                          const uint8_t *codes, const kfi_grid *grids)
+{
+    double sum = 0.0;
+    *magnitude = 0.0;
+    for (size_t k = 0; k < w->cols; k++) {
+        const kfi_grid *g = &grids[k / w->group];
+        const double q = (double)g->scale * ((int32_t)codes[k] - g->zero);
+        sum += (double)x[k] * (q + (double)g->offset);
+        *magnitude += fabs((double)x[k]) * (fabs(q) + fabs((double)g->offset));
+    }
+    return sum;
+}
+
+static void check_float(const char *name, size_t rows, size_t cols, size_t n_tokens, size_t group,
+                        bool extremes, kfi_rng *rng)
+{
+    (void)group;
+    random_packed m = random_packed_make(name, rows, cols, extremes, rng);
+    const size_t ld_y = rows + 1;
+    const size_t ld_x = cols + 5;
+    float *x = random_floats(n_tokens * ld_x, rng);
+    float *expected = results_make(n_tokens * ld_y);
+    float *actual = results_make(n_tokens * ld_y);
+    uint8_t codes[1536];
+    kfi_grid grids[48];
+    scratch s = scratch_make(cols);
+    const size_t middle = m.packed.n_panels / 2;
+    kfi_matmul_float_generic(expected, ld_y, &m.packed, 0, m.packed.n_panels, x, ld_x, n_tokens,
+                             s.bytes);
+    kfi_kernels_get()->matmul_float(actual, ld_y, &m.packed, middle, m.packed.n_panels, x, ld_x,
+                                    n_tokens, s.bytes);
+    kfi_kernels_get()->matmul_float(actual, ld_y, &m.packed, 0, middle, x, ld_x, n_tokens, s.bytes);
+    check_same(expected, actual, n_tokens * ld_y, name, rows, cols, n_tokens);
+    for (size_t r = 0; r < rows; r += 7) {
+        kfi_packed_read_row(codes, grids, &m.packed, r);
+        for (size_t t = 0; t < n_tokens; t += 5) {
+            double magnitude = 0.0;
+            const double exact = exact_float(&magnitude, &m.packed, x + t * ld_x, codes, grids);
+            check_bound(actual[t * ld_y + r], exact, magnitude,
+                        (cols < m.packed.group ? cols : m.packed.group) + 2 * m.packed.n_groups);
+        }
+    }
+    scratch_free(&s);
+    kfi_free(NULL, x, n_tokens * ld_x * sizeof *x);
+    kfi_free(NULL, expected, n_tokens * ld_y * sizeof *expected);
+    kfi_free(NULL, actual, n_tokens * ld_y * sizeof *actual);
+    random_packed_free(&m);
+}
+
+static void multiplies_floats_as_plain_c_does(void **state)
+{
+    (void)state;
+    for_each_case(check_float, 7);
+}
+
+/* A token's result must not depend on the tokens beside it: a batch of 13 against 13 of 1. */
+static void gives_the_same_for_every_batch(void **state)
+{
+    (void)state;
+    enum {
+        n = 13,
+        rows = 37,
+        cols = 200
+    };
+    kfi_rng rng;
+    kfi_rng_init(&rng, 3);
+    for (unsigned bits = 2; bits <= 8; bits++) {
+        char name[KF_FORMAT_NAME_BYTES];
+        (void)snprintf(name, sizeof name, "int%ug64%s", bits, kinds[bits % 3].zero);
+        random_packed m = random_packed_make(name, rows, cols, false, &rng);
+        kfi_activations x = random_activations_make(n, cols, 64, false, &rng);
+        float *floats = random_floats(n * cols, &rng);
+        float batch[2][n * rows];
+        float single[2][n * rows];
+        scratch s = scratch_make(cols);
+        kfi_kernels_get()->matmul_int8(batch[0], rows, &m.packed, 0, 3, &x, s.bytes);
+        kfi_kernels_get()->matmul_float(batch[1], rows, &m.packed, 0, 3, floats, cols, n, s.bytes);
+        for (size_t t = 0; t < n; t++) {
+            kfi_activations one = x;
+            one.n_tokens = 1;
+            one.codes += t * x.cols_padded;
+            one.scales += t * x.n_groups;
+            one.sums += t * x.cols_padded / KFI_CHUNK_COLS;
+            kfi_kernels_get()->matmul_int8(single[0] + t * rows, rows, &m.packed, 0, 3, &one,
+                                           s.bytes);
+            kfi_kernels_get()->matmul_float(single[1] + t * rows, rows, &m.packed, 0, 3,
+                                            floats + t * cols, cols, 1, s.bytes);
+        }
+        check_same(batch[0], single[0], n * rows, name, rows, cols, n);
+        check_same(batch[1], single[1], n * rows, name, rows, cols, n);
+        scratch_free(&s);
+        kfi_free(NULL, floats, n * cols * sizeof *floats);
+        random_activations_free(&x);
+        random_packed_free(&m);
+    }
+}
+
+static void does_nothing_for_no_tokens_or_panels(void **state)
+{
+    (void)state;
+    kfi_rng rng;
+    kfi_rng_init(&rng, 4);
+    random_packed m = random_packed_make("int4g64", 20, 64, false, &rng);
+    kfi_activations x = random_activations_make(1, 64, 64, false, &rng);
+    scratch s = scratch_make(64);
+    float y[20];
+    const float floats[64] = {0};
+    memset(y, 0x5A, sizeof y);
+    kfi_kernels_get()->matmul_int8(y, 20, &m.packed, 1, 1, &x, s.bytes);
+    kfi_kernels_get()->matmul_float(y, 20, &m.packed, 2, 2, floats, 64, 1, s.bytes);
+    kfi_kernels_get()->matmul_float(y, 20, &m.packed, 0, 2, floats, 64, 0, s.bytes);
+    x.n_tokens = 0;
+    kfi_kernels_get()->matmul_int8(y, 20, &m.packed, 0, 2, &x, s.bytes);
+    x.n_tokens = 1;
+    for (size_t i = 0; i < sizeof y; i++) {
+        assert_int_equal(((const uint8_t *)y)[i], 0x5A);
+    }
+    scratch_free(&s);
+    random_activations_free(&x);
+    random_packed_free(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(multiplies_int8_as_plain_c_does),
+        cmocka_unit_test(does_not_saturate_or_overflow),
+        cmocka_unit_test(multiplies_floats_as_plain_c_does),
+        cmocka_unit_test(gives_the_same_for_every_batch),
+        cmocka_unit_test(does_nothing_for_no_tokens_or_panels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,251 @@
+/* The loops over one vector in use (KERF_ISA) against plain C, bit for bit, and against double.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <float.h>
+#include <math.h>
+
+#include "base/half.h"
+#include "kernels/exp.h"
+#include "kernels/kernels_list.h"
+#include "random_packed.h"
+
+static const size_t sizes[] = {1,  2,  8,  15,  16,  17,  31,   32,  33,
+                               63, 64, 96, 100, 576, 896, 1536, 4864};
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define SIZE_MOST    4864
+
+static void assert_same(const float *expected, const float *actual, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(&expected[i], &actual[i], sizeof *expected) != 0) {
+            fail_msg("element %zu of %zu is %a, plain C has %a", i, n, (double)actual[i],
+                     (double)expected[i]);
+        }
+    }
+}
+
+/* Some vectors have the residual stream's spread: a few elements a thousand times the rest. */
+static void fill(float *x, size_t n, kfi_rng *rng)
+{
+    for (size_t i = 0; i < n; i++) {
+        x[i] = kfi_rng_normal(rng) * (kfi_rng_below(rng, 50) == 0 ? 1000.0f : 1.0f);
+    }
+}
+
+static void quantizes_as_plain_c_does(void **state)
+{
+    (void)state;
+    static const size_t groups[] = {32, 64, 128, SIZE_MOST};
+    static int8_t codes[2][SIZE_MOST + 32];
+    static float scales[2][SIZE_MOST / 32 + 1];
+    static int32_t sums[2][SIZE_MOST / 32 + 1];
+    static float x[SIZE_MOST];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 1);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        for (size_t g = 0; g < COUNT(groups); g++) {
+            const size_t n = sizes[s];
+            const size_t padded = (n + 31) / 32 * 32;
+            fill(x, n, &rng);
+            memset(codes, 0x55, sizeof codes);
+            kfi_quantize_generic(codes[0], scales[0], sums[0], x, n, groups[g]);
+            kfi_kernels_get()->quantize(codes[1], scales[1], sums[1], x, n, groups[g]);
+            assert_memory_equal(codes[0], codes[1], sizeof codes[0]); /* nothing behind either */
+            assert_same(scales[0], scales[1], (n + groups[g] - 1) / groups[g]);
+            assert_memory_equal(sums[0], sums[1], padded / 32 * sizeof sums[0][0]);
+            for (size_t i = 0; i < n; i++) {
+                const float scale = scales[1][i / groups[g]];
+                const double e = fabs((double)x[i] - (double)scale * codes[1][i]);
+                assert_true(e <= (double)scale * (0.5 + 127.0 * 3.0 * 0x1p-24));
+                assert_in_range(codes[1][i] + 127, 0, 254);
+            }
+            for (size_t i = n; i < padded; i++) {
+                assert_int_equal(codes[1][i], 0);
+            }
+        }
+    }
+}
+
+static void quantizes_zero_tiny_and_huge_groups(void **state)
+{
+    (void)state;
+    static const float magnitudes[] = {0.0f, FLT_TRUE_MIN, 1e-38f, 1e-30f, 1e30f, FLT_MAX};
+    for (size_t m = 0; m < COUNT(magnitudes); m++) {
+        float x[64];
+        int8_t codes[2][64];
+        float scale[2];
+        int32_t sums[2][2];
+        for (size_t i = 0; i < 64; i++) {
+            x[i] = i % 3 == 0 ? magnitudes[m] : -magnitudes[m];
+        }
+        kfi_quantize_generic(codes[0], &scale[0], sums[0], x, 64, 64);
+        kfi_kernels_get()->quantize(codes[1], &scale[1], sums[1], x, 64, 64);
+        assert_memory_equal(codes[0], codes[1], 64);
+        assert_same(&scale[0], &scale[1], 1);
+        assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
+        const bool vanishes = magnitudes[m] < 1e-30f;
+        assert_int_equal(codes[1][0], vanishes ? 0 : 127);
+        assert_int_equal(codes[1][1], vanishes ? 0 : -127);
+        assert_true(vanishes == (scale[1] == 0.0f));
+    }
+}
+
+static void rounds_half_to_even(void **state)
+{
+    (void)state;
+    const float x[8] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 3.49f}; /* scale is 1 */
+    const int8_t expected[8] = {127, 0, 2, 2, 0, -2, -2, 3};
+    int8_t codes[32];
+    float scale = 0.0f;
+    int32_t sum = 0;
+    kfi_kernels_get()->quantize(codes, &scale, &sum, x, 8, 32);
+    assert_true(scale == 1.0f);
+    assert_memory_equal(codes, expected, 8);
+    assert_int_equal(sum, 130);
+}
+
+static void normalizes_as_plain_c_does(void **state)
+{
+    (void)state;
+    static float x[SIZE_MOST], weight[SIZE_MOST], y[2][SIZE_MOST];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 2);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        const size_t n = sizes[s];
+        double squares = 0.0;
+        fill(x, n, &rng);
+        fill(weight, n, &rng);
+        kfi_rms_norm_generic(y[0], x, weight, n, 1e-5f);
+        kfi_kernels_get()->rms_norm(y[1], x, weight, n, 1e-5f);
+        assert_same(y[0], y[1], n);
+        for (size_t i = 0; i < n; i++) {
+            squares += (double)x[i] * (double)x[i];
+        }
+        for (size_t i = 0; i < n; i++) {
+            const double inverse = 1.0 / sqrt(squares / (double)n + (double)1e-5f);
+            const double exact = (double)x[i] * inverse * (double)weight[i];
+            const double gamma = ((double)n / 16 / 2 + 12) * 0x1p-24; /* half of it: a root */
+            assert_true(fabs((double)y[1][i] - exact) <= gamma * fabs(exact));
+        }
+        memcpy(y[0], x, n * sizeof *x); /* in place */
+        kfi_kernels_get()->rms_norm(y[0], y[0], weight, n, 1e-5f);
+        assert_same(y[0], y[1], n);
+    }
+}
+
+static void gates_as_plain_c_does(void **state)
+{
+    (void)state;
+    static float gate[SIZE_MOST], up[SIZE_MOST], y[2][SIZE_MOST];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 3);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        const size_t n = sizes[s];
+        fill(gate, n, &rng); /* beyond ±88 too, where e^-x leaves the floats */
+        fill(up, n, &rng);
+        kfi_silu_mul_generic(y[0], gate, up, n);
+        kfi_kernels_get()->silu_mul(y[1], gate, up, n);
+        assert_same(y[0], y[1], n);
+        for (size_t i = 0; i < n; i++) {
+            const double g = (double)gate[i];
+            const double exact = g / (1.0 + exp(-g)) * (double)up[i];
+            assert_true(fabs((double)y[1][i] - exact) <= 6 * 0x1p-24 * fabs(exact) + 1e-36);
+        }
+        kfi_kernels_get()->silu_mul(gate, gate, up, n); /* dst may be gate */
+        assert_same(y[1], gate, n);
+    }
+}
+
+static void adds_as_plain_c_does(void **state)
+{
+    (void)state;
+    static float x[SIZE_MOST], y[2][SIZE_MOST + 1];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 4);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        const size_t n = sizes[s];
+        fill(x, n, &rng);
+        fill(y[0], n + 1, &rng);
+        memcpy(y[1], y[0], sizeof y[0]);
+        kfi_add_generic(y[0], x, n);
+        kfi_kernels_get()->add(y[1], x, n);
+        assert_same(y[0], y[1], n + 1); /* the one behind is untouched */
+        kfi_kernels_get()->add(y[1], x, 0);
+        assert_same(y[0], y[1], n + 1);
+    }
+}
+
+static void rotates_as_plain_c_does(void **state)
+{
+    (void)state;
+    static const size_t head_dims[] = {2, 4, 8, 24, 32, 64, 80, 96, 128, 256};
+    static float x[2][3 * 256], cosine[128], sine[128], before[3 * 256];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 5);
+    for (size_t h = 0; h < COUNT(head_dims); h++) {
+        const size_t dim = head_dims[h];
+        for (size_t i = 0; i < dim / 2; i++) {
+            const double angle = 10.0 * (double)kfi_rng_normal(&rng);
+            cosine[i] = (float)cos(angle);
+            sine[i] = (float)sin(angle);
+        }
+        fill(before, 3 * dim, &rng);
+        memcpy(x[0], before, sizeof before);
+        memcpy(x[1], before, sizeof before);
+        kfi_rope_generic(x[0], 3, dim, cosine, sine);
+        kfi_kernels_get()->rope(x[1], 3, dim, cosine, sine);
+        assert_same(x[0], x[1], 3 * dim);
+        for (size_t i = 0; i < dim / 2; i++) { /* a rotation keeps the length */
+            const double a = hypot((double)before[i], (double)before[i + dim / 2]);
+            const double b = hypot((double)x[1][i], (double)x[1][i + dim / 2]);
+            assert_true(fabs(a - b) <= 8 * 0x1p-24 * a);
+        }
+    }
+}
+
+static void sums_exponentials_as_plain_c_does(void **state)
+{
+    (void)state;
+    static float x[SIZE_MOST];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 6);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        const size_t n = sizes[s];
+        size_t best[2] = {0, 0};
+        double sum = 0.0;
+        fill(x, n, &rng);
+        if (n > 40) {
+            x[37] = x[3] = 2000.0f; /* the first of two maxima */
+        }
+        const double expected = kfi_log_sum_exp_generic(x, n, &best[0]);
+        const double actual = kfi_kernels_get()->log_sum_exp(x, n, &best[1]);
+        assert_memory_equal(&expected, &actual, sizeof actual);
+        assert_int_equal(best[0], best[1]);
+        if (n > 40 && best[1] == 37) {
+            fail_msg("the second of two equal maxima");
+        }
+        for (size_t i = 0; i < n; i++) {
+            assert_true(x[i] <= x[best[1]]);
+            sum += exp((double)x[i] - (double)x[best[1]]);
+        }
+        const double exact = (double)x[best[1]] + log(sum);
+        assert_true(fabs(actual - exact) <= 4e-7 + 1e-15 * fabs(exact)); /* 2^-23 of each e^x */
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantizes_as_plain_c_does),
+        cmocka_unit_test(quantizes_zero_tiny_and_huge_groups),
+        cmocka_unit_test(rounds_half_to_even),
+        cmocka_unit_test(normalizes_as_plain_c_does),
+        cmocka_unit_test(gates_as_plain_c_does),
+        cmocka_unit_test(adds_as_plain_c_does),
+        cmocka_unit_test(rotates_as_plain_c_does),
+        cmocka_unit_test(sums_exponentials_as_plain_c_does),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
