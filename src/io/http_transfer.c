@@ -162,13 +162,15 @@ static bool set_login(CURL *curl, const kfi_http_settings *s, const char *url)
     return ok;
 }
 
+/* What the user names is trusted instead of the system's, not besides: so both options are set. */
 static bool set_certificates(CURL *curl, const char *path)
 {
     if (path == NULL) {
         return true;
     }
-    const CURLoption option = kfi_file_is_directory(path) ? CURLOPT_CAPATH : CURLOPT_CAINFO;
-    return curl_easy_setopt(curl, option, path) == CURLE_OK;
+    const bool is_directory = kfi_file_is_directory(path);
+    return curl_easy_setopt(curl, CURLOPT_CAPATH, is_directory ? path : NULL) == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_CAINFO, is_directory ? NULL : path) == CURLE_OK;
 }
 
 static bool add_header(struct curl_slist **headers, const char *name, const char *value)

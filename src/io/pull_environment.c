@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/fail.h"
 #include "base/file.h"
+#include "io/url.h"
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
 
@@ -195,6 +196,16 @@ static void override(const char **setting, const char *variable)
 
 /* ---- all together ---- */
 
+static kf_status check_address(const char *url, const char *setting, kf_error *err)
+{
+    char resolved[KFI_URL_MAX];
+    const kf_status st = kfi_url_resolve(resolved, NULL, url, err);
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "%s: ", setting);
+    }
+    return st;
+}
+
 static kf_status add_index(kfi_environment *e, const char *url, size_t n, kfi_arena *arena,
                            kf_error *err)
 {
@@ -213,7 +224,7 @@ static kf_status add_index(kfi_environment *e, const char *url, size_t n, kfi_ar
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "address of an index of %zu bytes", n);
     }
     e->indexes[e->n_indexes++] = copy;
-    return KF_OK;
+    return check_address(copy, "PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or pip's configuration", err);
 }
 
 static kf_status add_indexes(kfi_environment *e, const char *text, kfi_arena *arena, kf_error *err)
@@ -257,7 +268,10 @@ static kf_status choose_hub(kfi_environment *e, kfi_arena *arena, kf_error *err)
     }
     e->hub = kfi_arena_strndup(arena, hub, n);
     e->hub_token = kfi_environment_get("HF_TOKEN");
-    return e->hub != NULL ? KF_OK : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "address of the hub");
+    if (e->hub == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "address of the hub");
+    }
+    return check_address(e->hub, "HF_ENDPOINT", err);
 }
 
 kf_status kfi_environment_read(kfi_environment *dst, kfi_arena *arena, kf_error *err)

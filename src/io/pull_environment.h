@@ -29,8 +29,8 @@ typedef struct kfi_environment {
  *   certificates   SSL_CERT_FILE, CURL_CA_BUNDLE, REQUESTS_CA_BUNDLE, "cert" of pip's files,
  *                  PIP_CERT
  *   hub            HF_ENDPOINT, HF_TOKEN
- * KF_INPUT: certificates that are named but not there; KF_FORMAT: a file of pip that is not text;
- * KF_NOMEM. */
+ * KF_INPUT: certificates that are named but not there; KF_FORMAT: a file of pip that is not text,
+ * an index or hub that is not an address; KF_NOMEM. */
 KF_NODISCARD kf_status kfi_environment_read(kfi_environment *dst, kfi_arena *arena, kf_error *err);
 
 /* A variable's value, NULL where it is unset or empty. */

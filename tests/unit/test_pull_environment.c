@@ -195,9 +195,23 @@ static void refuses_too_many_indexes(void **state)
 {
     fixture *f = *state;
     set("PIP_CONFIG_FILE", "/dev/null");
-    set("PIP_EXTRA_INDEX_URL", "a b c d e f g h");
+    set("PIP_EXTRA_INDEX_URL", "http://a http://b http://c http://d http://e "
+                               "http://f http://g http://h");
     assert_int_equal(kfi_environment_read(&f->environment, &f->arena, &f->err), KF_FORMAT);
     assert_string_equal(f->err.msg, "more than 8 package indexes are set");
+}
+
+static void names_the_setting_of_a_bad_address(void **state)
+{
+    fixture *f = *state;
+    set("PIP_CONFIG_FILE", "/dev/null");
+    set("HF_ENDPOINT", "hub.example");
+    assert_int_equal(kfi_environment_read(&f->environment, &f->arena, &f->err), KF_FORMAT);
+    assert_string_equal(f->err.msg, "HF_ENDPOINT: 'hub.example' is not an http or https address");
+    set("PIP_INDEX_URL", "file:///wheels");
+    assert_int_equal(kfi_environment_read(&f->environment, &f->arena, &f->err), KF_FORMAT);
+    assert_string_equal(f->err.msg, "PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or pip's configuration: "
+                                    "'file:///wheels' is not an http or https address");
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -214,6 +228,7 @@ int main(void)
         CASE(reports_certificates_that_are_not_there),
         CASE(reads_the_hub_s_variables),
         CASE(refuses_too_many_indexes),
+        CASE(names_the_setting_of_a_bad_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
