@@ -28,6 +28,10 @@ typedef struct kfi_kv {
     float *values;
 } kfi_kv;
 size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim);
+/* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each, at a position.
+ * Positions are put in ascending order; those of different panels of 16 may be put by different
+ * threads. */
+void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value);
 /* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1. */
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);
 

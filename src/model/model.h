@@ -55,6 +55,7 @@ typedef struct kfi_architecture {
     const char *hugging_face; /* "LlamaForCausalLM" */
     bool qkv_bias;            /* q, k and v carry a bias */
     bool gguf_permuted;       /* GGUF stores q and k rows for neighbouring rotary pairs */
+    const struct kfi_gguf_name *gguf_names; /* architecture.h */
 } kfi_architecture;
 
 /* A linear layer y = x W^T + bias, W (rows x cols). Exactly one of weights and packed.codes is set.
@@ -98,7 +99,7 @@ KF_NODISCARD kf_status kfi_model_read_rows(kf_model *model, const char *name, si
                                            size_t n, float *dst, kf_error *err);
 /* Shape of a tensor by Hugging Face name; vectors have rows 1. False when there is none. */
 bool kfi_model_find(const kf_model *model, const char *name, size_t *rows, size_t *cols);
-/* True when the source stores this tensor on a grid of few bits; *format is its name ("Q4_1"). */
+/* How the checkpoint stores this tensor ("Q4_1", "F32", "int4g64"); NULL when there is none. */
 const char *kfi_model_source_format(const kf_model *model, const char *name);
 
 /* Rows of the embedding: dst [n][hidden]. Ids are already checked. */

@@ -1,0 +1,212 @@
+/* accounting.c - what a model is and what it weighs.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "model/architecture.h"
+#include "model/checkpoint_names.h"
+#include "model/opened.h"
+
+#define MAX_FORMATS 12
+
+/* Sums over the tensors that the model uses, each once, and the formats of its matrices. */
+typedef struct totals {
+    const kfi_checkpoint *checkpoint;
+    uint64_t parameters, bytes;
+    uint64_t linear_parameters, linear_bytes;
+    const char *formats[MAX_FORMATS];
+    size_t n_formats;
+    bool all_float32;
+} totals;
+
+static bool is_linear(const char *name)
+{
+    const size_t n = strlen(name);
+    return strncmp(name, "model.layers.", 13) == 0 && n > 12 &&
+           strcmp(name + n - 12, "_proj.weight") == 0;
+}
+
+static void note_format(totals *t, const kfi_tensor *tensor)
+{
+    const char *name = kfi_checkpoint_format(t->checkpoint, tensor);
+    t->all_float32 = t->all_float32 && strcmp(name, "F32") == 0;
+    for (size_t i = 0; i < t->n_formats; i++) {
+        if (strcmp(t->formats[i], name) == 0) {
+            return;
+        }
+    }
+    if (t->n_formats < MAX_FORMATS) {
+        t->formats[t->n_formats++] = name;
+    }
+}
+
+static kf_status add_tensor(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
+{
+    (void)err;
+    totals *t = ctx;
+    const kfi_tensor *tensor = kfi_checkpoint_find(t->checkpoint, name);
+    const uint64_t n = (uint64_t)rows * cols;
+    t->parameters += n;
+    t->bytes += tensor->bytes;
+    if (is_linear(name)) {
+        t->linear_parameters += n;
+        t->linear_bytes += tensor->bytes;
+    }
+    if (rows > 1) {
+        note_format(t, tensor);
+    }
+    return KF_OK;
+}
+
+/* "GGUF, Q4_1 and Q8_0, dequantized to float32" */
+static const char *describe_source(kf_model *model, const totals *t)
+{
+    char text[512];
+    const kfi_checkpoint *c = &model->checkpoint;
+    if (c->is_kerf) {
+        (void)snprintf(text, sizeof text, "%s, recipe %s", c->container, c->recipe);
+    } else {
+        size_t n = (size_t)snprintf(text, sizeof text, "%s", c->container);
+        for (size_t i = 0; i < t->n_formats; i++) {
+            const char *between = i == 0 ? ", " : i + 1 == t->n_formats ? " and " : ", ";
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", between, t->formats[i]);
+        }
+        if (!t->all_float32) {
+            (void)snprintf(text + n, sizeof text - n, ", dequantized to float32");
+        }
+    }
+    return kfi_arena_strndup(&model->checkpoint.arena, text, strlen(text));
+}
+
+static bool same_activation(kf_activation a, kf_activation b)
+{
+    return a.bits == b.bits && a.group == b.group;
+}
+
+/* The one format of all linear layers, or "mixed". */
+static const char *describe_activations(kf_model *model)
+{
+    const kf_activation first = model->blocks[0].linears[0].activation;
+    for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
+        for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+            if (!same_activation(first, model->blocks[i].linears[role].activation)) {
+                return "mixed";
+            }
+        }
+    }
+    char name[KF_FORMAT_NAME_BYTES];
+    kf_activation_name(name, first);
+    return kfi_arena_strndup(&model->checkpoint.arena, name, strlen(name));
+}
+
+static uint64_t bytes_read(const kfi_linear *linear, const kfi_tensor *tensor)
+{
+    return linear->packed.codes != NULL ? tensor->bytes
+                                        : (uint64_t)linear->rows * linear->cols * sizeof(float);
+}
+
+static uint64_t count_bytes_per_token(const kf_model *model)
+{
+    uint64_t bytes = bytes_read(&model->head, model->head_tensor);
+    for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
+        for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+            bytes += bytes_read(&model->blocks[i].linears[role], model->sources[i].linears[role]);
+        }
+    }
+    return bytes;
+}
+
+static uint64_t prefix_bytes(const kfi_checkpoint *checkpoint)
+{
+    const kfi_config *config = &checkpoint->config;
+    const uint64_t width = config->n_kv_heads * config->head_dim;
+    return checkpoint->prefix.n * (sizeof(uint32_t) + 2 * config->n_layers * width * sizeof(float));
+}
+
+kf_status kfi_model_account(kf_model *model, kf_error *err)
+{
+    const kfi_checkpoint *checkpoint = &model->checkpoint;
+    const kfi_config *config = &checkpoint->config;
+    totals t = {.checkpoint = checkpoint, .all_float32 = true};
+    KFI_TRY(kfi_config_each_tensor(config, add_tensor, &t, err));
+    t.bytes += prefix_bytes(checkpoint);
+    model->bytes_per_token = count_bytes_per_token(model);
+    model->info = (kf_model_info){
+        .architecture = config->architecture->name,
+        .name = checkpoint->name,
+        .source = describe_source(model, &t),
+        .activations = describe_activations(model),
+        .n_layers = config->n_layers,
+        .hidden = config->hidden,
+        .feed_forward = config->feed_forward,
+        .n_heads = config->n_heads,
+        .n_kv_heads = config->n_kv_heads,
+        .head_dim = config->head_dim,
+        .vocabulary = config->vocabulary,
+        .context = config->context,
+        .tied = config->tied,
+        .is_kerf = checkpoint->is_kerf,
+        .n_prefix = checkpoint->prefix.n,
+        .parameters = t.parameters,
+        .bytes = t.bytes,
+        .bits_per_weight = 8.0 * (double)t.bytes / (double)t.parameters,
+        .bits_per_weight_linear = 8.0 * (double)t.linear_bytes / (double)t.linear_parameters,
+    };
+    if (model->info.source == NULL || model->info.activations == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a model's description");
+    }
+    return KF_OK;
+}
+
+void kf_model_get_info(const kf_model *model, kf_model_info *info)
+{
+    *info = model->info;
+}
+
+uint64_t kf_model_bytes_per_token(const kf_model *model)
+{
+    return model->bytes_per_token;
+}
+
+size_t kf_model_tensor_count(const kf_model *model)
+{
+    return model->checkpoint.table.n;
+}
+
+void kf_model_get_tensor(const kf_model *model, size_t i, kf_model_tensor *tensor)
+{
+    const kfi_tensor *stored = &model->checkpoint.table.tensors[i];
+    size_t rows = 1;
+    size_t cols = stored->n_elements;
+    if (!kfi_checkpoint_shape(&model->checkpoint, stored, &rows, &cols) && stored->n_dims > 0) {
+        cols = stored->shape[stored->n_dims - 1];
+        rows = cols == 0 ? 0 : stored->n_elements / cols;
+    }
+    *tensor =
+        (kf_model_tensor){.name = stored->name, .rows = rows, .cols = cols, .bytes = stored->bytes};
+    (void)snprintf(tensor->format, sizeof tensor->format, "%s",
+                   kfi_checkpoint_format(&model->checkpoint, stored));
+}
+
+const char *kfi_model_source_format(const kf_model *model, const char *name)
+{
+    const kfi_tensor *tensor = kfi_checkpoint_find(&model->checkpoint, name);
+    return tensor == NULL ? NULL : kfi_checkpoint_format(&model->checkpoint, tensor);
+}
+
+bool kf_kernel_in_use(size_t i, const char **family, const char **variant)
+{
+    (void)kfi_kernels_get();
+    *family = kfi_kernels_family(i);
+    *variant = kfi_kernels_variant(i);
+    return *family != NULL;
+}
+
+const char *kf_kernel_warning(void)
+{
+    (void)kfi_kernels_get();
+    return kfi_kernels_warning();
+}

@@ -1,0 +1,99 @@
+/* checkpoint.h - any container behind one lookup: tensors under Hugging Face's names.
+ *
+ * One loader a container (checkpoint_gguf.c, checkpoint_hf.c, checkpoint_llama2c.c) fills the
+ * same struct; a directory that says it is Kerf's goes on in checkpoint_kerf.c. After
+ * kfi_checkpoint_open() every tensor that the architecture needs is there, has the expected shape,
+ * and can be decoded.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_MODEL_CHECKPOINT_H
+#define KFI_MODEL_CHECKPOINT_H
+
+#include "io/gguf.h"
+#include "io/json.h"
+#include "io/llama2c.h"
+#include "io/safetensors.h"
+#include "io/tensor.h"
+#include "model/model.h"
+
+/* What is known of a tensor beside its place in the file. */
+typedef struct kfi_stored {
+    const kfi_file_map *map; /* NULL: the bytes are not of a file */
+    /* Rows of this many heads are stored for neighbouring rotary pairs (2i, 2i+1); 0 = they are in
+     * Hugging Face's order. */
+    size_t permuted_heads;
+    kfi_packed packed; /* codes NULL: not packed, decoded by its dtype */
+    char packed_format[KF_FORMAT_NAME_BYTES];
+} kfi_stored;
+
+typedef struct kfi_checkpoint {
+    const kf_allocator *alloc;
+    kfi_arena arena;
+    kfi_config config;
+    const char *name;      /* what it calls itself, or "" */
+    const char *container; /* "GGUF", "safetensors", "llama2.c", "Kerf checkpoint" */
+    kfi_tensor_table table;
+    kfi_stored *stored; /* [table.n], beside table.tensors */
+    kfi_prefix prefix;
+
+    bool is_kerf;
+    const char *recipe;                   /* of a Kerf checkpoint */
+    kf_activation activation;             /* its linear layers', but for the overrides */
+    const kfi_json *activation_overrides; /* borrowed from json, or NULL */
+
+    kfi_json *json; /* config.json */
+    kfi_gguf *gguf;
+    kfi_safetensors *safetensors;
+    kfi_llama2c *llama2c;
+} kfi_checkpoint;
+
+/* Opens whatever path is: a directory, a .gguf by its magic, a llama2.c file by its name .bin.
+ * On failure all is closed again. */
+KF_NODISCARD kf_status kfi_checkpoint_open(kfi_checkpoint *checkpoint, const char *path,
+                                           const kf_allocator *alloc, kf_error *err);
+void kfi_checkpoint_close(kfi_checkpoint *checkpoint);
+
+/* The loaders; each fills table, stored and config, and leaves what it opened for
+ * kfi_checkpoint_close() also when it fails. */
+KF_NODISCARD kf_status kfi_checkpoint_load_gguf(kfi_checkpoint *checkpoint, const char *path,
+                                                kf_error *err);
+KF_NODISCARD kf_status kfi_checkpoint_load_hf(kfi_checkpoint *checkpoint, const char *directory,
+                                              kf_error *err);
+KF_NODISCARD kf_status kfi_checkpoint_load_llama2c(kfi_checkpoint *checkpoint, const char *path,
+                                                   kf_error *err);
+KF_NODISCARD kf_status kfi_checkpoint_load_kerf(kfi_checkpoint *checkpoint,
+                                                const kfi_json *quantization, kf_error *err);
+
+/* Room for the tensors of a source table, copied; names may then be changed, and the lookup is
+ * made by kfi_checkpoint_index(). KF_NOMEM. */
+KF_NODISCARD kf_status kfi_checkpoint_take_table(kfi_checkpoint *checkpoint,
+                                                 const kfi_tensor_table *source, kf_error *err);
+KF_NODISCARD kf_status kfi_checkpoint_index(kfi_checkpoint *checkpoint, kf_error *err);
+/* Marks the rows of every q and k projection as stored for neighbouring rotary pairs. */
+void kfi_checkpoint_mark_permuted(kfi_checkpoint *checkpoint);
+
+/* NULL when there is none. */
+const kfi_tensor *kfi_checkpoint_find(const kfi_checkpoint *checkpoint, const char *name);
+const kfi_stored *kfi_checkpoint_stored(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor);
+/* Rows and columns; a vector has rows 1. False for other ranks. */
+bool kfi_checkpoint_shape(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor, size_t *rows,
+                          size_t *cols);
+/* "Q4_1", "int4g64". */
+const char *kfi_checkpoint_format(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor);
+
+/* Rows row_begin … row_begin + n - 1 in Hugging Face's order: dst [n][cols]. The caller has checked
+ * the range. Reentrant. */
+KF_NODISCARD kf_status kfi_checkpoint_read_rows(const kfi_checkpoint *checkpoint,
+                                                const kfi_tensor *tensor, size_t row_begin,
+                                                size_t n, float *dst, kf_error *err);
+/* Its pages in the file are not needed any more. */
+void kfi_checkpoint_drop(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor);
+
+/* Calls visit for every tensor that the model needs, by its name and shape (vectors: rows 1). */
+typedef kf_status kfi_needed_fn(void *ctx, const char *name, size_t rows, size_t cols,
+                                kf_error *err);
+KF_NODISCARD kf_status kfi_config_each_tensor(const kfi_config *config, kfi_needed_fn *visit,
+                                              void *ctx, kf_error *err);
+
+#endif /* KFI_MODEL_CHECKPOINT_H */

@@ -1,0 +1,271 @@
+/* session.c - one sequence: its KV cache, its work space, and the stored prefix in front of it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <assert.h>
+
+#include "base/fail.h"
+#include "base/report.h"
+#include "model/forward.h"
+#include "model/opened.h"
+
+#define DEFAULT_BATCH ((size_t)512)
+#define MAX_BATCH     ((size_t)1 << 16)
+
+struct kf_session {
+    kf_model *model;
+    kfi_workspace *workspace;
+    size_t context, batch;
+    bool uses_prefix;
+    size_t position;
+    size_t n_hidden; /* tokens of the last batch */
+    float *x;        /* [batch][hidden], the residual stream */
+    kfi_kv *kvs;     /* [n_layers] */
+    float *kv_memory;
+    size_t kv_bytes; /* of kv_memory */
+};
+
+/* ---- new and free ---- */
+
+static kf_status allocate_cache(kf_session *s, kf_error *err)
+{
+    const kfi_config *config = kfi_model_config(s->model);
+    const size_t capacity = kfi_round_up(s->context, 16);
+    const size_t layer_bytes = kfi_kv_bytes(capacity, config->n_kv_heads, config->head_dim);
+    size_t bytes = 0;
+    s->kvs = kfi_calloc(s->model->alloc, config->n_layers, sizeof *s->kvs);
+    if (s->kvs == NULL || !kfi_mul_size(layer_bytes, config->n_layers, &bytes)) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a session");
+    }
+    /* Not cleared: its pages become resident as tokens come. */
+    s->kv_memory = kfi_alloc(s->model->alloc, bytes);
+    if (s->kv_memory == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET,
+                        "no memory for the KV cache of %zu tokens, %zu bytes: ask for a smaller "
+                        "context",
+                        s->context, bytes);
+    }
+    s->kv_bytes = bytes;
+    const size_t half = layer_bytes / 2 / sizeof(float);
+    for (size_t i = 0; i < config->n_layers; i++) {
+        s->kvs[i] = (kfi_kv){.capacity = capacity,
+                             .n_kv_heads = config->n_kv_heads,
+                             .head_dim = config->head_dim,
+                             .keys = s->kv_memory + 2 * i * half,
+                             .values = s->kv_memory + (2 * i + 1) * half};
+    }
+    return KF_OK;
+}
+
+static kf_status allocate(kf_session *s, kf_error *err)
+{
+    const kfi_config *config = kfi_model_config(s->model);
+    KFI_TRY(allocate_cache(s, err));
+    s->x = kfi_alloc(s->model->alloc, s->batch * config->hidden * sizeof(float));
+    if (s->x == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a batch of %zu tokens",
+                        s->batch);
+    }
+    return kfi_workspace_new(&s->workspace, config, s->model->pool, s->batch, s->model->alloc, err);
+}
+
+static kf_status check_options(const kf_session_options *options, const kfi_config *config,
+                               kf_error *err)
+{
+    if (options->size != sizeof *options) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "options of %zu bytes, expected %zu",
+                        options->size, sizeof *options);
+    }
+    if (options->context > config->context) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a context of %zu tokens, the model's is %zu",
+                        options->context, config->context);
+    }
+    if (options->batch > MAX_BATCH) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a batch of %zu tokens, at most %zu",
+                        options->batch, MAX_BATCH);
+    }
+    return KF_OK;
+}
+
+kf_status kf_session_new(kf_session **session, kf_model *model, const kf_session_options *options,
+                         kf_error *err)
+{
+    const kf_session_options defaults = KF_SESSION_OPTIONS_INIT;
+    const kfi_config *config = kfi_model_config(model);
+    options = options == NULL ? &defaults : options;
+    *session = NULL;
+    KFI_TRY(check_options(options, config, err));
+    kf_session *s = kfi_calloc(model->alloc, 1, sizeof *s);
+    if (s == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a session");
+    }
+    s->model = model;
+    s->context = options->context == 0 ? config->context : options->context;
+    s->batch = options->batch == 0 ? DEFAULT_BATCH : options->batch;
+    s->batch = s->batch < s->context ? s->batch : s->context;
+    s->uses_prefix = !options->no_prefix && kfi_model_get_prefix(model)->n > 0;
+    const kf_status st = allocate(s, err);
+    if (st != KF_OK) {
+        kf_session_free(s);
+        return st;
+    }
+    *session = s;
+    return KF_OK;
+}
+
+void kf_session_free(kf_session *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    const kf_allocator *alloc = session->model->alloc;
+    const kfi_config *config = kfi_model_config(session->model);
+    kfi_workspace_free(session->workspace);
+    kfi_free(alloc, session->x, session->batch * config->hidden * sizeof(float));
+    kfi_free(alloc, session->kv_memory, session->kv_bytes);
+    kfi_free(alloc, session->kvs, config->n_layers * sizeof *session->kvs);
+    kfi_free(alloc, session, sizeof *session);
+}
+
+/* ---- running ---- */
+
+static kf_status run_blocks(kf_session *s, size_t n, kf_error *err)
+{
+    const size_t n_layers = kfi_model_config(s->model)->n_layers;
+    for (size_t i = 0; i < n_layers; i++) {
+        const kfi_block *block = NULL;
+        KFI_TRY(kfi_model_block(s->model, i, &block, err));
+        kfi_block_forward(s->workspace, block, s->x, &s->kvs[i], s->position, n);
+    }
+    return KF_OK;
+}
+
+static kf_status run_batch(kf_session *s, const uint32_t *ids, size_t n, kf_error *err)
+{
+    s->n_hidden = 0;
+    kfi_model_embed(s->model, s->x, ids, n);
+    kfi_model_begin_pass(s->model);
+    const kf_status st = run_blocks(s, n, err);
+    kfi_model_end_pass(s->model);
+    if (st != KF_OK) {
+        return st;
+    }
+    kfi_norm_forward(s->workspace, kfi_workspace_buffers(s->workspace)->hidden, s->x,
+                     kfi_model_final_norm(s->model), n);
+    s->n_hidden = n;
+    s->position += n;
+    return KF_OK;
+}
+
+static kf_status check_ids(const kf_session *s, const uint32_t *ids, size_t n, kf_error *err)
+{
+    const size_t vocabulary = kfi_model_config(s->model)->vocabulary;
+    if (n > s->context - s->position) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "the context is full: %zu tokens and %zu more, room for %zu", s->position,
+                        n, s->context);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= vocabulary) {
+            return kfi_fail(err, KF_RANGE, i,
+                            "token id %" PRIu32 " is outside the vocabulary of %zu", ids[i],
+                            vocabulary);
+        }
+    }
+    return KF_OK;
+}
+
+kf_status kf_session_eval(kf_session *session, const uint32_t *ids, size_t n, kf_error *err)
+{
+    KFI_TRY(check_ids(session, ids, n, err));
+    for (size_t i = 0; i < n; i += session->batch) {
+        if (i > 0 && kfi_report_cancelled(session->model->callbacks)) {
+            return kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled after %zu of %zu tokens", i,
+                            n);
+        }
+        const size_t n_batch = n - i < session->batch ? n - i : session->batch;
+        KFI_TRY(run_batch(session, ids + i, n_batch, err));
+    }
+    return KF_OK;
+}
+
+const float *kf_session_hidden(const kf_session *session, size_t *n)
+{
+    *n = session->n_hidden;
+    return kfi_workspace_buffers(session->workspace)->hidden;
+}
+
+kf_status kf_session_head(kf_session *session, float *logits, const float *hidden, size_t n,
+                          kf_error *err)
+{
+    if (n > session->batch) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "logits of %zu tokens, at most a batch of %zu",
+                        n, session->batch);
+    }
+    return kfi_head_forward(session->model, session->workspace, logits, hidden, n, err);
+}
+
+/* ---- position and prefix ---- */
+
+static void put_prefix(kf_session *s, size_t n)
+{
+    const size_t n_layers = kfi_model_config(s->model)->n_layers;
+    for (size_t i = 0; i < n_layers; i++) {
+        kfi_kv_put_prefix(&s->kvs[i], kfi_model_get_prefix(s->model), i, n);
+    }
+    s->position = n;
+}
+
+/* When nothing of the prompt is left to evaluate, the last token's hidden state is still missing.
+ * The token is computed for it, and its exact rows are put back over those just computed. */
+static kf_status compute_last_hidden(kf_session *s, kf_error *err)
+{
+    const size_t n = s->position;
+    s->position = n - 1;
+    const kf_status st = run_batch(s, &kfi_model_get_prefix(s->model)->ids[n - 1], 1, err);
+    put_prefix(s, n);
+    return st;
+}
+
+kf_status kf_session_begin(kf_session *session, const uint32_t *ids, size_t n, size_t *n_used,
+                           kf_error *err)
+{
+    session->position = 0;
+    session->n_hidden = 0;
+    *n_used = 0;
+    if (!session->uses_prefix) {
+        return KF_OK;
+    }
+    const kfi_prefix *prefix = kfi_model_get_prefix(session->model);
+    size_t n_common = 0;
+    while (n_common < n && n_common < prefix->n && ids[n_common] == prefix->ids[n_common]) {
+        n_common++;
+    }
+    const size_t n_put = n_common == 0 ? 1 : n_common;
+    if (n_put > session->context) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "the stored prefix takes %zu tokens, room for %zu", n_put,
+                        session->context);
+    }
+    put_prefix(session, n_put);
+    *n_used = n_common;
+    return n_common == n ? compute_last_hidden(session, err) : KF_OK;
+}
+
+size_t kf_session_position(const kf_session *session)
+{
+    return session->position;
+}
+
+size_t kf_session_context(const kf_session *session)
+{
+    return session->context;
+}
+
+void kf_session_truncate(kf_session *session, size_t position)
+{
+    assert(position <= session->position);
+    if (position < session->position) {
+        session->position = position;
+    }
+}

@@ -1,0 +1,122 @@
+/* workspace.c - all the memory that a pass over a batch needs, in one block.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "model/workspace.h"
+
+#include "base/alloc.h"
+#include "base/fail.h"
+#include "model/rope.h"
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A layout pass: first with memory NULL to count, then to hand out the pieces. */
+typedef struct cutter {
+    unsigned char *memory;
+    size_t used;
+    bool overflow;
+} cutter;
+
+static void *cut(cutter *c, size_t n, size_t size)
+{
+    size_t bytes = 0;
+    if (!kfi_mul_size(n, size, &bytes) || bytes > SIZE_MAX / 2 - KFI_ALIGN ||
+        c->used > SIZE_MAX / 2 - kfi_round_up(bytes, KFI_ALIGN)) {
+        c->overflow = true;
+        return NULL;
+    }
+    void *piece = c->memory == NULL ? NULL : c->memory + c->used;
+    c->used += kfi_round_up(bytes, KFI_ALIGN);
+    return piece;
+}
+
+static float *cut_floats(cutter *c, size_t rows, size_t cols)
+{
+    return cut(c, rows, cols * sizeof(float));
+}
+
+static void lay_out(kfi_workspace *w, cutter *c)
+{
+    const size_t q_width = w->n_heads * w->head_dim;
+    const size_t kv_width = w->n_kv_heads * w->head_dim;
+    const size_t widest = most(most(w->hidden, w->feed_forward), q_width);
+    const size_t padded = kfi_round_up(widest, KFI_CHUNK_COLS);
+    const size_t n_chunks = padded / KFI_CHUNK_COLS;
+    w->buffers = (kfi_buffers){
+        .normed = cut_floats(c, w->batch, w->hidden),
+        .q = cut_floats(c, w->batch, q_width),
+        .k = cut_floats(c, w->batch, kv_width),
+        .v = cut_floats(c, w->batch, kv_width),
+        .attention = cut_floats(c, w->batch, q_width),
+        .gate = cut_floats(c, w->batch, w->feed_forward),
+        .up = cut_floats(c, w->batch, w->feed_forward),
+        .hidden = cut_floats(c, w->batch, w->hidden),
+    };
+    w->codes = cut(c, w->batch, padded);
+    w->scales = cut_floats(c, w->batch, n_chunks);
+    w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
+    const size_t group = w->n_heads / w->n_kv_heads;
+    w->scratch_bytes = kfi_round_up(
+        most(kfi_matmul_scratch_bytes(widest), kfi_attention_scratch_bytes(group, w->head_dim)),
+        KFI_ALIGN);
+    const size_t n_threads = w->pool == NULL ? 1 : kf_pool_threads(w->pool);
+    w->scratch = cut(c, n_threads, w->scratch_bytes);
+    w->rope_frequencies = cut(c, w->head_dim / 2, sizeof(double));
+    w->cosine = cut_floats(c, w->batch, w->head_dim / 2);
+    w->sine = cut_floats(c, w->batch, w->head_dim / 2);
+    w->head_piece = cut_floats(c, KFI_HEAD_ROWS, w->hidden);
+}
+
+kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_config *config, kf_pool *pool,
+                            size_t batch, const kf_allocator *alloc, kf_error *err)
+{
+    kfi_workspace *w = kfi_calloc(alloc, 1, sizeof *w);
+    if (w == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a work space");
+    }
+    w->alloc = alloc;
+    w->pool = pool;
+    w->kernels = kfi_kernels_get();
+    w->batch = batch;
+    w->hidden = config->hidden;
+    w->feed_forward = config->feed_forward;
+    w->n_heads = config->n_heads;
+    w->n_kv_heads = config->n_kv_heads;
+    w->head_dim = config->head_dim;
+    w->rms_epsilon = config->rms_epsilon;
+    cutter count = {NULL, 0, false};
+    lay_out(w, &count);
+    if (!count.overflow) {
+        w->memory = kfi_alloc(alloc, count.used);
+        w->memory_bytes = count.used;
+    }
+    if (w->memory == NULL) {
+        kfi_workspace_free(w);
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET,
+                        "no memory for the work space of %zu tokens, %zu bytes", batch, count.used);
+    }
+    cutter hand_out = {w->memory, 0, false};
+    lay_out(w, &hand_out);
+    for (size_t i = 0; i < w->head_dim / 2; i++) {
+        w->rope_frequencies[i] = kfi_rope_frequency(config, i);
+    }
+    *workspace = w;
+    return KF_OK;
+}
+
+void kfi_workspace_free(kfi_workspace *workspace)
+{
+    if (workspace == NULL) {
+        return;
+    }
+    kfi_free(workspace->alloc, workspace->memory, workspace->memory_bytes);
+    kfi_free(workspace->alloc, workspace, sizeof *workspace);
+}
+
+kfi_buffers *kfi_workspace_buffers(kfi_workspace *workspace)
+{
+    return &workspace->buffers;
+}

@@ -1,0 +1,50 @@
+/* workspace.h - the inside of a workspace, for this room.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_MODEL_WORKSPACE_H
+#define KFI_MODEL_WORKSPACE_H
+
+#include "base/threads.h"
+#include "model/forward.h"
+
+struct kfi_workspace {
+    const kf_allocator *alloc;
+    kf_pool *pool;
+    const kfi_kernels *kernels;
+    size_t batch;
+    size_t hidden, feed_forward, n_heads, n_kv_heads, head_dim;
+    float rms_epsilon;
+    kfi_buffers buffers;
+
+    /* The quantized input of linear layers. */
+    int8_t *codes;
+    float *scales;
+    int32_t *sums;
+
+    /* One piece of scratch a thread, `scratch_bytes` apart. */
+    unsigned char *scratch;
+    size_t scratch_bytes;
+
+    /* Rotary tables of the positions rope_first … rope_first + rope_n - 1, [position][head_dim /
+     * 2]; the same for every block of a pass. */
+    double *rope_frequencies;
+    float *cosine, *sine;
+    size_t rope_first, rope_n;
+
+    float *head_piece; /* [KFI_HEAD_ROWS][hidden]: decoded rows of a head that is not in memory */
+
+    void *memory; /* all of the above in one block */
+    size_t memory_bytes;
+};
+
+/* Rows of the head that are decoded together. The product is always made in pieces of as many rows,
+ * so that it rounds alike whether the head is in memory or not. */
+#define KFI_HEAD_ROWS 4096u
+
+static inline void *kfi_workspace_scratch(const kfi_workspace *workspace, size_t i_thread)
+{
+    return workspace->scratch + i_thread * workspace->scratch_bytes;
+}
+
+#endif /* KFI_MODEL_WORKSPACE_H */

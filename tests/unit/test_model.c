@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "fixtures.h"
+#include "kerf/model.h"
+#include "model/model.h"
+#include "tiny_model.h"
+
+static int make_directory(void **state)
+{
+    *state = fixture_directory_new();
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    fixture_directory_free(*state);
+    return 0;
+}
+
+static kf_model *open_model(const char *path)
+{
+    kf_error err = {0};
+    kf_model *model = NULL;
+    CHECK_OK(kf_model_open(&model, path, NULL, &err), &err);
+    return model;
+}
+
+/* Every weight, read by Hugging Face's name, is the one that was written. */
+static void check_weights(const char *directory, const tiny_options *options)
+{
+    kf_error err = {0};
+    tiny_model *tiny = tiny_model_new(directory, options);
+    kf_model *model = open_model(tiny->path);
+    for (size_t i = 0; i < tiny->n_tensors; i++) {
+        const tiny_tensor *t = &tiny->tensors[i];
+        size_t rows = 0;
+        size_t cols = 0;
+        assert_true(kfi_model_find(model, t->name, &rows, &cols));
+        assert_int_equal(rows, t->rows);
+        assert_int_equal(cols, t->cols);
+        float *found = kfi_alloc(NULL, rows * cols * sizeof(float));
+        assert_non_null(found);
+        CHECK_OK(kfi_model_read_rows(model, t->name, 0, rows, found, &err), &err);
+        if (memcmp(found, t->data, rows * cols * sizeof(float)) != 0) {
+            fail_msg("%s differs", t->name);
+        }
+        CHECK_OK(kfi_model_read_rows(model, t->name, rows - 1, 1, found, &err), &err);
+        assert_memory_equal(found, t->data + (rows - 1) * cols, cols * sizeof(float));
+        assert_int_equal(kfi_model_read_rows(model, t->name, rows, 1, found, &err), KF_RANGE);
+        kfi_free(NULL, found, 0);
+    }
+    assert_false(
+        kfi_model_find(model, "model.layers.2.mlp.up_proj.weight", &(size_t){0}, &(size_t){0}));
+    kf_model_close(model);
+    tiny_model_free(tiny);
+}
+
+static void finds_the_weights_of_every_container_in_one_order(void **state)
+{
+    tiny_options o = tiny_options_of("llama");
+    for (int container = TINY_GGUF; container <= TINY_LLAMA2C; container++) {
+        for (int tied = 0; tied < 2; tied++) {
+            o.container = (tiny_container)container;
+            o.config.tied = tied != 0;
+            check_weights(*state, &o);
+        }
+    }
+}
+
+static void finds_the_weights_of_every_element_type(void **state)
+{
+    static const struct {
+        tiny_container container;
+        kfi_dtype dtype;
+    } cases[] = {
+        {TINY_GGUF, KFI_DTYPE_F16},         {TINY_GGUF, KFI_DTYPE_BF16},
+        {TINY_GGUF, KFI_DTYPE_Q8_0},        {TINY_SAFETENSORS, KFI_DTYPE_F16},
+        {TINY_SAFETENSORS, KFI_DTYPE_BF16},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_options o = tiny_options_of("llama");
+        o.container = cases[i].container;
+        o.dtype = cases[i].dtype;
+        check_weights(*state, &o);
+    }
+}
+
+/* Qwen2's GGUF keeps Hugging Face's order of rows. */
+static void finds_the_weights_of_qwen2(void **state)
+{
+    tiny_options o = tiny_options_of("qwen2");
+    check_weights(*state, &o);
+    o.container = TINY_GGUF;
+    check_weights(*state, &o);
+}
+
+static void says_what_a_model_is_and_weighs(void **state)
+{
+    tiny_options o = tiny_options_of("llama");
+    o.dtype = KFI_DTYPE_Q8_0;
+    tiny_model *tiny = tiny_model_new(*state, &o);
+    kf_model *model = open_model(tiny->path);
+    kf_model_info info;
+    kf_model_get_info(model, &info);
+    assert_string_equal(info.architecture, "llama");
+    assert_string_equal(info.name, "tiny");
+    assert_string_equal(info.source, "GGUF, Q8_0, dequantized to float32");
+    assert_string_equal(info.activations, "float");
+    assert_int_equal(info.n_layers, 2);
+    assert_int_equal(info.vocabulary, TINY_VOCABULARY);
+    assert_int_equal(info.head_dim, 16);
+    assert_true(info.tied);
+    assert_false(info.is_kerf);
+    assert_int_equal(info.n_prefix, 0);
+    assert_null(kf_model_prefix(model));
+    /* Two blocks of 64x64 (q, o), 32x64 (k, v), 3 of 96x64, two norms; embedding; last norm. */
+    const uint64_t linears = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64);
+    const uint64_t matrices = linears + 96 * 64;
+    const uint64_t vectors = 5 * 64;
+    assert_int_equal(info.parameters, matrices + vectors);
+    assert_int_equal(info.bytes, matrices / 32 * 34 + vectors * 4);
+    assert_true(info.bits_per_weight_linear == 8.5);
+    assert_true(info.bits_per_weight == 8.0 * (double)info.bytes / (double)info.parameters);
+    /* What is read for a token is float32, the head included. */
+    assert_int_equal(kf_model_bytes_per_token(model), 4 * matrices);
+    assert_int_equal(kf_model_tensor_count(model), tiny->n_tensors);
+    kf_model_tensor tensor;
+    kf_model_get_tensor(model, 0, &tensor);
+    assert_string_equal(tensor.name, "model.embed_tokens.weight");
+    assert_string_equal(tensor.format, "Q8_0");
+    assert_int_equal(tensor.rows, 96);
+    assert_int_equal(tensor.cols, 64);
+    assert_int_equal(tensor.bytes, 96 * 64 / 32 * 34);
+    assert_string_equal(kfi_model_source_format(model, "model.norm.weight"), "F32");
+    assert_null(kfi_model_source_format(model, "nothing"));
+    kf_model_close(model);
+    tiny_model_free(tiny);
+}
+
+static void rejects_another_shape_and_a_missing_tensor(void **state)
+{
+    /* One configuration's file under the other's config.json. */
+    const char *directory = *state;
+    kf_error err = {0};
+    tiny_options o = tiny_options_of("qwen2");
+    tiny_model *tiny = tiny_model_new(directory, &o);
+    char config[600];
+    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
+    kfi_buf text;
+    kfi_buf_init(&text, NULL, 1 << 16);
+    CHECK_OK(kfi_file_read(&text, config, &err), &err);
+    static const struct {
+        const char *from, *to, *named;
+    } cases[] = {
+        {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3", "model.layers.2."},
+        {"\"intermediate_size\": 96", "\"intermediate_size\": 95", "mlp.gate_proj"},
+        {"\"vocab_size\": 96", "\"vocab_size\": 97", "model.embed_tokens.weight"},
+        {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 1", "self_attn.k_proj"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *at = strstr(text.data, cases[i].from);
+        assert_non_null(at);
+        kfi_buf changed;
+        kfi_buf_init(&changed, NULL, 1 << 16);
+        assert_true(kfi_buf_printf(&changed, "%.*s%s%s", (int)(at - text.data), text.data,
+                                   cases[i].to, at + strlen(cases[i].from)));
+        CHECK_OK(kfi_file_write(config, changed.data, changed.n, &err), &err);
+        kfi_buf_deinit(&changed);
+        kf_model *model = NULL;
+        assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_FORMAT);
+        assert_null(model);
+        assert_non_null(strstr(err.msg, cases[i].named));
+    }
+    kfi_buf_deinit(&text);
+    tiny_model_free(tiny);
+}
+
+static void an_untied_model_needs_its_head(void **state)
+{
+    kf_error err = {0};
+    tiny_options o = tiny_options_of("llama");
+    o.container = TINY_SAFETENSORS;
+    tiny_model *tiny = tiny_model_new(*state, &o);
+    char config[600];
+    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
+    kfi_buf text;
+    kfi_buf_init(&text, NULL, 1 << 16);
+    CHECK_OK(kfi_file_read(&text, config, &err), &err);
+    char *tied = strstr(text.data, "\"tie_word_embeddings\": true");
+    assert_non_null(tied);
+    memcpy(tied, "\"tie_word_embeddings\":false", 27);
+    CHECK_OK(kfi_file_write(config, text.data, text.n, &err), &err);
+    kfi_buf_deinit(&text);
+    kf_model *model = NULL;
+    assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_FORMAT);
+    assert_non_null(strstr(err.msg, "lm_head.weight"));
+    tiny_model_free(tiny);
+}
+
+static void says_what_is_not_a_model(void **state)
+{
+    kf_error err = {0};
+    kf_model *model = NULL;
+    char path[600];
+    (void)snprintf(path, sizeof path, "%s/nothing.gguf", (const char *)*state);
+    assert_int_equal(kf_model_open(&model, path, NULL, &err), KF_INPUT);
+    assert_int_equal(kf_model_open(&model, *state, NULL, &err), KF_INPUT);
+    (void)snprintf(path, sizeof path, "%s/letter.txt", (const char *)*state);
+    CHECK_OK(kfi_file_write(path, "Dear Sir", 8, &err), &err);
+    assert_int_equal(kf_model_open(&model, path, NULL, &err), KF_FORMAT);
+    assert_non_null(strstr(err.msg, "letter.txt"));
+    (void)snprintf(path, sizeof path, "%s/letter.gguf", (const char *)*state);
+    CHECK_OK(kfi_file_write(path, "Dear Sir", 8, &err), &err);
+    assert_int_equal(kf_model_open(&model, path, NULL, &err), KF_FORMAT);
+    kf_model_options o = KF_MODEL_OPTIONS_INIT;
+    o.size--;
+    assert_int_equal(kf_model_open(&model, path, &o, &err), KF_INVALID);
+    kf_model_close(NULL);
+}
+
+static void names_the_tool_that_quantized_a_foreign_checkpoint(void **state)
+{
+    kf_error err = {0};
+    tiny_options o = tiny_options_of("llama");
+    o.container = TINY_SAFETENSORS;
+    tiny_model *tiny = tiny_model_new(*state, &o);
+    char config[600];
+    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
+    kfi_buf text;
+    kfi_buf_init(&text, NULL, 1 << 16);
+    CHECK_OK(kfi_file_read(&text, config, &err), &err);
+    text.data[0] = ' ';
+    kfi_buf changed;
+    kfi_buf_init(&changed, NULL, 1 << 16);
+    assert_true(kfi_buf_printf(&changed, "{\"quantization_config\":{\"quant_method\":\"awq\"},%s",
+                               text.data));
+    CHECK_OK(kfi_file_write(config, changed.data, changed.n, &err), &err);
+    kfi_buf_deinit(&text);
+    kfi_buf_deinit(&changed);
+    kf_model *model = NULL;
+    assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "awq"));
+    tiny_model_free(tiny);
+}
+
+static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
+{
+    for (int container = TINY_GGUF; container <= TINY_LLAMA2C; container++) {
+        tiny_options o = tiny_options_of("llama");
+        o.container = (tiny_container)container;
+        tiny_model *tiny = tiny_model_new(*state, &o);
+        kf_status st = KF_NOMEM;
+        for (size_t fail_at = 1; st != KF_OK; fail_at++) {
+            kf_error err = {0};
+            fixture_allocator a;
+            fixture_allocator_init(&a, fail_at);
+            kf_model_options options = KF_MODEL_OPTIONS_INIT;
+            options.alloc = &a.allocator;
+            kf_model *model = NULL;
+            kf_session *session = NULL;
+            const uint32_t id = 1;
+            st = kf_model_open(&model, tiny->path, &options, &err);
+            st = st == KF_OK ? kf_session_new(&session, model, NULL, &err) : st;
+            st = st == KF_OK ? kf_session_eval(session, &id, 1, &err) : st;
+            assert_true(st == KF_OK || st == KF_NOMEM);
+            kf_session_free(session);
+            kf_model_close(model);
+            assert_true(fixture_allocator_is_clean(&a));
+        }
+        tiny_model_free(tiny);
+    }
+}
+
+int main(void)
+{
+#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(finds_the_weights_of_every_container_in_one_order),
+        IN_DIRECTORY(finds_the_weights_of_every_element_type),
+        IN_DIRECTORY(finds_the_weights_of_qwen2),
+        IN_DIRECTORY(says_what_a_model_is_and_weighs),
+        IN_DIRECTORY(rejects_another_shape_and_a_missing_tensor),
+        IN_DIRECTORY(an_untied_model_needs_its_head),
+        IN_DIRECTORY(says_what_is_not_a_model),
+        IN_DIRECTORY(names_the_tool_that_quantized_a_foreign_checkpoint),
+        IN_DIRECTORY(opening_reports_a_failing_allocator_and_leaks_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
