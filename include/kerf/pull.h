@@ -39,8 +39,9 @@ typedef struct kf_pull_options {
  * `hf:ORG/NAME[@REVISION][:FILE]`, or a path, which is returned as it is when it exists. Broken
  * downloads resume; every file is checked against the SHA-256 that the index names, and appears
  * under its final name only when whole. A pinned package that the cache holds needs no network.
- * Environment: PIP_INDEX_URL and pip's configuration files for the index; https_proxy, no_proxy,
- * SSL_CERT_FILE, CURL_CA_BUNDLE, PIP_CERT; HF_ENDPOINT, HF_TOKEN.
+ * Environment: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_PROXY and pip's configuration files for the
+ * index; https_proxy, no_proxy and ~/.netrc; the first that is set of PIP_CERT, REQUESTS_CA_BUNDLE,
+ * CURL_CA_BUNDLE and SSL_CERT_FILE, instead of the system's certificates; HF_ENDPOINT, HF_TOKEN.
  *
  * Source: PEP 503 and PEP 691 (simple index); Hugging Face Hub API /api/models/{id}/revision/{rev}.
  *

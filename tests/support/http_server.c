@@ -21,7 +21,7 @@
 #define MAX_HEAD     8192
 
 struct http_server {
-    const http_reply *replies;
+    http_reply replies[MAX_REPLIES]; /* with copies of all they point to */
     size_t n_replies;
     unsigned n_used[MAX_REPLIES]; /* of each reply */
     int listener;
@@ -221,13 +221,62 @@ static void *serve(void *ctx)
     return NULL;
 }
 
+static void *copy_bytes(const void *data, size_t n)
+{
+    void *copy = NULL;
+    if (data != NULL) {
+        copy = malloc(n > 0 ? n : 1);
+        require(copy != NULL, "allocate");
+        memcpy(copy, data, n);
+    }
+    return copy;
+}
+
+static char *copy_text(const char *text)
+{
+    return copy_bytes(text, text != NULL ? strlen(text) + 1 : 0);
+}
+
+static http_reply copy_reply(const http_reply *reply)
+{
+    http_reply copy = *reply;
+    copy.target = copy_text(reply->target);
+    copy.type = copy_text(reply->type);
+    copy.etag = copy_text(reply->etag);
+    copy.extra = copy_text(reply->extra);
+    copy.text = copy_text(reply->text);
+    copy.body = copy_bytes(reply->body, reply->n);
+    return copy;
+}
+
+static void free_copy(const void *copy)
+{
+    union {
+        const void *in;
+        void *out;
+    } pointer = {copy}; /* ours, though the type promises not to write */
+    free(pointer.out);
+}
+
+static void free_reply(http_reply *reply)
+{
+    free_copy(reply->target);
+    free_copy(reply->type);
+    free_copy(reply->etag);
+    free_copy(reply->extra);
+    free_copy(reply->text);
+    free_copy(reply->body);
+}
+
 http_server *http_server_start(const http_reply *replies, size_t n_replies)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
     socklen_t n = sizeof address;
     http_server *server = calloc(1, sizeof *server);
     require(server != NULL && n_replies <= MAX_REPLIES, "take so many replies");
-    server->replies = replies;
+    for (size_t i = 0; i < n_replies; i++) {
+        server->replies[i] = copy_reply(&replies[i]);
+    }
     server->n_replies = n_replies;
     server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -254,6 +303,9 @@ void http_server_stop(http_server *server)
     (void)pthread_mutex_destroy(&server->mutex);
     for (size_t i = 0; i < server->n_requests; i++) {
         free(server->requests[i]);
+    }
+    for (size_t i = 0; i < server->n_replies; i++) {
+        free_reply(&server->replies[i]);
     }
     free(server);
 }

@@ -30,7 +30,7 @@ typedef struct http_reply {
 
 typedef struct http_server http_server;
 
-/* Serves replies, which are borrowed until the stop. Aborts the test on failure. */
+/* Serves copies of the replies. Aborts the test on failure. */
 http_server *http_server_start(const http_reply *replies, size_t n_replies);
 void http_server_stop(http_server *server);
 

@@ -31,6 +31,7 @@ int pull_fixture_set_up(void **state)
     assert_int_equal(setenv("PIP_CONFIG_FILE", "/dev/null", 1), 0);
     assert_int_equal(setenv("no_proxy", "127.0.0.1", 1), 0);
     f->cache = fixture_directory_new();
+    assert_int_equal(setenv("HOME", f->cache, 1), 0);
     f->callbacks = (kf_callbacks){.warn = note_warning, .ctx = f};
     *state = f;
     return 0;

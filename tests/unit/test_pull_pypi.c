@@ -368,6 +368,22 @@ static void carries_the_index_s_password_to_its_files(void **state)
     kfi_buf_deinit(&p.wheel);
 }
 
+static void reads_the_password_in_netrc(void **state)
+{
+    pull_fixture *f = *state;
+    package p;
+    char path[4096];
+    static const char netrc[] = "machine 127.0.0.1 login me password secret\n";
+    package_init_gguf(&p);
+    const http_reply replies[] = REPLIES(p);
+    PULL_START(f, replies);
+    (void)snprintf(path, sizeof path, "%s/.netrc", f->cache); /* which is also the home */
+    CHECK_OK(kfi_file_write(path, netrc, strlen(netrc), &f->err), &f->err);
+    CHECK_OK(pull_fixture_run(f, "pypi:tiny"), &f->err);
+    assert_non_null(strstr(http_server_request(f->server, 0), "Basic bWU6c2VjcmV0"));
+    kfi_buf_deinit(&p.wheel);
+}
+
 static void refuses_another_file_as_the_default_model(void **state)
 {
     pull_fixture *f = *state;
@@ -477,6 +493,7 @@ int main(void)
         CASE(reports_a_broken_index),
         CASE(asks_the_extra_index_too),
         CASE(carries_the_index_s_password_to_its_files),
+        CASE(reads_the_password_in_netrc),
         CASE(refuses_another_file_as_the_default_model),
         CASE(two_pulls_wait_for_each_other),
         CASE(cancels_while_it_waits_for_another),
