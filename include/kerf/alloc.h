@@ -22,7 +22,7 @@ typedef struct kf_allocator {
     void *(*alloc)(void *ctx, size_t align, size_t size);
     /** Frees what alloc returned, with the size asked for then; @p ptr is never NULL. */
     void (*free)(void *ctx, void *ptr, size_t size);
-    void *ctx;
+    void *ctx; /**< Handed to both. */
 } kf_allocator;
 
 #ifdef __cplusplus

@@ -32,7 +32,7 @@ typedef struct kf_callbacks {
     void (*warn)(void *ctx, const char *message);
     /** Asked often; true ends the work with KF_CANCELLED, finished parts kept. */
     bool (*cancelled)(void *ctx);
-    void *ctx;
+    void *ctx; /**< Handed to all. */
 } kf_callbacks;
 
 #ifdef __cplusplus

@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-/* KF_STATUS(name, value, text): values are never renumbered. */
+/** Every status as KF_STATUS(name, value, text); values are never renumbered. */
 #define KF_STATUS_MAP(KF_STATUS)                                                                   \
     KF_STATUS(OK, 0, "ok")                                                                         \
     KF_STATUS(NOMEM, 1, "out of memory")                                                           \
@@ -26,10 +26,13 @@ extern "C" {
     KF_STATUS(INTERNAL, 8, "internal invariant broken")                                            \
     KF_STATUS(INPUT, 9, "input missing or unreadable")
 
+/** What a call that can fail returns; KF_OK is 0. */
 typedef enum kf_status {
+/** @cond */
 #define KF_STATUS_ENUM(name, value, text) KF_##name = value,
     KF_STATUS_MAP(KF_STATUS_ENUM)
 #undef KF_STATUS_ENUM
+    /** @endcond */
 } kf_status;
 
 /** The value of kf_error.offset when no byte offset applies. */

@@ -19,6 +19,7 @@
 extern "C" {
 #endif
 
+/** What to measure; start from #KF_EVAL_OPTIONS_INIT. */
 typedef struct kf_eval_options {
     size_t size;                   /**< sizeof(kf_eval_options), set by the initialiser. */
     const kf_allocator *alloc;     /**< Borrowed, or NULL. */
@@ -39,6 +40,7 @@ typedef struct kf_eval_options {
     size_t token_loss_n; /**< Room at token_loss. */
 } kf_eval_options;
 
+/** The defaults. */
 #define KF_EVAL_OPTIONS_INIT                                                                       \
     {                                                                                              \
         sizeof(kf_eval_options), NULL, NULL, 2048, 0, UINT32_MAX, false, NULL, UINT32_MAX, NULL,   \
@@ -47,19 +49,22 @@ typedef struct kf_eval_options {
 
 /** What was measured. Members of the comparison are NaN without a reference. */
 typedef struct kf_eval_result {
-    size_t tokens; /**< Scored tokens: window - 1 a window. */
-    size_t windows;
+    size_t tokens;        /**< Scored tokens: window - 1 a window. */
+    size_t windows;       /**< Windows measured. */
     double loss;          /**< Mean negative log-likelihood, nats a token. */
     double loss_se;       /**< Its standard error, from the window means; NaN for one window. */
     double perplexity;    /**< exp(loss) */
     double perplexity_se; /**< perplexity * loss_se */
-    double reference_perplexity;
-    double loss_difference;    /**< loss - reference loss */
-    double loss_difference_se; /**< Paired: from the window means of the difference. */
-    double kl_mean, kl_median, kl_99, kl_max; /**< KL(reference || model), nats a token. */
-    double top1;              /**< Part of tokens with the same most likely next token. */
-    double seconds;           /**< Forward passes of this model and its head. */
-    double tokens_per_second; /**< tokens / seconds */
+    double reference_perplexity; /**< On the same tokens. */
+    double loss_difference;      /**< loss - reference loss */
+    double loss_difference_se;   /**< Paired: from the window means of the difference. */
+    double kl_mean;              /**< KL(reference || model), nats a token. */
+    double kl_median;            /**< Half of the tokens have less. */
+    double kl_99;                /**< 99 of 100 have less. */
+    double kl_max;               /**< The worst token. */
+    double top1;                 /**< Part of tokens with the same most likely next token. */
+    double seconds;              /**< Forward passes of this model and its head. */
+    double tokens_per_second;    /**< tokens / seconds */
     size_t n_prefix; /**< Tokens of the stored prefix that stood in front of each window. */
 } kf_eval_result;
 
@@ -74,6 +79,7 @@ typedef struct kf_eval_result {
  * @param[in]  ids      the whole text, tokenized once, without a BOS; borrowed
  * @param      n        number of ids
  * @param[in]  options  borrowed, or NULL
+ * @param[out] err      failure report, or NULL
  *
  * @retval KF_OK
  * @retval KF_RANGE      fewer ids than a window; window above the model's context; an id outside

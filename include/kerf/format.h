@@ -24,6 +24,7 @@
 extern "C" {
 #endif
 
+/** What a code means. */
 typedef enum kf_element {
     KF_ELEMENT_FLOAT = 0, /**< float32, not quantized. */
     KF_ELEMENT_INT = 1,   /**< Unsigned codes with a zero point: w = s (q - z). */
@@ -31,12 +32,14 @@ typedef enum kf_element {
         2 /**< The same with a power-of-two scale (OCP microscaling, integer elements). */
 } kf_element;
 
+/** How the scales of a format are stored. */
 typedef enum kf_scale_kind {
-    KF_SCALE_NONE = 0,
+    KF_SCALE_NONE = 0,        /**< Not quantized. */
     KF_SCALE_FP16 = 1,        /**< One fp16 a group. */
     KF_SCALE_POWER_OF_TWO = 2 /**< One byte e a group, the scale is 2^(e - 127). */
 } kf_scale_kind;
 
+/** How the zero points of a format are stored. */
 typedef enum kf_zero_kind {
     KF_ZERO_NONE = 0,    /**< Symmetric: z = 2^(bits - 1). */
     KF_ZERO_INTEGER = 1, /**< One byte z a group, 0 … 255. */
@@ -69,26 +72,43 @@ typedef struct kf_activation {
  *
  * @param[out] format  the format
  * @param[in]  name    as above, borrowed
+ * @param[out] err     failure report, or NULL
+ *
  * @retval KF_OK       known
  * @retval KF_INVALID  not a name of this grammar; the message lists the forms
  */
 KF_API KF_NODISCARD kf_status kf_format_parse(kf_format *format, const char *name, kf_error *err);
 
-/** Writes a format's name. @param[out] name  KF_FORMAT_NAME_BYTES */
+/**
+ * Writes a format's name.
+ *
+ * @param[out] name    KF_FORMAT_NAME_BYTES
+ * @param      format  any that kf_format_parse() gives
+ */
 KF_API void kf_format_name(char *name, kf_format format);
 
 /** Reads an activation format's name; KF_INVALID as kf_format_parse(). */
 KF_API KF_NODISCARD kf_status kf_activation_parse(kf_activation *activation, const char *name,
                                                   kf_error *err);
 
-/** Writes an activation format's name. @param[out] name  KF_FORMAT_NAME_BYTES */
+/**
+ * Writes an activation format's name.
+ *
+ * @param[out] name        KF_FORMAT_NAME_BYTES
+ * @param      activation  any that kf_activation_parse() gives
+ */
 KF_API void kf_activation_name(char *name, kf_activation activation);
 
 /**
  * Bytes that a tensor takes in this format, everything included: header, codes padded to 16 rows
  * and 32 columns, scales, zeros.
  *
- * @param[out] bytes  the size
+ * @param[out] bytes   the size
+ * @param      format  the format
+ * @param      rows    >= 1
+ * @param      cols    >= 1
+ * @param[out] err     failure report, or NULL
+ *
  * @retval KF_OK     fits
  * @retval KF_RANGE  the product overflows, or rows or cols is 0
  */

@@ -29,9 +29,12 @@
 extern "C" {
 #endif
 
+/** An open checkpoint; opaque, read-only. */
 typedef struct kf_model kf_model;
+/** One sequence of a model: its KV cache and work space; opaque. */
 typedef struct kf_session kf_session;
 
+/** How to open a model; start from #KF_MODEL_OPTIONS_INIT. */
 typedef struct kf_model_options {
     size_t size;                   /**< sizeof(kf_model_options), set by the initialiser. */
     const kf_allocator *alloc;     /**< Borrowed, or NULL. */
@@ -45,6 +48,7 @@ typedef struct kf_model_options {
     bool float_activations;
 } kf_model_options;
 
+/** The defaults. */
 #define KF_MODEL_OPTIONS_INIT                                                                      \
     {                                                                                              \
         sizeof(kf_model_options), NULL, NULL, NULL, 0, false                                       \
@@ -58,12 +62,19 @@ typedef struct kf_model_info {
                            gptq-w4", … */
     const char *activations; /**< "float" or the activation format of the linear layers in use,
                                 "mixed" if they differ. */
-    size_t n_layers, hidden, feed_forward, n_heads, n_kv_heads, head_dim, vocabulary, context;
-    bool tied;           /**< Embedding and head are one tensor. */
-    bool is_kerf;        /**< A Kerf checkpoint: packed, runs packed. */
-    size_t n_prefix;     /**< Tokens of the stored exact prefix, 0 = none. */
-    uint64_t parameters; /**< Weights, tied tensors once. */
-    uint64_t bytes;      /**< Stored bytes of all tensors, the prefix included, tied ones once. */
+    size_t n_layers;         /**< Transformer blocks. */
+    size_t hidden;           /**< Width of the residual stream. */
+    size_t feed_forward;     /**< Width inside the feed-forward layers. */
+    size_t n_heads;          /**< Query heads. */
+    size_t n_kv_heads;       /**< Key and value heads, a divisor of n_heads. */
+    size_t head_dim;         /**< Width of a head. */
+    size_t vocabulary;       /**< Token ids. */
+    size_t context;          /**< Tokens that the model was made for. */
+    bool tied;               /**< Embedding and head are one tensor. */
+    bool is_kerf;            /**< A Kerf checkpoint: packed, runs packed. */
+    size_t n_prefix;         /**< Tokens of the stored exact prefix, 0 = none. */
+    uint64_t parameters;     /**< Weights, tied tensors once. */
+    uint64_t bytes; /**< Stored bytes of all tensors, the prefix included, tied ones once. */
     double bits_per_weight;        /**< 8 bytes / parameters. */
     double bits_per_weight_linear; /**< The same over the linear layers of the blocks, with all they
                                       carry. */
@@ -73,8 +84,9 @@ typedef struct kf_model_info {
 typedef struct kf_model_tensor {
     const char *name;                  /**< Borrowed from the model. */
     char format[KF_FORMAT_NAME_BYTES]; /**< "int4g64", "Q4_1", "F32". */
-    uint64_t rows, cols;
-    uint64_t bytes;
+    uint64_t rows;                     /**< Outputs of a linear layer; a vector has one row. */
+    uint64_t cols;                     /**< Inputs. */
+    uint64_t bytes;                    /**< As stored, everything included. */
 } kf_model_tensor;
 
 /**
@@ -87,6 +99,7 @@ typedef struct kf_model_tensor {
  * @param[out] model    returned owned; close with kf_model_close()
  * @param[in]  path     borrowed
  * @param[in]  options  borrowed, or NULL
+ * @param[out] err      failure report, or NULL
  *
  * @retval KF_OK           every tensor is there, with the shape the architecture expects
  * @retval KF_INPUT        nothing readable there
@@ -107,13 +120,15 @@ KF_API void kf_model_close(kf_model *model);
 /** Describes a model. */
 KF_API void kf_model_get_info(const kf_model *model, kf_model_info *info);
 
-/** Number of stored tensors, and one of them (i < count). */
+/** Returns the number of stored tensors. */
 KF_API size_t kf_model_tensor_count(const kf_model *model);
+/** Describes the i-th stored tensor, i < kf_model_tensor_count(). */
 KF_API void kf_model_get_tensor(const kf_model *model, size_t i, kf_model_tensor *tensor);
 
 /** The stored prefix's token ids (info.n_prefix of them), borrowed; NULL when none. */
 KF_API const uint32_t *kf_model_prefix(const kf_model *model);
 
+/** How to run; start from #KF_SESSION_OPTIONS_INIT. */
 typedef struct kf_session_options {
     size_t size;    /**< sizeof(kf_session_options), set by the initialiser. */
     size_t context; /**< Room for tokens; 0 = the model's. */
@@ -121,6 +136,7 @@ typedef struct kf_session_options {
     bool no_prefix; /**< Do not use the stored prefix. */
 } kf_session_options;
 
+/** The defaults. */
 #define KF_SESSION_OPTIONS_INIT                                                                    \
     {                                                                                              \
         sizeof(kf_session_options), 0, 0, false                                                    \
@@ -129,7 +145,14 @@ typedef struct kf_session_options {
 /**
  * Makes an empty session with all the memory it will ever need.
  *
- * @retval KF_OK  @retval KF_NOMEM  @retval KF_RANGE  context above the model's
+ * @param[out] session  returned owned; free with kf_session_free()
+ * @param      model    borrowed for the session's life
+ * @param[in]  options  borrowed, or NULL
+ * @param[out] err      failure report, or NULL
+ *
+ * @retval KF_OK
+ * @retval KF_NOMEM
+ * @retval KF_RANGE  context above the model's
  *
  * Cost: allocates 2 * n_layers * n_kv_heads * head_dim * 4 bytes a token of context, and work space
  * for a batch.
@@ -137,6 +160,7 @@ typedef struct kf_session_options {
  */
 KF_API KF_NODISCARD kf_status kf_session_new(kf_session **session, kf_model *model,
                                              const kf_session_options *options, kf_error *err);
+/** Frees a session; NULL is fine. */
 KF_API void kf_session_free(kf_session *session);
 
 /**
@@ -146,8 +170,12 @@ KF_API void kf_session_free(kf_session *session);
  * cache; else the prefix's first token is put in front. Without a prefix (or with no_prefix) the
  * session is simply empty.
  *
- * @param[in]  ids     the prompt, borrowed; may be NULL with n = 0
- * @param[out] n_used  how many of ids are already in the cache: go on with ids + *n_used
+ * @param      session  what it held is forgotten
+ * @param[in]  ids      the prompt, borrowed; may be NULL with n = 0
+ * @param      n        number of ids
+ * @param[out] n_used   how many of ids are already in the cache: go on with ids + *n_used
+ * @param[out] err      failure report, or NULL
+ *
  * @retval KF_OK
  */
 KF_API KF_NODISCARD kf_status kf_session_begin(kf_session *session, const uint32_t *ids, size_t n,
@@ -163,8 +191,10 @@ KF_API void kf_session_truncate(kf_session *session, size_t position);
 /**
  * Computes n more tokens.
  *
- * @param[in] ids  token ids, borrowed
- * @param     n    any number that fits; n = 0 does nothing
+ * @param      session  gets the tokens
+ * @param[in]  ids      token ids, borrowed
+ * @param      n        any number that fits; n = 0 does nothing
+ * @param[out] err      failure report, or NULL
  *
  * @retval KF_OK     their hidden states can be asked for
  * @retval KF_RANGE  an id outside the vocabulary (err->offset is its index), or the context is
@@ -182,7 +212,8 @@ KF_API KF_NODISCARD kf_status kf_session_eval(kf_session *session, const uint32_
 /**
  * The final hidden states (after the last norm) of the last batch of the last kf_session_eval().
  *
- * @param[out] n  tokens it holds: those of the last batch (min(n, batch) at most)
+ * @param      session  after kf_session_eval()
+ * @param[out] n        tokens it holds: those of the last batch (min(n, batch) at most)
  * @return [n][hidden] floats, borrowed until the next call
  */
 KF_API const float *kf_session_hidden(const kf_session *session, size_t *n);
@@ -190,11 +221,15 @@ KF_API const float *kf_session_hidden(const kf_session *session, size_t *n);
 /**
  * Computes logits from final hidden states, through the model's head.
  *
- * @param[out] logits  [n][vocabulary] floats
- * @param[in]  hidden  [n][hidden] floats, as kf_session_hidden() gave them
- * @param      n       number of tokens; the caller keeps it small, since logits are large (<=
- * batch)
- * @retval KF_OK  @retval KF_RANGE  n above the batch  @retval KF_NOMEM
+ * @param      session  lends its work space
+ * @param[out] logits   [n][vocabulary] floats
+ * @param[in]  hidden   [n][hidden] floats, as kf_session_hidden() gave them
+ * @param      n        number of tokens, <= batch; keep it small, logits are large
+ * @param[out] err      failure report, or NULL
+ *
+ * @retval KF_OK
+ * @retval KF_RANGE  n above the batch
+ * @retval KF_NOMEM
  *
  * Cost: 2 * vocabulary * hidden operations a token.
  */

@@ -16,6 +16,7 @@
 extern "C" {
 #endif
 
+/** A pool of threads; opaque. */
 typedef struct kf_pool kf_pool;
 
 /**

