@@ -115,7 +115,7 @@ void kf_sampler_accept(kf_sampler *sampler, uint32_t id)
 static void penalize(kf_sampler *s, float *logits)
 {
     const float penalty = s->options.repetition_penalty;
-    if (penalty == 1.0f) {
+    if (penalty == 1.0f) { /* exactly: the value that turns it off */
         return;
     }
     for (size_t i = 0; i < s->n_recent; i++) {

@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/rng.h"
+#include "fixtures.h"
+#include "kerf/model.h"
+#include "model/forward.h"
+#include "oracle_forward.h"
+#include "tiny_kerf.h"
+
+#define N_IDS 60u
+
+static int make_directory(void **state)
+{
+    *state = fixture_directory_new();
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    fixture_directory_free(*state);
+    return 0;
+}
+
+/* A Kerf checkpoint of a tiny model: the model holds what it stores. */
+typedef struct packed_model {
+    tiny_model *tiny;
+    char path[600];
+    uint32_t ids[N_IDS];
+} packed_model;
+
+static packed_model write_model(const char *directory, const char *architecture,
+                                const tiny_kerf_options *options)
+{
+    const tiny_options o = tiny_options_of(architecture);
+    packed_model p = {.tiny = tiny_model_new(directory, &o)};
+    (void)snprintf(p.path, sizeof p.path, "%s/packed", directory);
+    tiny_kerf_write(p.path, p.tiny, options);
+    tiny_ids(p.ids, N_IDS, 4);
+    return p;
+}
+
+static kf_model *open_model(const char *path, kf_pool *pool, bool float_activations)
+{
+    kf_error err = {0};
+    kf_model *model = NULL;
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.pool = pool;
+    options.float_activations = float_activations;
+    CHECK_OK(kf_model_open(&model, path, &options, &err), &err);
+    return model;
+}
+
+static kf_session *new_session(kf_model *model, size_t batch)
+{
+    kf_error err = {0};
+    kf_session *session = NULL;
+    kf_session_options options = KF_SESSION_OPTIONS_INIT;
+    options.batch = batch;
+    CHECK_OK(kf_session_new(&session, model, &options, &err), &err);
+    return session;
+}
+
+/* Evaluates in one batch: logits [n][vocabulary], or hidden states when logits is NULL. */
+static void eval(kf_session *session, float *logits, const uint32_t *ids, size_t n)
+{
+    kf_error err = {0};
+    CHECK_OK(kf_session_eval(session, ids, n, &err), &err);
+    size_t n_hidden = 0;
+    const float *hidden = kf_session_hidden(session, &n_hidden);
+    assert_int_equal(n_hidden, n);
+    CHECK_OK(kf_session_head(session, logits, hidden, n, &err), &err);
+}
+
+static float *new_logits(void)
+{
+    float *logits = kfi_alloc(NULL, N_IDS * TINY_VOCABULARY * sizeof(float));
+    assert_non_null(logits);
+    return logits;
+}
+
+#define LOGITS_BYTES (N_IDS * TINY_VOCABULARY * sizeof(float))
+
+/* ---- packed weights ---- */
+
+/* Root of the mean square of logits minus the oracle's, over that of the oracle's. */
+static double relative_error(const float *logits, const tiny_model *tiny, const uint32_t *ids)
+{
+    double *expected = kfi_alloc(NULL, N_IDS * TINY_VOCABULARY * sizeof(double));
+    assert_non_null(expected);
+    oracle_logits(expected, tiny, ids, N_IDS);
+    double error = 0;
+    double size = 0;
+    for (size_t i = 0; i < N_IDS * TINY_VOCABULARY; i++) {
+        error += ((double)logits[i] - expected[i]) * ((double)logits[i] - expected[i]);
+        size += expected[i] * expected[i];
+    }
+    kfi_free(NULL, expected, 0);
+    return sqrt(error / size);
+}
+
+static void check_format(const char *directory, const char *architecture, const char *format,
+                         const char *activations)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.format = format;
+    o.head = format;
+    o.activations = activations;
+    packed_model p = write_model(directory, architecture, &o);
+    float *logits = new_logits();
+    for (int float_activations = 0; float_activations < 2; float_activations++) {
+        kf_model *model = open_model(p.path, NULL, float_activations != 0);
+        kf_model_info info;
+        kf_model_get_info(model, &info);
+        assert_string_equal(info.activations, float_activations != 0 ? "float" : activations);
+        kf_session *session = new_session(model, 0);
+        eval(session, logits, p.ids, N_IDS);
+        const double error = relative_error(logits, p.tiny, p.ids);
+        const bool is_float = float_activations != 0 || strcmp(activations, "float") == 0;
+        const double bound = is_float ? 1e-6 : 0.03; /* rounding of x to 1/127 of its largest */
+        if (!(error < bound) || (!is_float && error < 1e-5)) {
+            fail_msg("%s %s: relative error %g", format, info.activations, error);
+        }
+        kf_session_free(session);
+        kf_model_close(model);
+    }
+    kfi_free(NULL, logits, 0);
+    tiny_model_free(p.tiny);
+}
+
+static void packed_weights_compute_what_they_decode_to(void **state)
+{
+    static const char *const formats[] = {"int8g64",  "int7row",  "int6g32a", "int5g128", "int4g64",
+                                          "int4g32o", "int3g64a", "int2g32a", "mxint4g32"};
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        check_format(*state, i % 2 == 0 ? "llama" : "qwen2", formats[i],
+                     i % 3 == 0 ? "int8t" : "int8tg64");
+    }
+    check_format(*state, "llama", "int4g64", "float");
+}
+
+static void any_batch_and_thread_count_gives_the_same_bits(void **state)
+{
+    kf_error err = {0};
+    const tiny_kerf_options o = tiny_kerf_defaults();
+    packed_model p = write_model(*state, "qwen2", &o);
+    float *expected = new_logits();
+    float *found = new_logits();
+    for (int float_activations = 0; float_activations < 2; float_activations++) {
+        for (size_t n_threads = 1; n_threads <= 3; n_threads++) {
+            kf_pool *pool = NULL;
+            CHECK_OK(kf_pool_new(&pool, n_threads, NULL, &err), &err);
+            kf_model *model = open_model(p.path, pool, float_activations != 0);
+            kf_session *session = new_session(model, 0);
+            if (n_threads == 1) {
+                eval(session, expected, p.ids, N_IDS);
+            }
+            static const size_t batches[] = {N_IDS, 1, 7, 16};
+            for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {
+                kf_session_truncate(session, 0);
+                for (size_t t = 0; t < N_IDS; t += batches[i]) {
+                    const size_t n = N_IDS - t < batches[i] ? N_IDS - t : batches[i];
+                    eval(session, found + t * TINY_VOCABULARY, p.ids + t, n);
+                }
+                assert_memory_equal(found, expected, LOGITS_BYTES);
+            }
+            kf_session_free(session);
+            kf_model_close(model);
+            kf_pool_free(pool);
+        }
+    }
+    kfi_free(NULL, expected, 0);
+    kfi_free(NULL, found, 0);
+    tiny_model_free(p.tiny);
+}
+
+static void kept_tensors_and_overrides_mix(void **state)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.head = NULL;
+    o.kept = "model.layers.1.self_attn.k_proj.weight"; /* between two packed layers */
+    o.more = ",\"activation_overrides\":{\"model.layers.0.mlp.down_proj.weight\":\"float\"}";
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = open_model(p.path, NULL, false);
+    kf_model_info info;
+    kf_model_get_info(model, &info);
+    assert_string_equal(info.activations, "mixed");
+    const kfi_block *block = NULL;
+    kf_error err = {0};
+    CHECK_OK(kfi_model_block(model, 0, &block, &err), &err);
+    assert_int_equal(block->linears[KFI_LINEAR_DOWN].activation.bits, 32);
+    assert_int_equal(block->linears[KFI_LINEAR_UP].activation.bits, 8);
+    CHECK_OK(kfi_model_block(model, 1, &block, &err), &err);
+    assert_non_null(block->linears[KFI_LINEAR_K].weights);
+    assert_null(block->linears[KFI_LINEAR_Q].weights);
+    kf_session *session = new_session(model, 0);
+    float *logits = new_logits();
+    eval(session, logits, p.ids, N_IDS);
+    assert_true(relative_error(logits, p.tiny, p.ids) < 0.03);
+    kfi_free(NULL, logits, 0);
+    kf_session_free(session);
+    kf_model_close(model);
+    tiny_model_free(p.tiny);
+}
+
+static void says_what_a_kerf_checkpoint_weighs(void **state)
+{
+    const tiny_kerf_options o = tiny_kerf_defaults();
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = open_model(p.path, NULL, false);
+    kf_model_info info;
+    kf_model_get_info(model, &info);
+    assert_true(info.is_kerf);
+    assert_string_equal(info.source, "Kerf checkpoint, recipe rtn-tiny");
+    const uint64_t parameters = 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64);
+    uint64_t bytes = 0;
+    const char *const names[] = {"self_attn.q_proj", "mlp.down_proj"};
+    for (size_t i = 0; i < 2; i++) {
+        char name[96];
+        (void)snprintf(name, sizeof name, "model.layers.0.%s.weight", names[i]);
+        assert_string_equal(kfi_model_source_format(model, name), "int4g64");
+    }
+    for (size_t i = 0; i < kf_model_tensor_count(model); i++) {
+        kf_model_tensor t;
+        kf_model_get_tensor(model, i, &t);
+        assert_null(strstr(t.name, ".packed"));
+        bytes += strstr(t.name, "_proj.weight") != NULL ? t.bytes : 0;
+    }
+    assert_true(info.bits_per_weight_linear == 8.0 * (double)bytes / (double)parameters);
+    /* 4 bits, 16 a group of 64 for the scale, 64 bytes a tensor; of down's 96 columns the second
+     * group is half empty. */
+    assert_true(info.bits_per_weight_linear > 4.25 && info.bits_per_weight_linear < 4.6);
+    kf_model_close(model);
+    tiny_model_free(p.tiny);
+}
+
+static void decoding_allocates_nothing(void **state)
+{
+    kf_error err = {0};
+    const tiny_kerf_options o = tiny_kerf_defaults();
+    packed_model p = write_model(*state, "llama", &o);
+    fixture_allocator a;
+    fixture_allocator_init(&a, 0);
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.alloc = &a.allocator;
+    kf_model *model = NULL;
+    kf_session *session = NULL;
+    CHECK_OK(kf_model_open(&model, p.path, &options, &err), &err);
+    CHECK_OK(kf_session_new(&session, model, NULL, &err), &err);
+    const size_t n_calls = a.n_calls;
+    float logits[TINY_VOCABULARY];
+    for (size_t i = 0; i < N_IDS; i++) {
+        eval(session, logits, p.ids + i, 1);
+    }
+    assert_int_equal(a.n_calls, n_calls);
+    kf_session_free(session);
+    kf_model_close(model);
+    assert_true(fixture_allocator_is_clean(&a));
+    tiny_model_free(p.tiny);
+}
+
+static void rejects_what_is_wrong_with_a_checkpoint(void **state)
+{
+    static const struct {
+        int version;
+        bool misaligned;
+        const char *activations, *more, *named;
+        kf_status expected;
+    } cases[] = {
+        {2, false, "int8tg64", NULL, "format_version", KF_UNSUPPORTED},
+        {1, true, "int8tg64", NULL, "multiple of 64", KF_FORMAT},
+        {1, false, "int9", NULL, "activations", KF_FORMAT},
+        {1, false, "int8t", ",\"activation_overrides\":7", "activation_overrides", KF_FORMAT},
+        {1, false, "int8t", ",\"activation_overrides\":{\"a\":\"int9\"}", "'a'", KF_FORMAT},
+        {1, false, "int8t", ",\"activation_overrides\":{\"a\":9}", "'a'", KF_FORMAT},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kf_error err = {0};
+        tiny_kerf_options o = tiny_kerf_defaults();
+        o.version = cases[i].version;
+        o.misaligned = cases[i].misaligned;
+        o.activations = cases[i].activations;
+        o.more = cases[i].more;
+        packed_model p = write_model(*state, "llama", &o);
+        kf_model *model = NULL;
+        const kf_status st = kf_model_open(&model, p.path, NULL, &err);
+        if (st != cases[i].expected || strstr(err.msg, cases[i].named) == NULL) {
+            fail_msg("case %zu: %s: %s", i, kf_status_text(st), err.msg);
+        }
+        assert_int_equal(err.code, st);
+        tiny_model_free(p.tiny);
+    }
+}
+
+/* ---- the stored prefix ---- */
+
+#define N_PREFIX 20u
+
+/* Random rows as a prefix: nothing computed from the tokens would look like them. */
+typedef struct prefixed {
+    packed_model p;
+    kf_model *model;
+    float *keys, *values;
+    uint32_t prompt[N_PREFIX + 10]; /* the prefix and ten more ids */
+} prefixed;
+
+static float *random_rows(uint64_t seed)
+{
+    kfi_rng rng;
+    kfi_rng_init(&rng, seed);
+    float *rows = kfi_alloc(NULL, 2 * N_PREFIX * 32 * sizeof(float));
+    assert_non_null(rows);
+    for (size_t i = 0; i < 2 * N_PREFIX * 32; i++) {
+        rows[i] = kfi_rng_normal(&rng);
+    }
+    return rows;
+}
+
+static prefixed make_prefixed(const char *directory)
+{
+    prefixed x = {.keys = random_rows(1), .values = random_rows(2)};
+    tiny_ids(x.prompt, N_PREFIX + 10, 9);
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.n_prefix = N_PREFIX;
+    o.prefix_ids = x.prompt;
+    o.prefix_keys = x.keys;
+    o.prefix_values = x.values;
+    x.p = write_model(directory, "llama", &o);
+    x.model = open_model(x.p.path, NULL, false);
+    return x;
+}
+
+static void free_prefixed(prefixed *x)
+{
+    kf_model_close(x->model);
+    tiny_model_free(x->p.tiny);
+    kfi_free(NULL, x->keys, 0);
+    kfi_free(NULL, x->values, 0);
+}
+
+/* A session whose cache was filled with the first n rows by hand, then evaluates ids. */
+static void eval_by_hand(const prefixed *x, float *hidden, size_t n_rows, const uint32_t *ids,
+                         size_t n)
+{
+    kf_error err = {0};
+    const kfi_config *config = kfi_model_config(x->model);
+    kfi_workspace *w = NULL;
+    CHECK_OK(kfi_workspace_new(&w, config, NULL, 64, NULL, &err), &err);
+    const size_t bytes = kfi_kv_bytes(64, 2, 16);
+    kfi_kv kv = {.capacity = 64, .n_kv_heads = 2, .head_dim = 16};
+    kv.keys = kfi_alloc(NULL, bytes);
+    assert_non_null(kv.keys);
+    kv.values = kv.keys + bytes / 2 / sizeof(float);
+    float *state = kfi_alloc(NULL, n * 64 * sizeof(float));
+    assert_non_null(state);
+    kfi_model_embed(x->model, state, ids, n);
+    for (size_t i = 0; i < 2; i++) {
+        const kfi_block *block = NULL;
+        kfi_kv_put_prefix(&kv, kfi_model_get_prefix(x->model), i, n_rows);
+        CHECK_OK(kfi_model_block(x->model, i, &block, &err), &err);
+        kfi_block_forward(w, block, state, &kv, n_rows, n);
+    }
+    kfi_norm_forward(w, hidden, state, kfi_model_final_norm(x->model), n);
+    kfi_free(NULL, state, 0);
+    kfi_free(NULL, kv.keys, 0);
+    kfi_workspace_free(w);
+}
+
+static void check_hidden(const kf_session *session, const float *expected, size_t n)
+{
+    size_t n_hidden = 0;
+    const float *hidden = kf_session_hidden(session, &n_hidden);
+    assert_int_equal(n_hidden, n);
+    assert_memory_equal(hidden, expected, n * 64 * sizeof(float));
+}
+
+static void a_prompt_that_begins_with_the_prefix_uses_it(void **state)
+{
+    kf_error err = {0};
+    prefixed x = make_prefixed(*state);
+    assert_int_equal(kfi_model_get_prefix(x.model)->n, N_PREFIX);
+    assert_memory_equal(kf_model_prefix(x.model), x.prompt, N_PREFIX * sizeof(uint32_t));
+    float expected[10 * 64];
+    eval_by_hand(&x, expected, N_PREFIX, x.prompt + N_PREFIX, 10);
+    kf_session *session = new_session(x.model, 0);
+    size_t n_used = 0;
+    CHECK_OK(kf_session_begin(session, x.prompt, N_PREFIX + 10, &n_used, &err), &err);
+    assert_int_equal(n_used, N_PREFIX);
+    assert_int_equal(kf_session_position(session), N_PREFIX);
+    CHECK_OK(kf_session_eval(session, x.prompt + n_used, 10, &err), &err);
+    check_hidden(session, expected, 10);
+    kf_session_free(session);
+    free_prefixed(&x);
+}
+
+static void a_prompt_that_leaves_the_prefix_uses_what_is_common(void **state)
+{
+    kf_error err = {0};
+    prefixed x = make_prefixed(*state);
+    uint32_t prompt[8];
+    memcpy(prompt, x.prompt, sizeof prompt);
+    prompt[5] = (prompt[5] + 1) % TINY_VOCABULARY;
+    float expected[3 * 64];
+    eval_by_hand(&x, expected, 5, prompt + 5, 3);
+    kf_session *session = new_session(x.model, 0);
+    size_t n_used = 0;
+    CHECK_OK(kf_session_begin(session, prompt, 8, &n_used, &err), &err);
+    assert_int_equal(n_used, 5);
+    CHECK_OK(kf_session_eval(session, prompt + 5, 3, &err), &err);
+    check_hidden(session, expected, 3);
+    kf_session_free(session);
+    free_prefixed(&x);
+}
+
+static void another_prompt_gets_the_first_token_in_front(void **state)
+{
+    kf_error err = {0};
+    prefixed x = make_prefixed(*state);
+    uint32_t prompt[4] = {(x.prompt[0] + 1) % TINY_VOCABULARY, 2, 3, 4};
+    float expected[4 * 64];
+    eval_by_hand(&x, expected, 1, prompt, 4);
+    kf_session *session = new_session(x.model, 0);
+    size_t n_used = 9;
+    CHECK_OK(kf_session_begin(session, prompt, 4, &n_used, &err), &err);
+    assert_int_equal(n_used, 0);
+    assert_int_equal(kf_session_position(session), 1);
+    CHECK_OK(kf_session_eval(session, prompt, 4, &err), &err);
+    check_hidden(session, expected, 4);
+    kf_session_free(session);
+    free_prefixed(&x);
+}
+
+/* Nothing is left to evaluate, yet logits are wanted, and what follows must see the exact rows. */
+static void a_prompt_that_is_the_prefix_has_logits_and_exact_rows(void **state)
+{
+    kf_error err = {0};
+    prefixed x = make_prefixed(*state);
+    static const size_t lengths[] = {0, 1, 16, 17, N_PREFIX};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        const size_t n = lengths[i];
+        const size_t n_rows = n == 0 ? 1 : n;
+        float expected[10 * 64];
+        kf_session *session = new_session(x.model, 0);
+        size_t n_used = 0;
+        CHECK_OK(kf_session_begin(session, x.prompt, n, &n_used, &err), &err);
+        assert_int_equal(n_used, n);
+        assert_int_equal(kf_session_position(session), n_rows);
+        eval_by_hand(&x, expected, n_rows - 1, x.prompt + n_rows - 1, 1);
+        check_hidden(session, expected, 1);
+        eval_by_hand(&x, expected, n_rows, x.p.ids, 10);
+        CHECK_OK(kf_session_eval(session, x.p.ids, 10, &err), &err);
+        check_hidden(session, expected, 10);
+        kf_session_free(session);
+    }
+    free_prefixed(&x);
+}
+
+static void no_prefix_leaves_it_out(void **state)
+{
+    kf_error err = {0};
+    prefixed x = make_prefixed(*state);
+    kf_session_options options = KF_SESSION_OPTIONS_INIT;
+    options.no_prefix = true;
+    kf_session *session = NULL;
+    CHECK_OK(kf_session_new(&session, x.model, &options, &err), &err);
+    size_t n_used = 3;
+    CHECK_OK(kf_session_begin(session, x.prompt, N_PREFIX, &n_used, &err), &err);
+    assert_int_equal(n_used, 0);
+    assert_int_equal(kf_session_position(session), 0);
+    kf_session_free(session);
+    options.no_prefix = false;
+    options.context = N_PREFIX - 1;
+    CHECK_OK(kf_session_new(&session, x.model, &options, &err), &err);
+    assert_int_equal(kf_session_begin(session, x.prompt, N_PREFIX, &n_used, &err), KF_RANGE);
+    kf_session_free(session);
+    free_prefixed(&x);
+}
+
+/* What the full-precision forward pass stores as a prefix is what it would compute again. */
+static void a_true_prefix_changes_nothing(void **state)
+{
+    kf_error err = {0};
+    tiny_kerf_options o = tiny_kerf_defaults();
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = open_model(p.path, NULL, false);
+    float *keys = random_rows(1);
+    float *values = random_rows(1);
+    kfi_workspace *w = NULL;
+    CHECK_OK(kfi_workspace_new(&w, kfi_model_config(model), NULL, 64, NULL, &err), &err);
+    float kv_memory[2][2 * 64 * 16];
+    kfi_kv kv = {.capacity = 64, .n_kv_heads = 2, .head_dim = 16};
+    kv.keys = kv_memory[0];
+    kv.values = kv_memory[1];
+    float x[N_PREFIX * 64];
+    kfi_model_embed(model, x, p.ids, N_PREFIX);
+    for (size_t i = 0; i < 2; i++) {
+        const kfi_block *block = NULL;
+        CHECK_OK(kfi_model_block(model, i, &block, &err), &err);
+        kfi_block_forward(w, block, x, &kv, 0, N_PREFIX);
+        for (size_t t = 0; t < N_PREFIX; t++) {
+            for (size_t h = 0; h < 2; h++) {
+                const size_t place = ((i * N_PREFIX + t) * 2 + h) * 16;
+                kfi_kv_load_key(keys + place, kv.keys + h * 64 * 16, t, 16);
+                memcpy(values + place, kv.values + (h * 64 + t) * 16, 16 * sizeof(float));
+            }
+        }
+    }
+    kfi_workspace_free(w);
+    kf_session *session = new_session(model, 0);
+    float *expected = new_logits();
+    eval(session, expected, p.ids, N_IDS);
+    kf_session_free(session);
+    kf_model_close(model);
+    tiny_model_free(p.tiny);
+
+    o.n_prefix = N_PREFIX;
+    o.prefix_ids = p.ids;
+    o.prefix_keys = keys;
+    o.prefix_values = values;
+    packed_model again = write_model(*state, "llama", &o);
+    model = open_model(again.path, NULL, false);
+    session = new_session(model, 0);
+    float *found = new_logits();
+    size_t n_used = 0;
+    CHECK_OK(kf_session_begin(session, p.ids, N_IDS, &n_used, &err), &err);
+    assert_int_equal(n_used, N_PREFIX);
+    eval(session, found, p.ids + N_PREFIX, N_IDS - N_PREFIX);
+    assert_memory_equal(found, expected + N_PREFIX * TINY_VOCABULARY,
+                        (N_IDS - N_PREFIX) * TINY_VOCABULARY * sizeof(float));
+    kf_session_free(session);
+    kf_model_close(model);
+    tiny_model_free(again.tiny);
+    kfi_free(NULL, keys, 0);
+    kfi_free(NULL, values, 0);
+    kfi_free(NULL, expected, 0);
+    kfi_free(NULL, found, 0);
+}
+
+static void rejects_a_prefix_that_cannot_be(void **state)
+{
+    float *rows = random_rows(3);
+    uint32_t ids[N_PREFIX] = {0};
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.n_prefix = N_PREFIX;
+    o.prefix_ids = ids;
+    o.prefix_keys = rows;
+    o.prefix_values = rows;
+    for (int i = 0; i < 2; i++) {
+        kf_error err = {0};
+        ids[3] = i == 0 ? TINY_VOCABULARY : 0;
+        rows[7] = i == 1 ? (float)INFINITY : 0.0f;
+        packed_model p = write_model(*state, "llama", &o);
+        kf_model *model = NULL;
+        assert_int_equal(kf_model_open(&model, p.path, NULL, &err), KF_FORMAT);
+        assert_non_null(strstr(err.msg, "kerf.prefix."));
+        tiny_model_free(p.tiny);
+    }
+    kfi_free(NULL, rows, 0);
+}
+
+static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
+{
+    prefixed x = make_prefixed(*state);
+    kf_status st = KF_NOMEM;
+    for (size_t fail_at = 1; st != KF_OK; fail_at++) {
+        kf_error err = {0};
+        fixture_allocator a;
+        fixture_allocator_init(&a, fail_at);
+        kf_model_options options = KF_MODEL_OPTIONS_INIT;
+        options.alloc = &a.allocator;
+        kf_model *model = NULL;
+        kf_session *session = NULL;
+        st = kf_model_open(&model, x.p.path, &options, &err);
+        st = st == KF_OK ? kf_session_new(&session, model, NULL, &err) : st;
+        assert_true(st == KF_OK || st == KF_NOMEM);
+        kf_session_free(session);
+        kf_model_close(model);
+        assert_true(fixture_allocator_is_clean(&a));
+    }
+    free_prefixed(&x);
+}
+
+int main(void)
+{
+#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(packed_weights_compute_what_they_decode_to),
+        IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
+        IN_DIRECTORY(kept_tensors_and_overrides_mix),
+        IN_DIRECTORY(says_what_a_kerf_checkpoint_weighs),
+        IN_DIRECTORY(decoding_allocates_nothing),
+        IN_DIRECTORY(rejects_what_is_wrong_with_a_checkpoint),
+        IN_DIRECTORY(a_prompt_that_begins_with_the_prefix_uses_it),
+        IN_DIRECTORY(a_prompt_that_leaves_the_prefix_uses_what_is_common),
+        IN_DIRECTORY(another_prompt_gets_the_first_token_in_front),
+        IN_DIRECTORY(a_prompt_that_is_the_prefix_has_logits_and_exact_rows),
+        IN_DIRECTORY(no_prefix_leaves_it_out),
+        IN_DIRECTORY(a_true_prefix_changes_nothing),
+        IN_DIRECTORY(rejects_a_prefix_that_cannot_be),
+        IN_DIRECTORY(opening_reports_a_failing_allocator_and_leaks_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
