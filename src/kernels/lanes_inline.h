@@ -10,11 +10,11 @@
 #define KFI_LANES 16u
 
 /* Joins the lanes by the tree (0+8, 1+9, …), (0+4, …), (0+2, 1+3), (0+1). */
-static inline float kfi_lanes_sum(const float lanes[KFI_LANES])
+static inline float kfi_lanes_sum(const float values[KFI_LANES])
 {
     float sums[KFI_LANES / 2];
     for (size_t i = 0; i < KFI_LANES / 2; i++) {
-        sums[i] = lanes[i] + lanes[i + KFI_LANES / 2];
+        sums[i] = values[i] + values[i + KFI_LANES / 2];
     }
     for (size_t n = KFI_LANES / 4; n > 0; n /= 2) {
         for (size_t i = 0; i < n; i++) {
@@ -24,11 +24,11 @@ static inline float kfi_lanes_sum(const float lanes[KFI_LANES])
     return sums[0];
 }
 
-static inline double kfi_lanes_sum_double(const double lanes[KFI_LANES])
+static inline double kfi_lanes_sum_double(const double values[KFI_LANES])
 {
     double sums[KFI_LANES / 2];
     for (size_t i = 0; i < KFI_LANES / 2; i++) {
-        sums[i] = lanes[i] + lanes[i + KFI_LANES / 2];
+        sums[i] = values[i] + values[i + KFI_LANES / 2];
     }
     for (size_t n = KFI_LANES / 4; n > 0; n /= 2) {
         for (size_t i = 0; i < n; i++) {

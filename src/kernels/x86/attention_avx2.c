@@ -1,0 +1,7 @@
+/* attention_avx2.c - attention for avx2.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/x86/lanes_avx2.h"
+#define VARIANT avx2
+#include "kernels/x86/attention_x86.h"

@@ -1,0 +1,266 @@
+/* attention_x86.h - causal attention of one kv head; the steps of attention_inline.h.
+ *
+ * Six rows (token, head) go through the keys together, a chunk of 256 keys at a time:
+ *
+ *     scores     lane = key, of one panel of 16: for every d one load, six broadcasts and fma
+ *     softmax    each row for itself
+ *     values     lane = d: for every key one load a 16 values, a broadcast a row, fma
+ *
+ * Rows of a block belong to neighbouring tokens and see a few keys more or less: what all see goes
+ * through the tile, the rest row by row, so that nothing behind a row's last key is touched.
+ *
+ * Included once by attention_avx2.c and attention_avx512vnni.c, after their lanes and VARIANT.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+
+#include "kernels/attention_inline.h"
+#include "kernels/exp.h"
+#include "kernels/kernels_list.h"
+#include "kernels/lanes_inline.h"
+#include "kernels/x86/exp_x86.h"
+#include "kernels/x86/names_x86.h"
+#include "kernels/x86/unpack_x86.h" /* UNROLL */
+
+#define ROWS ((int)KFI_ATTENTION_ROWS)
+
+/* The rows of a block; where fewer are left the last one stands in for the others. */
+typedef struct row_block {
+    const float *q[ROWS];
+    float *dst[ROWS];
+    size_t n_visible[ROWS]; /* keys a row sees, not descending */
+    size_t n_rows;
+    const kfi_attention_args *args;
+    kfi_attention_scores *scores;
+    float *results; /* [ROWS][head_dim] of the current chunk */
+} row_block;
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static float lanes_total(lanes x)
+{
+    float all[KFI_LANES];
+    lanes_store(all, x);
+    return kfi_lanes_sum(all);
+}
+
+/* ---- scores ---- */
+
+/* Of the panel of keys at `keys` for all rows, to column `first` of the scores. */
+static void score_panel(const row_block *b, const float *keys, size_t first)
+{
+    const float *const *q = b->q;
+    lanes sum[ROWS];
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        sum[r] = lanes_zero();
+    }
+    for (size_t d = 0; d < b->args->head_dim; d++) {
+        const lanes k = lanes_load(keys + d * KFI_PANEL_ROWS);
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            sum[r] = lanes_fma(lanes_set1(q[r][d]), k, sum[r]);
+        }
+    }
+    const lanes scale = lanes_set1(b->args->scale);
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        lanes_store(b->scores->p[r] + first, lanes_mul(sum[r], scale));
+    }
+}
+
+/* ---- softmax ---- */
+
+/* p[i] = e^(p[i] - max) for the n keys of a row; the sum and the maximum. */
+static float soften(float *p, size_t n, float *maximum)
+{
+    lanes greatest = lanes_set1(-INFINITY);
+    lanes sums = lanes_zero();
+    float all[KFI_LANES];
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        greatest = lanes_max(lanes_first(lanes_load(p + i), greatest, n - i), greatest);
+    }
+    lanes_store(all, greatest);
+    *maximum = p[0];
+    for (size_t i = 0; i < KFI_LANES; i++) {
+        *maximum = all[i] > *maximum ? all[i] : *maximum;
+    }
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes e = lanes_exp(lanes_sub(lanes_load(p + i), lanes_set1(*maximum)));
+        const lanes seen = lanes_first(e, lanes_zero(), n - i);
+        lanes_store(p + i, seen);
+        sums = lanes_add(sums, seen);
+    }
+    return lanes_total(sums);
+}
+
+/* ---- values ---- */
+
+/* results[.][d … d+15] = sum of p v over the first n keys, for all rows. */
+static void weigh_tile(const row_block *b, const float *values, size_t n, size_t d)
+{
+    const size_t dim = b->args->head_dim;
+    const size_t n_d = dim - d;
+    lanes sum[ROWS];
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        sum[r] = lanes_zero();
+    }
+    for (size_t i = 0; i < n; i++) {
+        const lanes v = lanes_load_n(values + i * dim + d, n_d);
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            sum[r] = lanes_fma(lanes_set1(b->scores->p[r][i]), v, sum[r]);
+        }
+    }
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        lanes_store_n(b->results + (size_t)r * dim + d, sum[r], n_d);
+    }
+}
+
+/* The same, four times 16 values at once. */
+static void weigh_wide_tile(const row_block *b, const float *values, size_t n, size_t d)
+{
+    const size_t dim = b->args->head_dim;
+    lanes sum[ROWS][WIDE];
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        UNROLL
+        for (int j = 0; j < WIDE; j++) {
+            sum[r][j] = lanes_zero();
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        lanes v[WIDE];
+        UNROLL
+        for (int j = 0; j < WIDE; j++) {
+            v[j] = lanes_load(values + i * dim + d + (size_t)j * KFI_LANES);
+        }
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const lanes p = lanes_set1(b->scores->p[r][i]);
+            UNROLL
+            for (int j = 0; j < WIDE; j++) {
+                sum[r][j] = lanes_fma(p, v[j], sum[r][j]);
+            }
+        }
+    }
+    UNROLL
+    for (int r = 0; r < ROWS; r++) {
+        UNROLL
+        for (int j = 0; j < WIDE; j++) {
+            lanes_store(b->results + (size_t)r * dim + d + (size_t)j * KFI_LANES, sum[r][j]);
+        }
+    }
+}
+
+/* Goes on with keys begin … end-1 for one row. */
+static void weigh_rest(const row_block *b, size_t row, const float *values, size_t begin,
+                       size_t end)
+{
+    const size_t dim = b->args->head_dim;
+    for (size_t d = 0; d < dim; d += KFI_LANES) {
+        float *result = b->results + row * dim + d;
+        lanes sum = lanes_load_n(result, dim - d);
+        for (size_t i = begin; i < end; i++) {
+            const lanes v = lanes_load_n(values + i * dim + d, dim - d);
+            sum = lanes_fma(lanes_set1(b->scores->p[row][i]), v, sum);
+        }
+        lanes_store_n(result, sum, dim - d);
+    }
+}
+
+/* ---- chunks ---- */
+
+/* Adds a row's results of a chunk to what earlier chunks gave. */
+static void merge(const row_block *b, size_t row, bool is_first, float max, float sum)
+{
+    const size_t dim = b->args->head_dim;
+    const float *result = b->results + row * dim;
+    float *const dst = b->dst[row];
+    float *const row_max = &b->scores->max[row];
+    float *const row_sum = &b->scores->sum[row];
+    if (is_first) {
+        *row_max = max;
+        *row_sum = sum;
+        for (size_t d = 0; d < dim; d++) {
+            dst[d] = result[d];
+        }
+        return;
+    }
+    const float both = max > *row_max ? max : *row_max;
+    const float old_part = kfi_expf(*row_max - both);
+    const float new_part = kfi_expf(max - both);
+    for (size_t d = 0; d < dim; d += KFI_LANES) {
+        const lanes old = lanes_mul(lanes_load_n(dst + d, dim - d), lanes_set1(old_part));
+        const lanes new = lanes_load_n(result + d, dim - d);
+        lanes_store_n(dst + d, lanes_fma(new, lanes_set1(new_part), old), dim - d);
+    }
+    *row_sum = fmaf(sum, new_part, *row_sum * old_part);
+    *row_max = both;
+}
+
+static void attend_chunk(const row_block *b, size_t begin)
+{
+    const size_t dim = b->args->head_dim;
+    const float *keys = b->args->keys + begin * dim; /* a chunk is whole panels */
+    const float *values = b->args->values + begin * dim;
+    const size_t most = least(b->n_visible[ROWS - 1] - begin, KFI_ATTENTION_CHUNK);
+    const size_t common = b->n_visible[0] > begin ? least(b->n_visible[0] - begin, most) : 0;
+    float max[ROWS];
+    float sum[ROWS];
+    for (size_t i = 0; i < most; i += KFI_PANEL_ROWS) {
+        score_panel(b, keys + i * dim, i);
+    }
+    for (size_t r = 0; r < b->n_rows; r++) {
+        if (b->n_visible[r] > begin) {
+            sum[r] = soften(b->scores->p[r], least(b->n_visible[r] - begin, most), &max[r]);
+        }
+    }
+    size_t d = 0;
+    for (; d + WIDE * KFI_LANES <= dim; d += WIDE * KFI_LANES) {
+        weigh_wide_tile(b, values, common, d);
+    }
+    for (; d < dim; d += KFI_LANES) {
+        weigh_tile(b, values, common, d);
+    }
+    for (size_t r = 0; r < b->n_rows; r++) {
+        if (b->n_visible[r] > begin) {
+            weigh_rest(b, r, values, common, least(b->n_visible[r] - begin, most));
+            merge(b, r, begin == 0, max[r], sum[r]);
+        }
+    }
+}
+
+void KERNEL_NAME(attention)(const kfi_attention_args *a)
+{
+    kfi_attention_scores *const scores = a->scratch;
+    const size_t n_rows = a->n_tokens * a->n_heads;
+    for (size_t first = 0; first < n_rows; first += KFI_ATTENTION_ROWS) {
+        row_block b = {.n_rows = least(n_rows - first, KFI_ATTENTION_ROWS),
+                       .args = a,
+                       .scores = scores,
+                       .results = (float *)(scores + 1)};
+        for (size_t r = 0; r < KFI_ATTENTION_ROWS; r++) {
+            const size_t row = first + least(r, b.n_rows - 1);
+            b.q[r] = kfi_attention_query(a, row);
+            b.dst[r] = kfi_attention_result(a, row);
+            b.n_visible[r] = kfi_attention_visible(a, row);
+        }
+        for (size_t begin = 0; begin < b.n_visible[ROWS - 1]; begin += KFI_ATTENTION_CHUNK) {
+            attend_chunk(&b, begin);
+        }
+        for (size_t r = 0; r < b.n_rows; r++) {
+            const lanes total = lanes_set1(scores->sum[r]);
+            for (size_t d = 0; d < a->head_dim; d += KFI_LANES) {
+                const lanes x = lanes_load_n(b.dst[r] + d, a->head_dim - d);
+                lanes_store_n(b.dst[r] + d, lanes_div(x, total), a->head_dim - d);
+            }
+        }
+    }
+}

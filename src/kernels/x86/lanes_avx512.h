@@ -1,0 +1,230 @@
+/* lanes_avx512.h - 16 floats or integers in one register: the vocabulary of the x86 kernels.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_KERNELS_X86_LANES_AVX512_H
+#define KFI_KERNELS_X86_LANES_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* Panels of 16 rows that a tile of tokens takes at once: 6 tokens x 2 panels are 12 accumulators,
+ * 12 more for the current segment, and 8 registers for operands. */
+#define TILE_PANELS 2
+/* Registers of 16 values that the attention tile takes at once: 6 rows x 4. */
+#define WIDE 4
+
+typedef __m512 lanes;
+typedef __m512i ilanes;
+
+INLINE __mmask16 first_lanes(size_t n)
+{
+    return (__mmask16)(n >= 16 ? 0xFFFFu : (1u << n) - 1u);
+}
+
+INLINE lanes lanes_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+INLINE lanes lanes_set1(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+INLINE lanes lanes_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+
+/* The first n of 16; the others are 0 and their memory is not touched. */
+INLINE lanes lanes_load_n(const float *p, size_t n)
+{
+    return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+
+INLINE void lanes_store(float *p, lanes x)
+{
+    _mm512_storeu_ps(p, x);
+}
+
+INLINE void lanes_store_n(float *p, lanes x, size_t n)
+{
+    _mm512_mask_storeu_ps(p, first_lanes(n), x);
+}
+
+/* x in the first n lanes, y in the others. */
+INLINE lanes lanes_first(lanes x, lanes y, size_t n)
+{
+    return _mm512_mask_blend_ps(first_lanes(n), y, x);
+}
+
+INLINE lanes lanes_add(lanes a, lanes b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+INLINE lanes lanes_sub(lanes a, lanes b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+INLINE lanes lanes_mul(lanes a, lanes b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+INLINE lanes lanes_div(lanes a, lanes b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+INLINE lanes lanes_fma(lanes a, lanes b, lanes c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* a > b ? a : b and a < b ? a : b, as the instructions have it: b where one is NaN. */
+INLINE lanes lanes_max(lanes a, lanes b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+INLINE lanes lanes_min(lanes a, lanes b)
+{
+    return _mm512_min_ps(a, b);
+}
+
+INLINE lanes lanes_negate(lanes x)
+{
+    return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
+}
+
+INLINE lanes lanes_abs(lanes x)
+{
+    return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), x);
+}
+
+/* Bit i: lane i equals x. */
+INLINE unsigned lanes_equal(lanes a, lanes b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+/* Lanes 0 … 7 and 8 … 15 added to eight doubles each. */
+INLINE void lanes_add_double(double sums[16], lanes x)
+{
+    const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(x));
+    const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1));
+    _mm512_storeu_pd(sums, _mm512_add_pd(_mm512_loadu_pd(sums), low));
+    _mm512_storeu_pd(sums + 8, _mm512_add_pd(_mm512_loadu_pd(sums + 8), high));
+}
+
+INLINE ilanes ilanes_set1(int32_t x)
+{
+    return _mm512_set1_epi32(x);
+}
+
+INLINE ilanes ilanes_add(ilanes a, ilanes b)
+{
+    return _mm512_add_epi32(a, b);
+}
+
+INLINE ilanes ilanes_sub(ilanes a, ilanes b)
+{
+    return _mm512_sub_epi32(a, b);
+}
+
+INLINE ilanes ilanes_mul(ilanes a, ilanes b)
+{
+    return _mm512_mullo_epi32(a, b);
+}
+
+INLINE ilanes ilanes_max(ilanes a, ilanes b)
+{
+    return _mm512_max_epi32(a, b);
+}
+
+INLINE ilanes ilanes_shift_left(ilanes x, unsigned n)
+{
+    return _mm512_sll_epi32(x, _mm_cvtsi32_si128((int)n));
+}
+
+INLINE ilanes ilanes_shift_right_signed(ilanes x, unsigned n)
+{
+    return _mm512_sra_epi32(x, _mm_cvtsi32_si128((int)n));
+}
+
+INLINE lanes lanes_of_int(ilanes x)
+{
+    return _mm512_cvtepi32_ps(x);
+}
+
+INLINE lanes lanes_of_bits(ilanes x)
+{
+    return _mm512_castsi512_ps(x);
+}
+
+INLINE ilanes lanes_bits(lanes x)
+{
+    return _mm512_castps_si512(x);
+}
+
+INLINE lanes lanes_of_halves(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+INLINE ilanes ilanes_of_bytes(const uint8_t *p)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* Stores the low bytes. */
+INLINE void ilanes_store_bytes(int8_t *p, ilanes x)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
+}
+
+INLINE int32_t ilanes_sum(ilanes x)
+{
+    return _mm512_reduce_add_epi32(x);
+}
+
+/* ---- a line of codes: 64 bytes, 16 rows x 4 columns ---- */
+
+#define LINE_PARTS 1 /* registers a line */
+typedef __m512i bytes;
+typedef uint16_t words __attribute__((vector_size(64)));
+
+INLINE bytes bytes_load(const uint8_t *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
+INLINE bytes bytes_set1(unsigned x)
+{
+    return _mm512_set1_epi8((char)x);
+}
+
+INLINE bytes bytes_and(bytes a, bytes b)
+{
+    return _mm512_and_si512(a, b);
+}
+
+INLINE bytes bytes_or(bytes a, bytes b)
+{
+    return _mm512_or_si512(a, b);
+}
+
+/* Column c of the line, one row a lane. */
+INLINE ilanes line_column(const bytes line[LINE_PARTS], unsigned c)
+{
+    const ilanes moved = _mm512_srl_epi32(line[0], _mm_cvtsi32_si128((int)(8 * c)));
+    return _mm512_and_si512(moved, _mm512_set1_epi32(0xFF));
+}
+
+#endif /* KFI_KERNELS_X86_LANES_AVX512_H */

@@ -1,0 +1,7 @@
+/* matmul_float_avx2.c - packed weights times float activations for avx2.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/x86/lanes_avx2.h"
+#define VARIANT avx2
+#include "kernels/x86/matmul_float_x86.h"

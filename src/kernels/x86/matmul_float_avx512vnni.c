@@ -1,0 +1,7 @@
+/* matmul_float_avx512vnni.c - packed weights times float activations for avx512vnni.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/x86/lanes_avx512.h"
+#define VARIANT avx512vnni
+#include "kernels/x86/matmul_float_x86.h"

@@ -1,0 +1,266 @@
+/* matmul_int8_avx512vnni.c - packed weights times int8 activations with vpdpbusd.
+ *
+ * A line of codes is the unsigned operand as it lies in memory (16 rows x 4 columns); four
+ * activations of a token, broadcast to all rows, are the signed one:
+ *
+ *     line     r0: q0 q1 q2 q3 | r1: q0 q1 q2 q3 | … | r15: q0 q1 q2 q3
+ *     token        x0 x1 x2 x3 |     x0 x1 x2 x3 | … |      x0 x1 x2 x3
+ *     isum     r0 += Σ q x     | r1 += Σ q x     | … | r15 += Σ q x        one vpdpbusd
+ *
+ * One token (decode): codes go from memory through registers into the product; for 4 bits that is
+ * 4 loads, 4 shifts, 8 ands and 8 vpdpbusd for 512 weights, so that memory is the limit.
+ *
+ * Several tokens: two panels are unpacked once to bytes in scratch memory, and a tile of 6 tokens x
+ * 32 rows keeps 12 integer and 12 float sums in registers: 2 loads, 6 broadcasts and 12 vpdpbusd
+ * for every 4 columns.
+ *
+ * The zero of the codes is undone with the sum of the token's codes in the segment, either at its
+ * end or, in the tile, by starting the integer sum there.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <assert.h>
+#include <stdbool.h>
+
+#include "kernels/kernels_list.h"
+#include "kernels/segments_inline.h"
+#include "kernels/x86/lanes_avx512.h"
+
+#include "kernels/x86/grid_x86.h"
+#include "kernels/x86/unpack_x86.h"
+
+#define TILE_TOKENS 6
+
+/* Four activations as one unaligned word in memory. */
+typedef int32_t word __attribute__((may_alias, aligned(1)));
+
+/* sum += line * word. Assembly, because gcc 12 spills accumulators around the intrinsic. */
+INLINE ilanes dot(ilanes sum, bytes line, ilanes word_of_all)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(line), "v"(word_of_all));
+    return sum;
+}
+
+INLINE ilanes dot_memory(ilanes sum, bytes line, const int8_t *x)
+{
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(line), "m"(*(const word *)x));
+    return sum;
+}
+
+/* The float steps of a segment: see the order in kernels.h. */
+INLINE lanes add_segment(lanes acc, ilanes centred, lanes scales, float scale_x)
+{
+    return lanes_fma(lanes_of_int(centred), lanes_mul(scales, lanes_set1(scale_x)), acc);
+}
+
+INLINE lanes add_offset(lanes acc, const kfi_packed *w, size_t i_grid, int32_t sum_x, float scale_x)
+{
+    const lanes offsets = lanes_mul(panel_offsets(w, i_grid), lanes_set1(scale_x));
+    return lanes_fma(lanes_set1((float)sum_x), offsets, acc);
+}
+
+/* ---- one token ---- */
+
+INLINE lanes multiply_panel(const int bits, const kfi_packed *w, size_t i_panel,
+                            const kfi_activations *x, const kfi_segments *segments)
+{
+    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
+    const int8_t *codes = x->codes;
+    lanes acc = lanes_zero();
+    for (size_t s = 0; s < segments->n; s++) {
+        const size_t begin = kfi_segment_begin(segments, s);
+        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
+        ilanes even = ilanes_set1(0); /* two chains, since a step waits four cycles */
+        ilanes odd = ilanes_set1(0);
+        for (size_t c = begin; c < end; c++, chunk += chunk_bytes, codes += KFI_CHUNK_COLS) {
+            bytes q[8];
+            unpack_chunk(q, chunk, bits);
+            UNROLL
+            for (int quad = 0; quad < 8; quad += 2) {
+                even = dot_memory(even, q[quad], codes + 4 * quad);
+                odd = dot_memory(odd, q[quad + 1], codes + 4 * quad + 4);
+            }
+        }
+        const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
+        const float scale_x = x->scales[s >> segments->token_shift];
+        const int32_t sum_x = kfi_segment_sum(x->sums, begin, end);
+        const ilanes zero = ilanes_mul(panel_zeros(w, i_grid), ilanes_set1(sum_x));
+        const ilanes centred = ilanes_sub(ilanes_add(even, odd), zero);
+        acc = add_segment(acc, centred, panel_scales(w, i_grid), scale_x);
+        if (w->format.zero == KF_ZERO_OFFSET) {
+            acc = add_offset(acc, w, i_grid, sum_x, scale_x);
+        }
+    }
+    return acc;
+}
+
+INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, size_t panel_begin,
+                              size_t panel_end, const kfi_activations *x)
+{
+    const kfi_segments segments = kfi_segments_make(w, x);
+    for (size_t i = panel_begin; i < panel_end; i++) {
+        const lanes acc = multiply_panel(bits, w, i, x, &segments);
+        lanes_store_n(y + i * KFI_PANEL_ROWS, acc, panel_rows(w, i));
+    }
+}
+
+static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, size_t panel_end,
+                           const kfi_activations *x)
+{
+    FOR_BITS(w->format.bits, multiply_token_of, y, w, panel_begin, panel_end, x)
+}
+
+/* ---- tiles ---- */
+
+/* Six tokens; where fewer are left the last one stands in for the others. */
+typedef struct token_tile {
+    const int8_t *codes[TILE_TOKENS];
+    const float *scales[TILE_TOKENS];
+    const int32_t *sums[TILE_TOKENS];
+    float *y[TILE_TOKENS];
+    size_t n_tokens;
+} token_tile;
+
+static token_tile tile_make(float *y, size_t ld_y, const kfi_activations *x, size_t first)
+{
+    const size_t left = x->n_tokens - first;
+    token_tile tile = {.n_tokens = left < TILE_TOKENS ? left : TILE_TOKENS};
+    for (size_t i = 0; i < TILE_TOKENS; i++) {
+        const size_t t = first + (i < tile.n_tokens ? i : tile.n_tokens - 1);
+        tile.codes[i] = x->codes + t * x->cols_padded;
+        tile.scales[i] = x->scales + t * x->n_groups;
+        tile.sums[i] = x->sums + t * (x->cols_padded / KFI_CHUNK_COLS);
+        tile.y[i] = y + t * ld_y;
+    }
+    return tile;
+}
+
+/* isum += Σ q x over the chunks begin … end-1. */
+INLINE void dot_tile(ilanes isum[TILE_TOKENS][TILE_PANELS], const int n_panels,
+                     const uint8_t *const panels[TILE_PANELS], const token_tile *tile, size_t begin,
+                     size_t end)
+{
+    for (size_t k = begin * KFI_CHUNK_COLS; k < end * KFI_CHUNK_COLS; k += 4) {
+        bytes q[TILE_PANELS];
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            q[p] = bytes_load(panels[p] + k * KFI_PANEL_ROWS);
+        }
+        UNROLL
+        for (int t = 0; t < TILE_TOKENS; t++) {
+            const ilanes x = ilanes_set1(*(const word *)(tile->codes[t] + k));
+            UNROLL
+            for (int p = 0; p < n_panels; p++) {
+                isum[t][p] = dot(isum[t][p], q[p], x);
+            }
+        }
+    }
+}
+
+INLINE void multiply_tile(const kfi_packed *w, size_t i_panel, const int n_panels,
+                          const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                          const kfi_segments *segments)
+{
+    lanes acc[TILE_TOKENS][TILE_PANELS];
+    UNROLL
+    for (int t = 0; t < TILE_TOKENS; t++) {
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            acc[t][p] = lanes_zero();
+        }
+    }
+    for (size_t s = 0; s < segments->n; s++) {
+        const size_t begin = kfi_segment_begin(segments, s);
+        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
+        const size_t group = s >> segments->weight_shift;
+        const size_t group_x = s >> segments->token_shift;
+        ilanes isum[TILE_TOKENS][TILE_PANELS];
+        UNROLL
+        for (int t = 0; t < TILE_TOKENS; t++) {
+            const int32_t sum_x = kfi_segment_sum(tile->sums[t], begin, end);
+            UNROLL
+            for (int p = 0; p < n_panels; p++) {
+                const ilanes zeros = panel_zeros(w, panel_grid(w, i_panel + (size_t)p, group));
+                isum[t][p] = ilanes_mul(zeros, ilanes_set1(-sum_x));
+            }
+        }
+        dot_tile(isum, n_panels, panels, tile, begin, end);
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            const size_t i_grid = panel_grid(w, i_panel + (size_t)p, group);
+            const lanes scales = panel_scales(w, i_grid);
+            UNROLL
+            for (int t = 0; t < TILE_TOKENS; t++) {
+                const float scale_x = tile->scales[t][group_x];
+                acc[t][p] = add_segment(acc[t][p], isum[t][p], scales, scale_x);
+            }
+            if (w->format.zero == KF_ZERO_OFFSET) {
+                UNROLL
+                for (int t = 0; t < TILE_TOKENS; t++) {
+                    const int32_t sum_x = kfi_segment_sum(tile->sums[t], begin, end);
+                    acc[t][p] = add_offset(acc[t][p], w, i_grid, sum_x, tile->scales[t][group_x]);
+                }
+            }
+        }
+    }
+    UNROLL
+    for (int t = 0; t < TILE_TOKENS; t++) {
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            const size_t panel = i_panel + (size_t)p;
+            if ((size_t)t < tile->n_tokens) {
+                lanes_store_n(tile->y[t] + panel * KFI_PANEL_ROWS, acc[t][p], panel_rows(w, panel));
+            }
+        }
+    }
+}
+
+/* Both kinds of tile as functions of their own, so that each has the registers to itself. */
+static void multiply_pair(const kfi_packed *w, size_t i_panel,
+                          const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                          const kfi_segments *segments)
+{
+    multiply_tile(w, i_panel, TILE_PANELS, panels, tile, segments);
+}
+
+static void multiply_one(const kfi_packed *w, size_t i_panel,
+                         const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                         const kfi_segments *segments)
+{
+    multiply_tile(w, i_panel, 1, panels, tile, segments);
+}
+
+static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
+                            size_t panel_end, const kfi_activations *x, uint8_t *scratch)
+{
+    const kfi_segments segments = kfi_segments_make(w, x);
+    const size_t panel_bytes = w->n_chunks * KFI_CHUNK_COLS * KFI_PANEL_ROWS;
+    const uint8_t *const panels[TILE_PANELS] = {scratch, scratch + panel_bytes};
+    for (size_t i = panel_begin; i < panel_end; i += TILE_PANELS) {
+        const bool is_pair = panel_end - i >= TILE_PANELS;
+        unpack_panel(scratch, w, i);
+        if (is_pair) {
+            unpack_panel(scratch + panel_bytes, w, i + 1);
+        }
+        for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
+            const token_tile tile = tile_make(y, ld_y, x, t);
+            if (is_pair) {
+                multiply_pair(w, i, panels, &tile, &segments);
+            } else {
+                multiply_one(w, i, panels, &tile, &segments);
+            }
+        }
+    }
+}
+
+void kfi_matmul_int8_avx512vnni(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
+                                size_t panel_end, const kfi_activations *x, void *scratch)
+{
+    assert(x->cols_padded == w->n_chunks * KFI_CHUNK_COLS);
+    if (x->n_tokens == 1) {
+        multiply_token(y, w, panel_begin, panel_end, x);
+    } else if (x->n_tokens > 1) {
+        multiply_tokens(y, ld_y, w, panel_begin, panel_end, x, scratch);
+    }
+}

@@ -1,0 +1,113 @@
+/* unpack_x86.h - codes of a chunk as unsigned bytes in registers.
+ *
+ * Included after lanes_avx2.h or lanes_avx512.h, whose `bytes` is one register: a line, or half of
+ * one. packed.h draws the planes. A part of a plane is shifted to its place in the code as 16-bit
+ * words (there are no byte shifts) and masked, which also drops what came from the other byte.
+ *
+ * Registers for 64 codes a row of 16: 4 bits ½ shift + 1 and; 2 bits ¾ + 1; 3 bits 2 planes and an
+ * or.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_KERNELS_X86_UNPACK_X86_H
+#define KFI_KERNELS_X86_UNPACK_X86_H
+
+#include "kernels/packed.h"
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* Moves every 16-bit word by n bits, to the left where n > 0. */
+INLINE bytes bytes_move(bytes x, int n)
+{
+    return n >= 0 ? (bytes)((words)x << n) : (bytes)((words)x >> -n);
+}
+
+/* Adds one plane of `width` bits, code bit `shift`, to the eight quads of a chunk. */
+INLINE void unpack_plane(bytes q[8], const uint8_t *lines, const int width, const int shift)
+{
+    const bytes mask = bytes_set1(((1u << width) - 1u) << shift);
+    const int per_line = 8 / width;
+    UNROLL
+    for (int quad = 0; quad < 8; quad++) {
+        const bytes line = bytes_load(lines + quad / per_line * (int)KFI_LINE_BYTES);
+        const bytes part = bytes_and(bytes_move(line, shift - quad % per_line * width), mask);
+        q[quad] = shift == 0 ? part : bytes_or(q[quad], part);
+    }
+}
+
+/* The eight quads of a chunk (columns 4 quad … 4 quad + 3); bits is a constant of the caller. */
+INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int bits)
+{
+    if (bits == 8) {
+        UNROLL
+        for (int quad = 0; quad < 8; quad++) {
+            q[quad] = bytes_load(chunk + quad * (int)KFI_LINE_BYTES);
+        }
+        return;
+    }
+    const int pairs = bits >= 4 ? 4 : 0; /* code bit where the 2-bit plane begins */
+    if (bits >= 4) {
+        unpack_plane(q, chunk, 4, 0);
+    }
+    if ((bits & 2) != 0) {
+        unpack_plane(q, chunk + pairs * (int)KFI_LINE_BYTES, 2, pairs);
+    }
+    if ((bits & 1) != 0) {
+        unpack_plane(q, chunk + (bits - 1) * (int)KFI_LINE_BYTES, 1, bits - 1);
+    }
+}
+
+/* Runs F(bits, …) with bits a constant. */
+#define FOR_BITS(bits, F, ...)                                                                     \
+    switch (bits) {                                                                                \
+    case 2:                                                                                        \
+        F(2, __VA_ARGS__);                                                                         \
+        break;                                                                                     \
+    case 3:                                                                                        \
+        F(3, __VA_ARGS__);                                                                         \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        F(4, __VA_ARGS__);                                                                         \
+        break;                                                                                     \
+    case 5:                                                                                        \
+        F(5, __VA_ARGS__);                                                                         \
+        break;                                                                                     \
+    case 6:                                                                                        \
+        F(6, __VA_ARGS__);                                                                         \
+        break;                                                                                     \
+    case 7:                                                                                        \
+        F(7, __VA_ARGS__);                                                                         \
+        break;                                                                                     \
+    default:                                                                                       \
+        F(8, __VA_ARGS__);                                                                         \
+        break;                                                                                     \
+    }
+
+INLINE void unpack_panel_of(const int bits, uint8_t *dst, const kfi_packed *w, size_t i_panel)
+{
+    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
+    for (size_t i = 0; i < w->n_chunks; i++, chunk += chunk_bytes, dst += 8 * KFI_LINE_BYTES) {
+        for (size_t part = 0; part < LINE_PARTS; part++) {
+            bytes q[8];
+            unpack_chunk(q, chunk + part * sizeof(bytes), bits);
+            UNROLL
+            for (size_t quad = 0; quad < 8; quad++) {
+                __builtin_memcpy(dst + quad * KFI_LINE_BYTES + part * sizeof(bytes), &q[quad],
+                                 sizeof(bytes));
+            }
+        }
+    }
+}
+
+/* Writes a panel as if it had 8 bits: 16 bytes a column. */
+static inline void unpack_panel(uint8_t *dst, const kfi_packed *w, size_t i_panel)
+{
+    FOR_BITS(w->format.bits, unpack_panel_of, dst, w, i_panel)
+}
+
+#endif /* KFI_KERNELS_X86_UNPACK_X86_H */

@@ -1,0 +1,7 @@
+/* vector_avx2.c - the loops over one vector for avx2.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/x86/lanes_avx2.h"
+#define VARIANT avx2
+#include "kernels/x86/vector_x86.h"

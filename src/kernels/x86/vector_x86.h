@@ -1,0 +1,166 @@
+/* vector_x86.h - the loops over one vector, 16 lanes at a time; the same steps as
+ * generic/vector_generic.c.
+ *
+ * Included once by vector_avx2.c and vector_avx512vnni.c, after their lanes and VARIANT.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+
+#include "kernels/kernels_list.h"
+#include "kernels/lanes_inline.h"
+#include "kernels/x86/exp_x86.h"
+#include "kernels/x86/names_x86.h"
+
+#define QUANTIZE_LEAST 0x1p-100f
+#define ROUND_MAGIC    0x1.8p23f
+
+INLINE size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The greatest of 16 lanes, none of which is NaN. */
+static float lanes_greatest(lanes x)
+{
+    float all[KFI_LANES];
+    float greatest = -INFINITY;
+    lanes_store(all, x);
+    for (size_t i = 0; i < KFI_LANES; i++) {
+        greatest = all[i] > greatest ? all[i] : greatest;
+    }
+    return greatest;
+}
+
+static float lanes_total(lanes x)
+{
+    float all[KFI_LANES];
+    lanes_store(all, x);
+    return kfi_lanes_sum(all);
+}
+
+/* ---- quantize ---- */
+
+static float max_magnitude(const float *x, size_t n)
+{
+    lanes max = lanes_zero();
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        max = lanes_max(lanes_abs(lanes_load_n(x + i, n - i)), max);
+    }
+    return lanes_greatest(max);
+}
+
+/* Codes of 16 floats, of which the first n exist; the others get 0. */
+INLINE ilanes quantize_lanes(const float *x, size_t n, lanes inverse)
+{
+    const lanes scaled = lanes_mul(lanes_load_n(x, n), inverse);
+    const ilanes bits = lanes_bits(lanes_add(scaled, lanes_set1(ROUND_MAGIC)));
+    return ilanes_shift_right_signed(ilanes_shift_left(bits, 24), 24); /* the low byte, signed */
+}
+
+void KERNEL_NAME(quantize)(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
+                           size_t group)
+{
+    for (size_t begin = 0; begin < cols; begin += group) {
+        const size_t end = least(begin + group, cols);
+        const float max = max_magnitude(x + begin, end - begin);
+        const lanes inverse = lanes_set1(max < QUANTIZE_LEAST ? 0.0f : 127.0f / max);
+        scales[begin / group] = max < QUANTIZE_LEAST ? 0.0f : max / 127.0f;
+        for (size_t i = begin; i < end; i += KFI_CHUNK_COLS) {
+            const size_t n = end - i;
+            const ilanes low = quantize_lanes(x + i, n, inverse);
+            const ilanes high = n > KFI_LANES
+                                    ? quantize_lanes(x + i + KFI_LANES, n - KFI_LANES, inverse)
+                                    : ilanes_set1(0);
+            ilanes_store_bytes(codes + i, low);
+            ilanes_store_bytes(codes + i + KFI_LANES, high);
+            sums[i / KFI_CHUNK_COLS] = ilanes_sum(ilanes_add(low, high));
+        }
+    }
+}
+
+/* ---- norm, activation, sum, rotation ---- */
+
+void KERNEL_NAME(rms_norm)(float *dst, const float *src, const float *weight, size_t n,
+                           float epsilon)
+{
+    lanes squares = lanes_zero();
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes x = lanes_load_n(src + i, n - i);
+        squares = lanes_fma(x, x, squares); /* + 0 * 0 where there is no element */
+    }
+    const float mean = lanes_total(squares) / (float)n;
+    const lanes inverse = lanes_set1(1.0f / sqrtf(mean + epsilon));
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes x = lanes_mul(lanes_load_n(src + i, n - i), inverse);
+        lanes_store_n(dst + i, lanes_mul(x, lanes_load_n(weight + i, n - i)), n - i);
+    }
+}
+
+void KERNEL_NAME(silu_mul)(float *dst, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes g = lanes_load_n(gate + i, n - i);
+        const lanes denominator = lanes_add(lanes_set1(1.0f), lanes_exp(lanes_negate(g)));
+        const lanes silu = lanes_div(g, denominator);
+        lanes_store_n(dst + i, lanes_mul(silu, lanes_load_n(up + i, n - i)), n - i);
+    }
+}
+
+void KERNEL_NAME(add)(float *dst, const float *src, size_t n)
+{
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes sum = lanes_add(lanes_load_n(dst + i, n - i), lanes_load_n(src + i, n - i));
+        lanes_store_n(dst + i, sum, n - i);
+    }
+}
+
+void KERNEL_NAME(rope)(float *x, size_t n_heads, size_t head_dim, const float *cosine,
+                       const float *sine)
+{
+    const size_t half = head_dim / 2;
+    for (size_t h = 0; h < n_heads; h++, x += head_dim) {
+        for (size_t i = 0; i < half; i += KFI_LANES) {
+            const size_t n = half - i;
+            const lanes a = lanes_load_n(x + i, n);
+            const lanes b = lanes_load_n(x + half + i, n);
+            const lanes c = lanes_load_n(cosine + i, n);
+            const lanes s = lanes_load_n(sine + i, n);
+            lanes_store_n(x + i, lanes_fma(a, c, lanes_negate(lanes_mul(b, s))), n);
+            lanes_store_n(x + half + i, lanes_fma(b, c, lanes_mul(a, s)), n);
+        }
+    }
+}
+
+/* ---- log-sum-exp ---- */
+
+/* Index of the first element that equals the greatest. */
+static size_t find_max(const float *x, size_t n)
+{
+    lanes greatest = lanes_set1(-INFINITY);
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes some = lanes_load_n(x + i, n - i);
+        greatest = lanes_max(lanes_first(some, greatest, n - i), greatest);
+    }
+    const lanes max = lanes_set1(lanes_greatest(greatest));
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const unsigned found = lanes_equal(lanes_load_n(x + i, n - i), max);
+        const unsigned exists = n - i < KFI_LANES ? (1u << (n - i)) - 1u : 0xFFFFu;
+        if ((found & exists) != 0) {
+            return i + (size_t)__builtin_ctz(found & exists);
+        }
+    }
+    return 0; /* nothing but NaN */
+}
+
+double KERNEL_NAME(log_sum_exp)(const float *x, size_t n, size_t *arg_max)
+{
+    double sums[KFI_LANES] = {0};
+    *arg_max = find_max(x, n);
+    const float max = x[*arg_max];
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes e = lanes_exp(lanes_sub(lanes_load_n(x + i, n - i), lanes_set1(max)));
+        lanes_add_double(sums, lanes_first(e, lanes_zero(), n - i));
+    }
+    return (double)max + log(kfi_lanes_sum_double(sums));
+}
