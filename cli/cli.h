@@ -1,0 +1,130 @@
+/* cli.h - what the commands share: the table of commands, options, output, and the way a command
+ * ends.
+ *
+ * The program sees include/kerf/ only. A command is one file cmd_<name>.c and one line in
+ * commands.def.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KERF_CLI_CLI_H
+#define KERF_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "kerf/callbacks.h"
+#include "kerf/error.h"
+#include "kerf/pool.h"
+
+/* Exit codes, as the manual lists them. */
+enum {
+    EXIT_DONE = 0,
+    EXIT_WORK_FAILED = 1,
+    EXIT_USAGE = 2,
+    EXIT_BAD_INPUT = 3
+};
+
+/* ---- options
+ * --------------------------------------------------------------------------------------------------
+ */
+
+typedef enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_TEXT,   /* const char * */
+    OPTION_COUNT,  /* uint64_t in minimum … maximum */
+    OPTION_NUMBER, /* double in minimum … maximum */
+    OPTION_LIST    /* text_list: may be given several times */
+} option_kind;
+
+#define TEXT_LIST_MAX 64
+typedef struct text_list {
+    const char *items[TEXT_LIST_MAX];
+    size_t n;
+} text_list;
+
+/* One option of a command; its value is stored `offset` bytes into the command's own struct. */
+typedef struct cli_option {
+    const char *name; /* without dashes */
+    char letter;      /* short form, or 0 */
+    option_kind kind;
+    const char *argument; /* "FILE", NULL for a flag */
+    const char *help;
+    size_t offset;
+    double minimum, maximum;
+} cli_option;
+
+/* One command: --help, the manual page and the completion are made from this. */
+typedef struct cli_command {
+    const char *name;
+    const char *summary;     /* one line */
+    const char *usage;       /* "MODEL --text FILE [options]" */
+    const char *description; /* paragraphs, wrapped at 78 columns */
+    const char *examples;    /* lines "command   # what it does" */
+    const cli_option *options;
+    size_t n_options;
+    size_t arguments_min, arguments_max; /* positional ones */
+    int (*run)(const struct cli_command *command, int argc, char **argv);
+} cli_command;
+
+/* The commands in the order of the manual; NULL past the end. */
+const cli_command *command_at(size_t i);
+const cli_command *command_find(const char *name);
+
+/* Options that every command has; a command's struct begins with this. */
+typedef struct common_options {
+    bool help;
+    bool json;
+    bool quiet;
+    uint64_t threads;
+    uint64_t seed;
+    const char *positional[2];
+    size_t n_positional;
+} common_options;
+
+extern const cli_option common_option_table[];
+extern const size_t common_option_count;
+
+/* Parses argv into the command's struct (which begins with common_options, and holds the defaults).
+ * Returns true to go on; false when the command is to end with *exit_code: help was printed, or an
+ * error. */
+bool options_parse(void *values, int *exit_code, const cli_command *command, int argc, char **argv);
+
+/* ---- help
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+void help_program(FILE *out);
+void help_command(FILE *out, const cli_command *command);
+void help_manual(FILE *out);     /* troff */
+void help_completion(FILE *out); /* bash */
+
+/* ---- ending, output
+ * -------------------------------------------------------------------------------------------- */
+
+/* Prints "kerf: error: …" in one line and returns the exit code for a status. */
+int fail_status(const kf_error *err);
+/* A mistake in the command line: the line, and where help is. Returns EXIT_USAGE. */
+int fail_usage(const cli_command *command, const char *format, ...) KF_PRINTF(2, 3);
+/* Understood but impossible: returns EXIT_BAD_INPUT. */
+int fail_input(const char *format, ...) KF_PRINTF(1, 2);
+
+/* Callbacks that draw a progress bar on a terminal's standard error (nothing in a pipe), print
+ * warnings, and are cancelled by the first SIGINT or SIGTERM. One per process. */
+const kf_callbacks *terminal_callbacks(bool quiet);
+/* Removes the bar, so that something else can be printed. */
+void terminal_clear(void);
+bool terminal_interrupted(void);
+/* Forgets an interrupt: a conversation stops the answer, not the program. */
+void terminal_rearm(void);
+
+/* Number forms for people: "98.4 MB", "1 min 23 s". dst of 32 bytes. */
+const char *format_bytes(char dst[32], uint64_t bytes);
+const char *format_seconds(char dst[32], double seconds);
+
+/* Flushes standard output; EXIT_WORK_FAILED with a line when that fails (a full disk, a closed
+ * pipe). */
+int finish_output(int exit_code);
+
+#endif /* KERF_CLI_CLI_H */

@@ -1,0 +1,222 @@
+/* cmd_eval.c - kerf eval.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "subject.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+#include "kerf/eval.h"
+
+typedef struct eval_options {
+    common_options common;
+    const char *text, *against, *reference, *save_reference, *logits, *start, *activations;
+    uint64_t window, windows;
+    bool no_prefix;
+} eval_options;
+
+static json_t *number_or_null(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static void print_json(const eval_options *options, const kf_model_info *info,
+                       const kf_eval_result *r)
+{
+    json_t *report = json_pack(
+        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:s, s:I, s:I}", "model",
+        options->common.positional[0], "tokens", (json_int_t)r->tokens, "windows",
+        (json_int_t)r->windows, "perplexity", number_or_null(r->perplexity), "perplexity_se",
+        number_or_null(r->perplexity_se), "kl_mean", number_or_null(r->kl_mean), "top1",
+        number_or_null(r->top1), "bits_per_weight", number_or_null(info->bits_per_weight), "bytes",
+        (json_int_t)info->bytes, "seconds", number_or_null(r->seconds), "tokens_per_second",
+        number_or_null(r->tokens_per_second), "activations", info->activations, "source",
+        info->source, "start", options->start, "prefix_tokens", (json_int_t)r->n_prefix,
+        "peak_rss_bytes", (json_int_t)kf_memory_peak());
+    if (options->against != NULL) {
+        (void)json_object_set_new(report, "against", json_string(options->against));
+        (void)json_object_set_new(report, "reference_perplexity",
+                                  number_or_null(r->reference_perplexity));
+        (void)json_object_set_new(report, "loss_difference", number_or_null(r->loss_difference));
+        (void)json_object_set_new(report, "loss_difference_se",
+                                  number_or_null(r->loss_difference_se));
+        (void)json_object_set_new(report, "kl_median", number_or_null(r->kl_median));
+        (void)json_object_set_new(report, "kl_99", number_or_null(r->kl_99));
+        (void)json_object_set_new(report, "kl_max", number_or_null(r->kl_max));
+    }
+    (void)json_dumpf(report, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
+    (void)putchar('\n');
+    json_decref(report);
+}
+
+static void print_text(const eval_options *options, const kf_model_info *info,
+                       const kf_eval_result *r)
+{
+    char a[32];
+    (void)printf("model        %s (%s)\n", options->common.positional[0], info->source);
+    (void)printf("weights      %.3f bits per weight, %s; activations %s\n", info->bits_per_weight,
+                 format_bytes(a, info->bytes), info->activations);
+    (void)printf("text         %s, %zu windows of %llu tokens, %zu scored, in front: %s\n",
+                 options->text, r->windows, (unsigned long long)options->window, r->tokens,
+                 r->n_prefix > 0                      ? "the stored exact prefix"
+                 : strcmp(options->start, "bos") == 0 ? "the start token"
+                                                      : "nothing");
+    if (isfinite(r->perplexity_se)) {
+        (void)printf("perplexity   %.4f +- %.4f\n", r->perplexity, r->perplexity_se);
+    } else {
+        (void)printf("perplexity   %.4f (one window tells no standard error)\n", r->perplexity);
+    }
+    if (options->against != NULL) {
+        (void)printf("reference    %s: perplexity %.4f\n", options->against,
+                     r->reference_perplexity);
+        (void)printf("difference   %+.5f +- %.5f nats a token (%+.2f %% perplexity)\n",
+                     r->loss_difference, r->loss_difference_se,
+                     100 * (exp(r->loss_difference) - 1));
+        (void)printf("KL           mean %.5f, median %.5f, 99 %% %.4f, maximum %.3f nats\n",
+                     r->kl_mean, r->kl_median, r->kl_99, r->kl_max);
+        (void)printf("top-1        %.2f %% the same\n", 100 * r->top1);
+    }
+    (void)printf("speed        %.0f tokens/s, %s\n", r->tokens_per_second,
+                 format_seconds(a, r->seconds));
+}
+
+/* Opens the reference beside the model, on the same threads. */
+static kf_status open_reference(cli_subject *reference, const cli_subject *main,
+                                const eval_options *options, kf_error *err)
+{
+    if (options->against == NULL) {
+        return KF_OK;
+    }
+    reference->pool = main->pool;
+    return subject_open(reference, options->against, &options->common,
+                        SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
+}
+
+static kf_status evaluate(const eval_options *options, cli_subject *main, cli_subject *reference,
+                          cli_document *document, kf_eval_result *result, kf_error *err)
+{
+    const bool bos = strcmp(options->start, "bos") == 0;
+    const int parts = SUBJECT_MODEL | SUBJECT_TOKENIZER |
+                      (strcmp(options->activations, "float") == 0 ? SUBJECT_FLOAT_ACTIVATIONS : 0);
+    kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
+    kf_status st = subject_open(main, options->common.positional[0], &options->common, parts, err);
+    if (st == KF_OK) {
+        st = open_reference(reference, main, options, err);
+    }
+    if (st == KF_OK) {
+        st = document_read(document, options->text, err);
+    }
+    if (st == KF_OK) {
+        st = document_encode(document, main->tokenizer, 0, document->n_text, err);
+    }
+    if (st != KF_OK) {
+        return st;
+    }
+    kf_model_info info;
+    kf_model_get_info(main->model, &info);
+    const uint32_t start = kf_tokenizer_start(main->tokenizer);
+    const bool has_prefix = info.n_prefix > 0 && !options->no_prefix;
+    if (bos && start == KF_NO_TOKEN) {
+        return set_error(err, KF_RANGE, "--start bos: this model's tokenizer names no start token");
+    }
+    eval.callbacks = main->callbacks;
+    eval.window = (size_t)options->window;
+    eval.windows = (size_t)options->windows;
+    eval.start = bos ? start : KF_NO_TOKEN;
+    eval.no_prefix = options->no_prefix;
+    eval.reference = reference->model;
+    eval.reference_start =
+        bos || has_prefix ? start : KF_NO_TOKEN; /* a comparison has the same start */
+    eval.reference_file = options->reference;
+    eval.save_reference = options->save_reference;
+    eval.logits = options->logits;
+    return kf_eval(result, main->model, document->ids, document->n_ids, &eval, err);
+}
+
+static int run(const cli_command *command, int argc, char **argv)
+{
+    eval_options options = {.window = 2048, .start = "none", .activations = "recipe"};
+    int exit_code = EXIT_DONE;
+    cli_subject main = {0};
+    cli_subject reference = {0};
+    cli_document document = {0};
+    kf_eval_result result;
+    kf_error err = {0};
+    if (!options_parse(&options, &exit_code, command, argc, argv)) {
+        return exit_code;
+    }
+    if (options.text == NULL) {
+        return fail_usage(command, "missing --text FILE: the text to measure on");
+    }
+    if (strcmp(options.start, "none") != 0 && strcmp(options.start, "bos") != 0) {
+        return fail_usage(command, "--start: '%s' is neither 'none' nor 'bos'", options.start);
+    }
+    if (strcmp(options.activations, "float") != 0 && strcmp(options.activations, "recipe") != 0) {
+        return fail_usage(command, "--activations: '%s' is neither 'float' nor 'recipe'",
+                          options.activations);
+    }
+    if (options.reference != NULL && options.against == NULL) {
+        return fail_usage(command, "--reference needs --against: the model that it was saved from");
+    }
+    if (evaluate(&options, &main, &reference, &document, &result, &err) != KF_OK) {
+        exit_code = fail_status(&err);
+    } else {
+        kf_model_info info;
+        terminal_clear();
+        kf_model_get_info(main.model, &info);
+        if (options.common.json) {
+            print_json(&options, &info, &result);
+        } else {
+            print_text(&options, &info, &result);
+        }
+    }
+    document_free(&document);
+    reference.pool = NULL; /* it is the main one's */
+    subject_close(&reference);
+    subject_close(&main);
+    return exit_code;
+}
+
+static const cli_option options_table[] = {
+    {"text", 0, OPTION_TEXT, "FILE", "text to measure on", offsetof(eval_options, text), 0, 0},
+    {"against", 0, OPTION_TEXT, "MODEL", "also measure the divergence from this model",
+     offsetof(eval_options, against), 0, 0},
+    {"window", 0, OPTION_COUNT, "N", "tokens a window (default 2048)",
+     offsetof(eval_options, window), 2, 1e9},
+    {"windows", 0, OPTION_COUNT, "N", "only the first N windows (default: all)",
+     offsetof(eval_options, windows), 0, 1e9},
+    {"start", 0, OPTION_TEXT, "none|bos", "what stands in front of a window (default none)",
+     offsetof(eval_options, start), 0, 0},
+    {"no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",
+     offsetof(eval_options, no_prefix), 0, 0},
+    {"activations", 0, OPTION_TEXT, "float", "run the packed weights on float32 activations",
+     offsetof(eval_options, activations), 0, 0},
+    {"save-reference", 0, OPTION_TEXT, "FILE", "keep this model's final hidden states",
+     offsetof(eval_options, save_reference), 0, 0},
+    {"reference", 0, OPTION_TEXT, "FILE", "hidden states kept before, for --against",
+     offsetof(eval_options, reference), 0, 0},
+    {"logits", 0, OPTION_TEXT, "FILE.npy", "write all logits (large)",
+     offsetof(eval_options, logits), 0, 0},
+};
+
+const cli_command command_eval = {
+    .name = "eval",
+    .summary = "measure perplexity, and the divergence from a reference",
+    .usage = "MODEL --text FILE [--against MODEL] [options]",
+    .description =
+        "The text is tokenized once and cut into windows that do not overlap; the last partial one is dropped. Every token of a "
+        "window but its first is scored. Nothing stands in front of a window for a float model, the stored exact prefix for a "
+        "checkpoint that has one; --start bos puts the start token in front. What is measured is the code that kerf run executes.\n"
+        "KL is KL(reference || model) in nats a token, top-1 the part of tokens where both think the same token most likely. "
+        "The difference has the paired standard error over windows.",
+    .examples = "  kerf eval smol-w4 --text wiki.test.raw\n"
+                "  kerf eval smol-w4 --text wiki.test.raw --against $(kerf pull) --windows 8\n"
+                "  kerf eval smol-w4 --text wiki.test.raw --activations float --json\n",
+    .options = options_table,
+    .n_options = sizeof options_table / sizeof options_table[0],
+    .arguments_min = 1,
+    .arguments_max = 1,
+    .run = run,
+};

@@ -1,0 +1,269 @@
+/* generate.c - a sequence that grows by sampling.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "generate.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+const char *stop_reason_name(stop_reason reason)
+{
+    switch (reason) {
+    case STOP_END:
+        return "end";
+    case STOP_TEXT:
+        return "stop";
+    case STOP_LENGTH:
+        return "length";
+    case STOP_CONTEXT:
+        return "context";
+    case STOP_INTERRUPTED:
+        return "interrupted";
+    }
+    return "unknown";
+}
+
+kf_status generator_open(cli_generator *generator, const cli_subject *subject,
+                         const kf_session_options *session, const kf_sampler_options *sampler,
+                         const text_list *stops, FILE *out, kf_error *err)
+{
+    kf_model_info info;
+    *generator =
+        (struct cli_generator){.tokenizer = subject->tokenizer, .stops = stops, .out = out};
+    kf_model_get_info(subject->model, &info);
+    generator->vocabulary = info.vocabulary;
+    generator->hidden = info.hidden;
+    generator->batch = 512;
+    kf_status st = kf_session_new(&generator->session, subject->model, session, err);
+    if (st == KF_OK) {
+        st = kf_sampler_new(&generator->sampler, info.vocabulary, sampler, err);
+    }
+    if (st != KF_OK) {
+        return st;
+    }
+    generator->ids_capacity = kf_session_context(generator->session) + 1;
+    generator->ids = malloc(generator->ids_capacity * sizeof *generator->ids);
+    generator->logits = malloc(info.vocabulary * sizeof *generator->logits);
+    if (generator->ids == NULL || generator->logits == NULL) {
+        return set_error(err, KF_NOMEM, "ids and logits of a sequence");
+    }
+    return KF_OK;
+}
+
+void generator_close(cli_generator *generator)
+{
+    kf_session_free(generator->session);
+    kf_sampler_free(generator->sampler);
+    free(generator->ids);
+    free(generator->logits);
+    free(generator->text);
+}
+
+/* Brings the cache in line with the new ids: keeps the common beginning. */
+static kf_status begin_sequence(cli_generator *g, const uint32_t *ids, size_t n, kf_error *err)
+{
+    size_t common = 0;
+    while (common < g->n_cached && common + 1 < n && g->ids[common] == ids[common]) {
+        common++;
+    }
+    if (common == 0) {
+        kf_status st = kf_session_begin(g->session, ids, n, &common, err);
+        if (st != KF_OK) {
+            return st;
+        }
+        g->n_front = kf_session_position(g->session) - common;
+    } else {
+        kf_session_truncate(g->session, g->n_front + common);
+    }
+    if (g->n_front + n > kf_session_context(g->session)) {
+        return set_error(
+            err, KF_RANGE,
+            "the prompt has %zu tokens, the context holds %zu; --context N makes it larger", n,
+            kf_session_context(g->session) - g->n_front);
+    }
+    memcpy(g->ids, ids, n * sizeof *ids);
+    g->n_ids = n;
+    g->n_cached = common;
+    return KF_OK;
+}
+
+/* Computes what of ids is not cached yet, and the logits of the last. */
+static kf_status evaluate(cli_generator *g, kf_error *err)
+{
+    while (g->n_cached < g->n_ids) {
+        const size_t rest = g->n_ids - g->n_cached;
+        const size_t n = rest < g->batch ? rest : g->batch;
+        const kf_status st = kf_session_eval(g->session, g->ids + g->n_cached, n, err);
+        if (st != KF_OK) {
+            return st;
+        }
+        g->n_cached += n;
+    }
+    size_t n_hidden = 0;
+    const float *hidden = kf_session_hidden(g->session, &n_hidden);
+    return kf_session_head(g->session, g->logits, hidden + (n_hidden - 1) * g->hidden, 1, err);
+}
+
+/* How many bytes at the end of the text could be the start of a stop text. */
+static size_t held_back(const cli_generator *g)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < g->stops->n; i++) {
+        const char *stop = g->stops->items[i];
+        size_t n = strlen(stop);
+        n = n > 0 ? n - 1 : 0;
+        n = n < g->n_text ? n : g->n_text;
+        while (n > most && memcmp(g->text + g->n_text - n, stop, n) != 0) {
+            n--;
+        }
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+/* Cuts the text at the first stop text; true when there is one. */
+static bool cut_at_stop(cli_generator *g, size_t search_from)
+{
+    for (size_t i = 0; i < g->stops->n; i++) {
+        const char *stop = g->stops->items[i];
+        const size_t n = strlen(stop);
+        const size_t from = search_from > n ? search_from - n : 0;
+        const char *found = n > 0 ? strstr(g->text + from, stop) : NULL;
+        if (found != NULL) {
+            g->n_text = (size_t)(found - g->text);
+            g->text[g->n_text] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+static void print_up_to(cli_generator *g, size_t end)
+{
+    if (g->out != NULL && end > g->n_printed) {
+        (void)fwrite(g->text + g->n_printed, 1, end - g->n_printed, g->out);
+        (void)fflush(g->out);
+    }
+    g->n_printed = end > g->n_printed ? end : g->n_printed;
+}
+
+static kf_status reserve_text(cli_generator *g, size_t n_more, kf_error *err)
+{
+    if (g->n_text + n_more + 1 > g->text_capacity) {
+        const size_t capacity = 2 * (g->n_text + n_more) + 256;
+        char *text = realloc(g->text, capacity);
+        if (text == NULL) {
+            return set_error(err, KF_NOMEM, "answer of %zu bytes", capacity);
+        }
+        g->text = text;
+        g->text_capacity = capacity;
+    }
+    return KF_OK;
+}
+
+/* Adds one id's text and prints what is safe; *stopped when a stop text came. */
+static kf_status add_text(cli_generator *g, kf_detokenizer *detokenizer, uint32_t id, bool *stopped,
+                          kf_error *err)
+{
+    size_t n_piece = 0;
+    (void)kf_tokenizer_piece(g->tokenizer, id, &n_piece);
+    const kf_status st = reserve_text(g, 3 * n_piece + 16, err);
+    if (st != KF_OK) {
+        return st;
+    }
+    const size_t before = g->n_text;
+    g->n_text += kf_detokenizer_push(detokenizer, id, g->text + g->n_text, 3 * n_piece + 16);
+    g->text[g->n_text] = '\0';
+    *stopped = cut_at_stop(g, before);
+    print_up_to(g, *stopped ? g->n_text : g->n_text - held_back(g));
+    return KF_OK;
+}
+
+/* One step: sample, add, compute. *reason is set when *done. */
+static kf_status step(cli_generator *g, kf_detokenizer *detokenizer, bool *done,
+                      stop_reason *reason, kf_error *err)
+{
+    bool stopped = false;
+    const uint32_t id = kf_sampler_next(g->sampler, g->logits);
+    *done = true;
+    if (kf_tokenizer_is_end(g->tokenizer, id)) {
+        *reason = STOP_END;
+        return KF_OK;
+    }
+    kf_sampler_accept(g->sampler, id);
+    kf_status st = add_text(g, detokenizer, id, &stopped, err);
+    if (st != KF_OK) {
+        return st;
+    }
+    g->ids[g->n_ids++] = id;
+    if (stopped) {
+        *reason = STOP_TEXT;
+        return KF_OK;
+    }
+    if (g->n_front + g->n_ids > kf_session_context(g->session)) {
+        g->n_ids--; /* it is said, but there is no room to go on from it */
+        *reason = STOP_CONTEXT;
+        return KF_OK;
+    }
+    *done = false;
+    st = evaluate(g, err);
+    if (st == KF_CANCELLED || (st == KF_OK && terminal_interrupted())) {
+        *done = true;
+        *reason = STOP_INTERRUPTED;
+        return KF_OK;
+    }
+    return st;
+}
+
+kf_status generator_answer(cli_answer *answer, cli_generator *g, const uint32_t *ids, size_t n,
+                           size_t n_max, kf_error *err)
+{
+    kf_detokenizer detokenizer;
+    bool done = false;
+    *answer = (struct cli_answer){.reason = STOP_LENGTH};
+    g->n_text = 0;
+    g->n_printed = 0;
+    kf_detokenizer_init(&detokenizer, g->tokenizer);
+    const double started = now();
+    kf_status st = reserve_text(g, 0, err);
+    if (st == KF_OK) {
+        g->text[0] = '\0';
+        st = begin_sequence(g, ids, n, err);
+    }
+    if (st == KF_OK) {
+        answer->n_prompt = n - g->n_cached;
+        for (size_t i = 0; i < n; i++) {
+            kf_sampler_accept(g->sampler, ids[i]);
+        }
+        st = evaluate(g, err);
+    }
+    if (st == KF_CANCELLED) {
+        answer->reason = STOP_INTERRUPTED;
+        return KF_OK;
+    }
+    const double prompt_done = now();
+    answer->prompt_seconds = prompt_done - started;
+    while (st == KF_OK && !done && (n_max == 0 || answer->n_tokens < n_max)) {
+        st = step(g, &detokenizer, &done, &answer->reason, err);
+        answer->n_tokens += answer->reason != STOP_END;
+    }
+    answer->seconds = now() - prompt_done;
+    if (st == KF_OK && answer->reason != STOP_TEXT) {
+        st = reserve_text(g, 16, err);
+        if (st == KF_OK) {
+            g->n_text += kf_detokenizer_finish(&detokenizer, g->text + g->n_text, 16);
+            g->text[g->n_text] = '\0';
+        }
+    }
+    print_up_to(g, g->n_text);
+    return st;
+}

@@ -1,0 +1,133 @@
+/* subject.c - opening a model and reading a text.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "subject.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kerf/pull.h"
+
+kf_status set_error(kf_error *err, kf_status status, const char *format, ...)
+{
+    va_list arguments;
+    *err = (kf_error){.code = status, .offset = KF_NO_OFFSET};
+    va_start(arguments, format);
+    (void)vsnprintf(err->msg, sizeof err->msg, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+static kf_status open_model(cli_subject *subject, int parts, kf_error *err)
+{
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.callbacks = subject->callbacks;
+    options.pool = subject->pool;
+    options.float_activations = (parts & SUBJECT_FLOAT_ACTIVATIONS) != 0;
+    if (kf_kernel_warning() != NULL && subject->callbacks->warn != NULL) {
+        subject->callbacks->warn(subject->callbacks->ctx, kf_kernel_warning());
+    }
+    return kf_model_open(&subject->model, subject->path, &options, err);
+}
+
+kf_status subject_open(cli_subject *subject, const char *name, const common_options *common,
+                       int parts, kf_error *err)
+{
+    kf_pull_options pull = KF_PULL_OPTIONS_INIT;
+    subject->callbacks = terminal_callbacks(common->quiet);
+    pull.callbacks = subject->callbacks;
+    kf_status st = kf_pull(subject->path, sizeof subject->path, name, &pull, err);
+    if (st == KF_OK && subject->pool == NULL) {
+        st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
+    }
+    if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {
+        st = open_model(subject, parts, err);
+    }
+    if (st == KF_OK && (parts & SUBJECT_TOKENIZER) != 0) {
+        st = kf_tokenizer_open(&subject->tokenizer, subject->path, NULL, err);
+    }
+    terminal_clear();
+    return st;
+}
+
+void subject_close(cli_subject *subject)
+{
+    kf_tokenizer_free(subject->tokenizer);
+    kf_model_close(subject->model);
+    kf_pool_free(subject->pool);
+    terminal_clear();
+}
+
+kf_status document_read(cli_document *document, const char *path, kf_error *err)
+{
+    const bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    kf_status st = KF_OK;
+    size_t capacity = 0;
+    if (file == NULL) {
+        return set_error(err, KF_INPUT, "cannot open '%s': %s", path, strerror(errno));
+    }
+    for (;;) {
+        if (document->n_text == capacity) {
+            const size_t grown = capacity == 0 ? 65536 : 2 * capacity;
+            char *text = realloc(document->text, grown);
+            if (text == NULL) {
+                st = set_error(err, KF_NOMEM, "'%s': text of more than %zu bytes", path, capacity);
+                break;
+            }
+            document->text = text;
+            capacity = grown;
+        }
+        const size_t n =
+            fread(document->text + document->n_text, 1, capacity - document->n_text, file);
+        document->n_text += n;
+        if (n == 0) {
+            break;
+        }
+    }
+    if (st == KF_OK && ferror(file)) {
+        st = set_error(err, KF_INPUT, "cannot read '%s': %s", path, strerror(errno));
+    }
+    if (!standard) {
+        (void)fclose(file);
+    }
+    return st;
+}
+
+kf_status encode_text(uint32_t **ids, size_t *n, const kf_tokenizer *tokenizer, const char *text,
+                      size_t text_n, uint32_t flags, kf_error *err)
+{
+    /* A token stands for at least one byte; BOS and SentencePiece's first space are the exceptions.
+     */
+    const size_t room = text_n + 8;
+    size_t n_new = 0;
+    uint32_t *grown = realloc(*ids, (*n + room) * sizeof *grown);
+    if (grown == NULL) {
+        return set_error(err, KF_NOMEM, "%zu token ids", *n + room);
+    }
+    *ids = grown;
+    const kf_status st =
+        kf_tokenizer_encode(grown + *n, room, &n_new, tokenizer, text, text_n, flags, err);
+    if (st == KF_OK) {
+        *n += n_new;
+    }
+    return st;
+}
+
+kf_status document_encode(cli_document *document, const kf_tokenizer *tokenizer, size_t begin,
+                          size_t n, kf_error *err)
+{
+    document->n_ids = 0;
+    return encode_text(&document->ids, &document->n_ids, tokenizer, document->text + begin, n, 0,
+                       err);
+}
+
+void document_free(cli_document *document)
+{
+    free(document->text);
+    free(document->ids);
+    *document = (struct cli_document){0};
+}

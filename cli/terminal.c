@@ -1,0 +1,138 @@
+/* terminal.c - progress, warnings and interrupts.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "cli.h"
+
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The one terminal of the process: a command line has no second one. */
+static struct {
+    bool quiet, on_terminal, drawn;
+    char task[64]; /* of the bar: a new task starts a new clock */
+    double started;
+    uint64_t first; /* units that were done when it started */
+} terminal;
+
+static volatile sig_atomic_t interrupts;
+
+static double now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void on_signal(int number)
+{
+    if (interrupts++ > 0) { /* asked twice: do not wait for the next safe point */
+        (void)signal(number, SIG_DFL);
+        (void)raise(number);
+    }
+}
+
+void terminal_clear(void)
+{
+    if (terminal.drawn) {
+        (void)fputs("\r\x1b[K", stderr);
+        (void)fflush(stderr);
+        terminal.drawn = false;
+    }
+}
+
+static void draw_bar(double part)
+{
+    enum {
+        WIDTH = 24
+    };
+    const int filled = (int)(part * WIDTH);
+    for (int i = 0; i < WIDTH; i++) {
+        (void)fputc(i < filled ? '#' : '.', stderr);
+    }
+}
+
+static void print_amount(const char *unit, double value)
+{
+    char text[32];
+    if (strcmp(unit, "bytes") == 0) {
+        (void)fputs(format_bytes(text, (uint64_t)value), stderr);
+    } else {
+        (void)fprintf(stderr, "%.0f %s", value, unit);
+    }
+}
+
+static void on_progress(void *ctx, const kf_progress *progress)
+{
+    (void)ctx;
+    const double t = now();
+    if (strncmp(terminal.task, progress->task, sizeof terminal.task - 1) != 0) {
+        (void)snprintf(terminal.task, sizeof terminal.task, "%s", progress->task);
+        terminal.started = t;
+        terminal.first = progress->done;
+    }
+    const double seconds = t - terminal.started;
+    const double moved = (double)(progress->done - terminal.first);
+    (void)fprintf(stderr, "\r\x1b[K%s ", progress->task);
+    terminal.drawn = true;
+    if (progress->total > 0) {
+        const double part = (double)progress->done / (double)progress->total;
+        draw_bar(part);
+        (void)fprintf(stderr, " %3.0f %%", 100 * part);
+    } else {
+        print_amount(progress->unit, (double)progress->done);
+    }
+    if (seconds > 0.5 && moved > 0) {
+        (void)fputs("  ", stderr);
+        print_amount(progress->unit, moved / seconds);
+        (void)fputs("/s", stderr);
+        if (progress->total > progress->done) {
+            char left[32];
+            const double rest = (double)(progress->total - progress->done) * seconds / moved;
+            (void)fprintf(stderr, "  %s left", format_seconds(left, rest));
+        }
+    }
+    (void)fflush(stderr);
+}
+
+static void on_warn(void *ctx, const char *message)
+{
+    (void)ctx;
+    terminal_clear();
+    if (!terminal.quiet) {
+        (void)fprintf(stderr, "kerf: warning: %s\n", message);
+    }
+}
+
+static bool on_cancelled(void *ctx)
+{
+    (void)ctx;
+    return interrupts > 0;
+}
+
+const kf_callbacks *terminal_callbacks(bool quiet)
+{
+    static kf_callbacks callbacks;
+    struct sigaction action = {.sa_handler = on_signal};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    terminal.quiet = quiet;
+    terminal.on_terminal = isatty(STDERR_FILENO) != 0;
+    callbacks.progress = terminal.on_terminal && !quiet ? on_progress : NULL;
+    callbacks.warn = on_warn;
+    callbacks.cancelled = on_cancelled;
+    return &callbacks;
+}
+
+bool terminal_interrupted(void)
+{
+    return interrupts > 0;
+}
+
+void terminal_rearm(void)
+{
+    interrupts = 0;
+}

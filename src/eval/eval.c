@@ -1,0 +1,429 @@
+/* eval.c - perplexity over windows of a text, and divergence from a reference.
+ *
+ * For each window the hidden states of the model (and of the reference) are computed once; then
+ * their heads run over pieces of HEAD_TOKENS tokens, since the logits of a whole window would take
+ * hundreds of megabytes.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kerf/eval.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/report.h"
+#include "base/threads.h"
+#include "eval/reference.h"
+#include "eval/score.h"
+#include "io/npy.h"
+#include "model/model.h"
+
+#define HEAD_TOKENS ((size_t)64)
+
+/* One of the two models: where its hidden states of a window go, and its logits of a piece. */
+typedef struct side {
+    kf_model *model;
+    kf_session *session;
+    uint32_t start;
+    bool no_prefix;
+    size_t n_hidden;
+    uint32_t *ids;  /* prefix or start token, then the window */
+    size_t n_front; /* of them */
+    float *hidden;  /* [window][n_hidden] */
+    float *logits;  /* [HEAD_TOKENS][vocabulary] */
+} side;
+
+typedef struct evaluation {
+    const kf_eval_options *options;
+    const kf_allocator *alloc;
+    const uint32_t *ids;
+    size_t window, windows, vocabulary;
+    side model, reference; /* reference.model NULL: none */
+    kfi_reference file;    /* hidden states saved before; .file NULL: none */
+    kfi_reference_writer save;
+    bool saving;
+    kfi_npy_writer logits;
+    bool writing_logits;
+    kfi_score scores[HEAD_TOKENS];
+    double *loss, *difference; /* window means */
+    double *divergence;        /* all tokens */
+    size_t agreements;
+    double seconds;
+    kfi_report report;
+} evaluation;
+
+static size_t side_ids_bytes(const evaluation *e, const side *s)
+{
+    return (s->n_front + e->window) * sizeof *s->ids;
+}
+
+static size_t side_hidden_bytes(const evaluation *e, const side *s)
+{
+    return e->window * s->n_hidden * sizeof *s->hidden;
+}
+
+static size_t side_logits_bytes(const evaluation *e)
+{
+    return HEAD_TOKENS * e->vocabulary * sizeof(float);
+}
+
+/* Puts in front of every window what the model starts with. */
+static void side_set_front(side *s, const kfi_prefix *prefix)
+{
+    if (prefix->n > 0 && !s->no_prefix) {
+        memcpy(s->ids, prefix->ids, prefix->n * sizeof *s->ids);
+    } else if (s->start != UINT32_MAX) {
+        s->ids[0] = s->start;
+    }
+}
+
+static kf_status side_open(evaluation *e, side *s, kf_error *err)
+{
+    const kfi_prefix *prefix = kfi_model_get_prefix(s->model);
+    const kfi_config *config = kfi_model_config(s->model);
+    kf_session_options options = KF_SESSION_OPTIONS_INIT;
+    const bool has_prefix = prefix->n > 0 && !s->no_prefix;
+    s->n_front = has_prefix ? prefix->n : s->start != UINT32_MAX ? 1 : 0;
+    s->n_hidden = config->hidden;
+    if (e->window > config->context || s->n_front > config->context - e->window) {
+        return kfi_fail(
+            err, KF_RANGE, KF_NO_OFFSET,
+            "a window of %zu tokens with %zu in front does not fit the model's context of %zu",
+            e->window, s->n_front, config->context);
+    }
+    if (s->start != UINT32_MAX && s->start >= config->vocabulary) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "start token %u is outside the vocabulary",
+                        s->start);
+    }
+    options.context = e->window + s->n_front;
+    options.batch = options.context < 1024 ? options.context : 1024;
+    options.no_prefix = s->no_prefix;
+    KFI_TRY(kf_session_new(&s->session, s->model, &options, err));
+    s->ids = kfi_alloc(e->alloc, side_ids_bytes(e, s));
+    s->hidden = kfi_alloc(e->alloc, side_hidden_bytes(e, s));
+    s->logits = kfi_alloc(e->alloc, side_logits_bytes(e));
+    if (s->ids == NULL || s->hidden == NULL || s->logits == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "hidden states and logits of a window");
+    }
+    side_set_front(s, prefix);
+    return KF_OK;
+}
+
+static void side_close(const evaluation *e, side *s)
+{
+    kf_session_free(s->session);
+    kfi_free(e->alloc, s->ids, side_ids_bytes(e, s));
+    kfi_free(e->alloc, s->hidden, side_hidden_bytes(e, s));
+    kfi_free(e->alloc, s->logits, side_logits_bytes(e));
+}
+
+/* Hidden states of a window's tokens into s->hidden; those of what stands in front are dropped. */
+static kf_status side_forward(const evaluation *e, side *s, size_t i_window, kf_error *err)
+{
+    const size_t batch = 1024;
+    const size_t n = s->n_front + e->window;
+    size_t used = 0;
+    memcpy(s->ids + s->n_front, e->ids + i_window * e->window, e->window * sizeof *s->ids);
+    KFI_TRY(kf_session_begin(s->session, s->ids, n, &used, err));
+    for (size_t i = used; i < n;) {
+        const size_t n_piece = n - i < batch ? n - i : batch;
+        size_t n_got = 0;
+        KFI_TRY(kf_session_eval(s->session, s->ids + i, n_piece, err));
+        const float *hidden = kf_session_hidden(s->session, &n_got);
+        const size_t skip = i < s->n_front ? s->n_front - i : 0;
+        if (n_got != n_piece) {
+            return kfi_fail(err, KF_INTERNAL, KF_NO_OFFSET, "a session lost hidden states");
+        }
+        if (skip < n_piece) {
+            memcpy(s->hidden + (i + skip - s->n_front) * s->n_hidden, hidden + skip * s->n_hidden,
+                   (n_piece - skip) * s->n_hidden * sizeof *hidden);
+        }
+        i += n_piece;
+    }
+    return KF_OK;
+}
+
+typedef struct score_task {
+    evaluation *e;
+    const uint32_t *targets;
+} score_task;
+
+static void score_one(void *ctx, size_t i, size_t i_thread)
+{
+    const score_task *task = ctx;
+    evaluation *e = task->e;
+    const float *reference =
+        e->reference.model != NULL ? e->reference.logits + i * e->vocabulary : NULL;
+    (void)i_thread;
+    e->scores[i] = kfi_score_token(e->model.logits + i * e->vocabulary, reference, e->vocabulary,
+                                   task->targets[i]);
+}
+
+/* Scores tokens begin … begin + n - 1 of a window (each predicts its successor) into e->scores. */
+static kf_status score_piece(evaluation *e, size_t i_window, size_t begin, size_t n, kf_error *err)
+{
+    const double started = kfi_clock_seconds();
+    KFI_TRY(kf_session_head(e->model.session, e->model.logits,
+                            e->model.hidden + begin * e->model.n_hidden, n, err));
+    e->seconds += kfi_clock_seconds() - started;
+    if (e->reference.model != NULL) {
+        KFI_TRY(kf_session_head(e->reference.session, e->reference.logits,
+                                e->reference.hidden + begin * e->reference.n_hidden, n, err));
+    }
+    const score_task task = {e, e->ids + i_window * e->window + begin + 1};
+    kfi_pool_run(kfi_model_pool(e->model.model), score_one, (void *)(uintptr_t)&task, n);
+    if (e->writing_logits) {
+        KFI_TRY(kfi_npy_writer_rows(&e->logits, e->model.logits, n, err));
+    }
+    return KF_OK;
+}
+
+/* The window's last token predicts nothing that is known; its logits are still written. */
+static kf_status write_last_logits(evaluation *e, kf_error *err)
+{
+    if (!e->writing_logits) {
+        return KF_OK;
+    }
+    KFI_TRY(kf_session_head(e->model.session, e->model.logits,
+                            e->model.hidden + (e->window - 1) * e->model.n_hidden, 1, err));
+    return kfi_npy_writer_rows(&e->logits, e->model.logits, 1, err);
+}
+
+static kf_status reference_forward(evaluation *e, size_t i_window, kf_error *err)
+{
+    if (e->reference.model == NULL) {
+        return KF_OK;
+    }
+    if (e->file.file != NULL) {
+        return kfi_reference_read(&e->file, e->reference.hidden, i_window, 0, e->window - 1, err);
+    }
+    return side_forward(e, &e->reference, i_window, err);
+}
+
+static kf_status evaluate_window(evaluation *e, size_t i_window, kf_error *err)
+{
+    const size_t n_scored = e->window - 1;
+    double loss = 0;
+    double reference_loss = 0;
+    KFI_TRY(reference_forward(e, i_window, err));
+    const double started = kfi_clock_seconds();
+    KFI_TRY(side_forward(e, &e->model, i_window, err));
+    e->seconds += kfi_clock_seconds() - started;
+    if (e->saving) {
+        KFI_TRY(kfi_reference_append(&e->save, e->model.hidden, n_scored, err));
+    }
+    for (size_t begin = 0; begin < n_scored; begin += HEAD_TOKENS) {
+        const size_t n = n_scored - begin < HEAD_TOKENS ? n_scored - begin : HEAD_TOKENS;
+        KFI_TRY(score_piece(e, i_window, begin, n, err));
+        for (size_t i = 0; i < n; i++) {
+            const kfi_score *score = &e->scores[i];
+            const size_t i_token = i_window * n_scored + begin + i;
+            loss += score->loss;
+            reference_loss += score->reference_loss;
+            e->divergence[i_token] = score->divergence;
+            e->agreements += score->agrees;
+            if (e->options->token_loss != NULL && i_token < e->options->token_loss_n) {
+                e->options->token_loss[i_token] = score->loss;
+            }
+        }
+    }
+    KFI_TRY(write_last_logits(e, err));
+    e->loss[i_window] = loss / (double)n_scored;
+    e->difference[i_window] = (loss - reference_loss) / (double)n_scored;
+    return KF_OK;
+}
+
+static void fill_result(kf_eval_result *result, const evaluation *e)
+{
+    const size_t n = e->windows * (e->window - 1);
+    *result = (kf_eval_result){.tokens = n, .windows = e->windows, .seconds = e->seconds};
+    kfi_mean_and_error(&result->loss, &result->loss_se, e->loss, e->windows);
+    result->perplexity = exp(result->loss);
+    result->perplexity_se = result->perplexity * result->loss_se;
+    result->tokens_per_second = (double)n / e->seconds;
+    result->n_prefix = e->options->no_prefix ? 0 : kfi_model_get_prefix(e->model.model)->n;
+    kfi_mean_and_error(&result->loss_difference, &result->loss_difference_se, e->difference,
+                       e->windows);
+    result->reference_perplexity = exp(result->loss - result->loss_difference);
+    double unused = 0;
+    kfi_mean_and_error(&result->kl_mean, &unused, e->divergence, n);
+    if (e->reference.model == NULL) {
+        result->kl_median = result->kl_99 = result->kl_max = result->top1 = (double)NAN;
+        return;
+    }
+    result->kl_median = kfi_quantile(e->divergence, n, 0.5);
+    result->kl_99 = kfi_quantile(e->divergence, n, 0.99);
+    result->kl_max = e->divergence[n - 1];
+    result->top1 = (double)e->agreements / (double)n;
+}
+
+static kf_status make_key(kfi_reference_key *key, const evaluation *e, const side *s, kf_error *err)
+{
+    const kfi_prefix *prefix = kfi_model_get_prefix(s->model);
+    *key = (kfi_reference_key){.start = s->start,
+                               .n_prefix = s->no_prefix ? 0 : prefix->n,
+                               .window = e->window,
+                               .windows = e->windows,
+                               .hidden = kfi_model_config(s->model)->hidden};
+    KFI_TRY(kfi_model_hash(key->model, s->model, err));
+    return kfi_sha256_bytes(key->text, e->ids, e->windows * e->window * sizeof *e->ids, err);
+}
+
+/* Opens the files that the options name. */
+static kf_status open_files(evaluation *e, kf_error *err)
+{
+    kfi_reference_key key;
+    if (e->options->reference_file != NULL) {
+        KFI_TRY(make_key(&key, e, &e->reference, err));
+        KFI_TRY(kfi_reference_open(&e->file, e->options->reference_file, &key, e->alloc, err));
+    }
+    if (e->options->save_reference != NULL) {
+        KFI_TRY(make_key(&key, e, &e->model, err));
+        KFI_TRY(kfi_reference_create(&e->save, e->options->save_reference, &key, e->alloc, err));
+        e->saving = true;
+    }
+    if (e->options->logits != NULL) {
+        KFI_TRY(kfi_npy_writer_open(&e->logits, e->options->logits, e->windows * e->window,
+                                    e->vocabulary, e->alloc, err));
+        e->writing_logits = true;
+    }
+    return KF_OK;
+}
+
+/* Gives the finished files their names. */
+static kf_status commit_files(evaluation *e, kf_error *err)
+{
+    if (e->saving) {
+        e->saving = false;
+        KFI_TRY(kfi_reference_commit(&e->save, err));
+    }
+    if (e->writing_logits) {
+        e->writing_logits = false;
+        KFI_TRY(kfi_npy_writer_commit(&e->logits, err));
+    }
+    return KF_OK;
+}
+
+static kf_status check_options(evaluation *e, size_t n, kf_error *err)
+{
+    const kf_eval_options *o = e->options;
+    const size_t available = o->window < 2 ? 0 : n / o->window;
+    if (o->size != sizeof *o) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                        "options of another version of this library");
+    }
+    if (o->window < 2) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a window of %zu tokens: expected 2 or more",
+                        o->window);
+    }
+    if (available == 0) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "the text has %zu tokens: expected at least one window of %zu", n,
+                        o->window);
+    }
+    if (o->reference_file != NULL && o->reference == NULL) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                        "a reference file needs its reference model");
+    }
+    e->window = o->window;
+    e->windows = o->windows > 0 && o->windows < available ? o->windows : available;
+    e->vocabulary = kfi_model_config(e->model.model)->vocabulary;
+    for (size_t i = 0; i < e->windows * e->window; i++) {
+        if (e->ids[i] >= e->vocabulary) {
+            return kfi_fail(err, KF_RANGE, i, "token id %u is outside the vocabulary of %zu",
+                            e->ids[i], e->vocabulary);
+        }
+    }
+    if (o->reference != NULL && kfi_model_config(o->reference)->vocabulary != e->vocabulary) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                        "the reference has a vocabulary of %zu, the model one of %zu",
+                        kfi_model_config(o->reference)->vocabulary, e->vocabulary);
+    }
+    return KF_OK;
+}
+
+static kf_status run_windows(evaluation *e, kf_error *err)
+{
+    for (size_t i = 0; i < e->windows; i++) {
+        if (kfi_report_cancelled(e->options->callbacks)) {
+            return kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled after %zu of %zu windows",
+                            i, e->windows);
+        }
+        kfi_report_progress(&e->report, "evaluating", "tokens", i * e->window,
+                            e->windows * e->window);
+        KFI_TRY(evaluate_window(e, i, err));
+    }
+    kfi_report_progress(&e->report, "evaluating", "tokens", e->windows * e->window,
+                        e->windows * e->window);
+    return commit_files(e, err);
+}
+
+static kf_status allocate_sums(evaluation *e, kf_error *err)
+{
+    e->loss = kfi_calloc(e->alloc, e->windows, sizeof *e->loss);
+    e->difference = kfi_calloc(e->alloc, e->windows, sizeof *e->difference);
+    e->divergence = kfi_calloc(e->alloc, e->windows * (e->window - 1), sizeof *e->divergence);
+    if (e->loss == NULL || e->difference == NULL || e->divergence == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "one figure a token");
+    }
+    return KF_OK;
+}
+
+static void evaluation_close(evaluation *e)
+{
+    if (e->saving) {
+        kfi_reference_abort(&e->save);
+    }
+    if (e->writing_logits) {
+        kfi_npy_writer_abort(&e->logits);
+    }
+    kfi_reference_close(&e->file);
+    side_close(e, &e->model);
+    side_close(e, &e->reference);
+    kfi_free(e->alloc, e->loss, e->windows * sizeof *e->loss);
+    kfi_free(e->alloc, e->difference, e->windows * sizeof *e->difference);
+    kfi_free(e->alloc, e->divergence, e->windows * (e->window - 1) * sizeof *e->divergence);
+    kfi_free(e->alloc, e, sizeof *e);
+}
+
+kf_status kf_eval(kf_eval_result *result, kf_model *model, const uint32_t *ids, size_t n,
+                  const kf_eval_options *options, kf_error *err)
+{
+    const kf_eval_options fallback = KF_EVAL_OPTIONS_INIT;
+    const kf_eval_options *o = options != NULL ? options : &fallback;
+    evaluation *e = kfi_calloc(o->alloc, 1, sizeof *e);
+    if (e == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "evaluation of %zu bytes", sizeof *e);
+    }
+    e->options = o;
+    e->alloc = o->alloc;
+    e->ids = ids;
+    e->model = (side){.model = model, .start = o->start, .no_prefix = o->no_prefix};
+    e->reference = (side){.model = o->reference, .start = o->reference_start};
+    kfi_report_init(&e->report, o->callbacks);
+    kf_status st = check_options(e, n, err);
+    if (st == KF_OK) {
+        st = allocate_sums(e, err);
+    }
+    if (st == KF_OK) {
+        st = side_open(e, &e->model, err);
+    }
+    if (st == KF_OK && o->reference != NULL) {
+        st = side_open(e, &e->reference, err);
+    }
+    if (st == KF_OK) {
+        st = open_files(e, err);
+    }
+    if (st == KF_OK) {
+        st = run_windows(e, err);
+    }
+    if (st == KF_OK) {
+        fill_result(result, e);
+    }
+    evaluation_close(e);
+    return st;
+}

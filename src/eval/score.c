@@ -1,0 +1,77 @@
+/* score.c - from logits to losses and divergences of single tokens.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "eval/score.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "kernels/kernels.h"
+
+/* KL(p || q) = sum p (log p - log q) with log p = x - log_sum. Terms of p below 1e-30 add nothing
+ * that a double would show. */
+static double divergence(const float *reference, double reference_log_sum, const float *logits,
+                         double log_sum, size_t n)
+{
+    const double shift = log_sum - reference_log_sum;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float log_p = reference[i] - (float)reference_log_sum;
+        if (log_p > -69.0f) {
+            sum += (double)expf(log_p) * ((double)reference[i] - (double)logits[i] + shift);
+        }
+    }
+    return sum > 0 ? sum : 0; /* rounding can make it a hair negative */
+}
+
+kfi_score kfi_score_token(const float *logits, const float *reference, size_t n, uint32_t target)
+{
+    const kfi_kernels *kernels = kfi_kernels_get();
+    kfi_score score = {.reference_loss = (double)NAN, .divergence = (double)NAN};
+    size_t best = 0;
+    const double log_sum = kernels->log_sum_exp(logits, n, &best);
+    score.loss = log_sum - (double)logits[target];
+    if (!isfinite(score.loss)) {
+        score.loss = (double)INFINITY;
+    }
+    if (reference != NULL) {
+        size_t reference_best = 0;
+        const double reference_log_sum = kernels->log_sum_exp(reference, n, &reference_best);
+        score.reference_loss = reference_log_sum - (double)reference[target];
+        score.divergence = divergence(reference, reference_log_sum, logits, log_sum, n);
+        score.agrees = best == reference_best;
+    }
+    return score;
+}
+
+void kfi_mean_and_error(double *mean, double *error, const double *values, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += values[i];
+    }
+    *mean = sum / (double)n;
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double d = values[i] - *mean;
+        squares += d * d;
+    }
+    *error = n < 2 ? (double)NAN : sqrt(squares / (double)(n - 1) / (double)n);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a;
+    const double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double kfi_quantile(double *values, size_t n, double part)
+{
+    qsort(values, n, sizeof *values, compare_doubles);
+    const double place = part * (double)(n - 1);
+    const size_t below = (size_t)place;
+    const size_t above = below + 1 < n ? below + 1 : below;
+    return values[below] + (place - (double)below) * (values[above] - values[below]);
+}
