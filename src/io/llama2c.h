@@ -43,6 +43,11 @@ typedef struct kfi_llama2c_vocabulary {
 KF_NODISCARD kf_status kfi_llama2c_vocabulary_read(kfi_llama2c_vocabulary *dst, const char *path,
                                                    size_t vocab_size, const kf_allocator *alloc,
                                                    kf_error *err);
+/* The same over bytes; nothing refers to them afterwards. */
+KF_NODISCARD kf_status kfi_llama2c_vocabulary_parse(kfi_llama2c_vocabulary *dst,
+                                                    const uint8_t *data, size_t n,
+                                                    size_t vocab_size, const kf_allocator *alloc,
+                                                    kf_error *err);
 void kfi_llama2c_vocabulary_deinit(kfi_llama2c_vocabulary *vocabulary);
 
 #endif /* KFI_IO_LLAMA2C_H */

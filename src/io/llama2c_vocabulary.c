@@ -74,17 +74,29 @@ static kf_status read_tokens(kfi_llama2c_vocabulary *dst, const kfi_file_map *ma
     return KF_OK;
 }
 
+kf_status kfi_llama2c_vocabulary_parse(kfi_llama2c_vocabulary *dst, const uint8_t *data, size_t n,
+                                       size_t vocab_size, const kf_allocator *alloc, kf_error *err)
+{
+    const kfi_file_map map = {data, n};
+    *dst = (kfi_llama2c_vocabulary){.n = 0};
+    kfi_arena_init(&dst->arena, alloc, ARENA_MAX);
+    const kf_status status = read_tokens(dst, &map, vocab_size, err);
+    if (status != KF_OK) {
+        kfi_llama2c_vocabulary_deinit(dst);
+    }
+    return status;
+}
+
 kf_status kfi_llama2c_vocabulary_read(kfi_llama2c_vocabulary *dst, const char *path,
                                       size_t vocab_size, const kf_allocator *alloc, kf_error *err)
 {
     kfi_file_map map;
     *dst = (kfi_llama2c_vocabulary){.n = 0};
-    kfi_arena_init(&dst->arena, alloc, ARENA_MAX);
     KFI_TRY(kfi_file_map_open(&map, path, err));
-    const kf_status status = read_tokens(dst, &map, vocab_size, err);
+    const kf_status status =
+        kfi_llama2c_vocabulary_parse(dst, map.data, map.size, vocab_size, alloc, err);
     if (status != KF_OK) {
         kfi_fail_prefix(err, "%s: ", kfi_path_name(path));
-        kfi_llama2c_vocabulary_deinit(dst);
     }
     kfi_file_map_close(&map);
     return status;
