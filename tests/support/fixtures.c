@@ -18,6 +18,24 @@ const char *fixture_model(void)
     return path != NULL && path[0] != '\0' && access(path, R_OK) == 0 ? path : NULL;
 }
 
+const char *fixture_qwen(void)
+{
+    static char path[4096];
+    const char *given = getenv("KERF_TEST_QWEN");
+    const char *cache = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    const bool has_cache = cache != NULL && cache[0] != '\0';
+    (void)snprintf(path, sizeof path, "%s%s/kerf/models/qwen2.5-coder-0.5b-instruct.gguf",
+                   has_cache      ? cache
+                   : home != NULL ? home
+                                  : "",
+                   has_cache ? "" : "/.cache");
+    if (given != NULL && given[0] != '\0') {
+        (void)snprintf(path, sizeof path, "%s", given);
+    }
+    return access(path, R_OK) == 0 ? path : NULL;
+}
+
 const char *fixture_data(const char *relative)
 {
     static char path[4096];

@@ -16,6 +16,9 @@
 /* The default model as a GGUF: $KERF_TEST_MODEL, which ./dev test sets; NULL when there is none. */
 const char *fixture_model(void);
 
+/* The Qwen2 model that tools/fetch_qwen.sh brings ($KERF_TEST_QWEN, or in the cache), or NULL. */
+const char *fixture_qwen(void);
+
 /* A file of the evaluation data: $KERF_DATA/relative, by default ../shared/data beside the source;
  * NULL when it is not there. The string is static and overwritten by the next call. */
 const char *fixture_data(const char *relative);

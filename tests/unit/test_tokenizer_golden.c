@@ -118,25 +118,10 @@ static void llama_sentencepiece_pairs_agree(void **state)
     check_vocabulary("llama-spm");
 }
 
-/* Where tools/fetch_qwen.sh puts the model. */
-static const char *find_qwen(void)
-{
-    static char path[4096];
-    const char *cache = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    const bool has_cache = cache != NULL && cache[0] != '\0';
-    (void)snprintf(path, sizeof path, "%s%s/kerf/models/qwen2.5-coder-0.5b-instruct.gguf",
-                   has_cache      ? cache
-                   : home != NULL ? home
-                                  : "",
-                   has_cache ? "" : "/.cache");
-    return kfi_file_exists(path) ? path : NULL;
-}
-
 static void qwen2_pairs_agree(void **state)
 {
     (void)state;
-    const char *model = getenv("KERF_TEST_QWEN") != NULL ? getenv("KERF_TEST_QWEN") : find_qwen();
+    const char *model = fixture_qwen();
     SKIP_WITHOUT(model, "the Qwen2 model (tools/fetch_qwen.sh brings it)");
     check_pairs(model, "tokenizers/ggml-vocab-qwen2.gguf.inp",
                 "tokenizers/ggml-vocab-qwen2.gguf.out");
