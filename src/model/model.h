@@ -10,6 +10,7 @@
 
 #include "io/sha256.h"
 #include "kerf/model.h"
+#include "io/sha256.h"
 #include "kernels/kernels.h"
 
 /* The seven linear layers of a block, in the order in which they are computed and quantized. */
@@ -102,6 +103,11 @@ KF_NODISCARD kf_status kfi_model_read_rows(kf_model *model, const char *name, si
 bool kfi_model_find(const kf_model *model, const char *name, size_t *rows, size_t *cols);
 /* How the checkpoint stores this tensor ("Q4_1", "F32", "int4g64"); NULL when there is none. */
 const char *kfi_model_source_format(const kf_model *model, const char *name);
+
+/* SHA-256 of all tensors as they are stored, with names, types and shapes, and of the
+ * configuration: the same for the same content under any path. Reads the whole checkpoint. */
+KF_NODISCARD kf_status kfi_model_source_hash(const kf_model *model, char hex[KFI_SHA256_HEX],
+                                             kf_error *err);
 
 /* Rows of the embedding: dst [n][hidden]. Ids are already checked. */
 void kfi_model_embed(const kf_model *model, float *dst, const uint32_t *ids, size_t n);
