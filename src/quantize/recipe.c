@@ -11,6 +11,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "model/checkpoint_names.h"
 
 #define RECIPE_BYTES_MAX   (1u << 20)
 #define RECIPE_STRINGS_MAX (4u << 20)
@@ -373,12 +374,8 @@ bool kfi_recipe_matches(const char *pattern, const char *tensor)
     return name[0] != '\0' && (glob(pattern, name) || glob(pattern, full));
 }
 
-void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor)
+static void apply_overrides(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor)
 {
-    *treatment = strcmp(tensor, "model.embed_tokens.weight") == 0 ? recipe->embedding
-                 : strcmp(tensor, "lm_head.weight") == 0          ? recipe->head
-                                                                  : recipe->linears;
-    treatment->activations = recipe->linears.activations;
     for (size_t i = 0; i < recipe->n_overrides; i++) {
         const kfi_override *override = &recipe->overrides[i];
         if (!kfi_recipe_matches(override->pattern, tensor)) {
@@ -396,4 +393,19 @@ void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, con
             treatment->n_methods = override->treatment.n_methods;
         }
     }
+}
+
+void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor)
+{
+    *treatment = strcmp(tensor, KFI_TENSOR_EMBEDDING) == 0 ? recipe->embedding
+                 : strcmp(tensor, KFI_TENSOR_HEAD) == 0    ? recipe->head
+                                                           : recipe->linears;
+    treatment->activations = recipe->linears.activations;
+    apply_overrides(treatment, recipe, tensor);
+}
+
+void kfi_recipe_treatment_tied(kfi_treatment *treatment, const kf_recipe *recipe)
+{
+    kfi_recipe_treatment(treatment, recipe, KFI_TENSOR_HEAD);
+    apply_overrides(treatment, recipe, KFI_TENSOR_EMBEDDING);
 }

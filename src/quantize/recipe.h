@@ -63,6 +63,8 @@ struct kf_recipe {
 
 /* Resolves the overrides for a tensor by Hugging Face's name. */
 void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor);
+/* Where embedding and head are one tensor: treated as the head; patterns may use both names. */
+void kfi_recipe_treatment_tied(kfi_treatment *treatment, const kf_recipe *recipe);
 /* Whether a pattern matches a tensor's Hugging Face or GGUF name. */
 bool kfi_recipe_matches(const char *pattern, const char *tensor);
 /* The method that rounds. */

@@ -227,6 +227,8 @@ kf_status kfi_round_measure(kfi_round_error *error, const kfi_round_job *job, kf
         sum.output_error += measure.rows[r].output_error;
         sum.output += measure.rows[r].output;
     }
+    error->error_sum = sum.error;
+    error->weight_sum = sum.weight;
     error->weight = ratio(sum.error, sum.weight);
     const bool has_gram = job->statistics != NULL && job->statistics->gram != NULL;
     error->output = has_gram ? ratio(sum.output_error, sum.output) : (double)NAN;

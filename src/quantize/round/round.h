@@ -76,6 +76,7 @@ void kfi_round_nearest(kfi_round_job *job);
 typedef struct kfi_round_error {
     double weight; /* ||W - W~||^2 / ||W||^2 */
     double output; /* tr(E H E^T) / tr(W H W^T) with H the job's Gram matrix; NaN without */
+    double error_sum, weight_sum; /* ||W - W~||^2 and ||W||^2, to join pieces of a matrix */
 } kfi_round_error;
 
 /* Cost: 2 rows cols^2 operations with a Gram matrix, else O(rows cols). */

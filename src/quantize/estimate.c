@@ -1,0 +1,260 @@
+/* estimate.c - the dry run: sizes to the byte, memory and time as estimates.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "model/checkpoint_names.h"
+#include "model/forward.h"
+#include "quantize/plan.h"
+#include "quantize/table.h"
+
+/* Measured on SmolLM2-135M by gptq-w4 and rtn-w4: all passes over the tokens take some 2.5 times a
+ * full-precision forward; rounding, fitting and measuring take so many times one fit of a grid. */
+#define PASSES_PER_FORWARD 2.5
+#define FITS_CALIBRATED    3.0
+#define FITS_PLAIN         1.5
+/* Files beside the tensors: configuration, index, reports. */
+#define DOCUMENT_BYTES_A_LAYER 4096u
+#define PROBE_TOKENS           256u
+#define LOGITS_TOKENS          64u
+
+typedef struct estimate {
+    kf_model *model;
+    const kf_recipe *recipe;
+    const kf_quantize_options *options;
+    const kfi_config *config;
+    const kf_allocator *alloc;
+    uint64_t bytes, linear_bytes, linear_parameters, block_bytes;
+    uint64_t table_memory;
+} estimate;
+
+static kf_status matrix_bytes(uint64_t *bytes, const estimate *e, const char *name,
+                              const kfi_treatment *treatment, size_t *rows, size_t *cols,
+                              kf_error *err)
+{
+    if (!kfi_model_find(e->model, name, rows, cols)) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "there is no tensor '%s'", name);
+    }
+    if (!treatment->keep) {
+        return kf_format_bytes(bytes, treatment->weights, *rows, *cols, err);
+    }
+    const kfi_dtype dtype = kfi_kept_dtype(kfi_model_source_format(e->model, name));
+    *bytes = (uint64_t)*rows * *cols * kfi_dtype_get(dtype)->block_bytes;
+    return KF_OK;
+}
+
+static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
+{
+    uint64_t block_bytes = 0;
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        kfi_treatment treatment;
+        uint64_t bytes = 0;
+        size_t rows = 0;
+        size_t cols = 0;
+        const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
+        kfi_recipe_treatment(&treatment, e->recipe, name.text);
+        KFI_TRY(matrix_bytes(&bytes, e, name.text, &treatment, &rows, &cols, err));
+        block_bytes += bytes;
+        e->linear_parameters += (uint64_t)rows * cols;
+        const kfi_name bias = kfi_name_bias(i_layer, (kfi_linear_role)role);
+        if (kfi_model_find(e->model, bias.text, &rows, &cols)) {
+            e->bytes += (uint64_t)rows * cols * sizeof(float);
+        }
+    }
+    e->linear_bytes += block_bytes;
+    e->bytes += block_bytes + 2 * e->config->hidden * sizeof(float);
+    e->block_bytes = block_bytes > e->block_bytes ? block_bytes : e->block_bytes;
+    return KF_OK;
+}
+
+static kf_status add_table(estimate *e, const char *name, kf_error *err)
+{
+    kfi_treatment treatment;
+    uint64_t bytes = 0;
+    size_t rows = 0;
+    size_t cols = 0;
+    kfi_table_treatment(&treatment, e->recipe, e->config, name);
+    KFI_TRY(matrix_bytes(&bytes, e, name, &treatment, &rows, &cols, err));
+    const size_t n_groups = treatment.keep ? 0 : kfi_format_groups(treatment.weights, cols);
+    const uint64_t work = treatment.keep ? (uint64_t)rows * cols * sizeof(float)
+                                         : (uint64_t)rows * (cols + n_groups * sizeof(kfi_grid));
+    e->bytes += bytes;
+    e->table_memory += bytes;
+    e->table_memory = e->table_memory > bytes + work ? e->table_memory : bytes + work;
+    return KF_OK;
+}
+
+static size_t prefix_tokens(const estimate *e)
+{
+    const char *prefix = e->recipe->prefix;
+    const bool is_one = strcmp(prefix, "auto") == 0 || strcmp(prefix, "start") == 0;
+    return strcmp(prefix, "none") == 0 ? 0
+           : is_one                    ? e->options->n_prefix > 0
+                                       : e->options->n_prefix;
+}
+
+static kf_status add_all(estimate *e, kf_error *err)
+{
+    const kfi_config *config = e->config;
+    for (size_t i = 0; i < config->n_layers; i++) {
+        KFI_TRY(add_block(e, i, err));
+    }
+    KFI_TRY(add_table(e, KFI_TENSOR_EMBEDDING, err));
+    if (!config->tied) {
+        KFI_TRY(add_table(e, KFI_TENSOR_HEAD, err));
+    }
+    e->bytes += config->hidden * sizeof(float);
+    const size_t kv = 2 * config->n_layers * config->n_kv_heads * config->head_dim * sizeof(float);
+    e->bytes += prefix_tokens(e) * (kv + sizeof(uint32_t));
+    return KF_OK;
+}
+
+static size_t calibration_tokens(const estimate *e)
+{
+    return kf_recipe_calibrates(e->recipe) != NULL ? e->recipe->samples * e->recipe->length : 0;
+}
+
+static uint64_t stream_bytes(const estimate *e)
+{
+    const size_t attention = e->config->n_heads * e->config->head_dim;
+    const size_t hidden = e->config->hidden;
+    return (uint64_t)calibration_tokens(e) * (hidden + (attention > hidden ? attention : hidden)) *
+           sizeof(float);
+}
+
+/* An upper estimate: the widest layer's statistics and work beside streams, cache and a block. */
+static uint64_t memory_bytes(const estimate *e)
+{
+    const kfi_config *config = e->config;
+    const uint64_t widest =
+        config->feed_forward > config->hidden ? config->feed_forward : config->hidden;
+    const bool calibrates = kf_recipe_calibrates(e->recipe) != NULL;
+    const uint64_t gram = calibrates ? 16 * widest * widest : 0; /* float, double and float */
+    const uint64_t layer = 2 * widest * config->hidden;          /* codes, grids */
+    const uint64_t kv = kfi_kv_bytes(e->recipe->length + 16, config->n_kv_heads, config->head_dim);
+    const uint64_t workspace = 512 * sizeof(float) * (6 * config->hidden + 3 * widest) +
+                               4096 * config->hidden * sizeof(float);
+    const uint64_t logits =
+        calibrates ? LOGITS_TOKENS * (uint64_t)config->vocabulary * sizeof(float) : 0;
+    const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
+    const uint64_t block = streams + gram + layer + kv + workspace + logits + e->block_bytes;
+    const uint64_t table = streams + workspace + e->table_memory + 4096 * config->hidden * 4;
+    return block > table ? block : table;
+}
+
+/* ---- time ---- */
+
+/* Seconds that a full-precision block takes for one token. */
+static kf_status time_forward(double *seconds, const estimate *e, kf_error *err)
+{
+    const kfi_config *config = e->config;
+    const kfi_block *block = NULL;
+    kfi_workspace *workspace = NULL;
+    const size_t kv_bytes = kfi_kv_bytes(PROBE_TOKENS, config->n_kv_heads, config->head_dim);
+    const size_t x_n = PROBE_TOKENS * config->hidden;
+    kfi_kv kv = {PROBE_TOKENS, config->n_kv_heads, config->head_dim, NULL, NULL};
+    float *x = kfi_calloc(e->alloc, x_n, sizeof *x);
+    kf_status st = KF_OK;
+    kv.keys = kfi_calloc(e->alloc, 1, kv_bytes);
+    if (x == NULL || kv.keys == NULL) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a probe of %u tokens", PROBE_TOKENS);
+    }
+    if (st == KF_OK) {
+        kv.values = kv.keys + kv_bytes / sizeof(float) / 2;
+        st = kfi_workspace_new(&workspace, config, kfi_model_pool(e->model), PROBE_TOKENS, e->alloc,
+                               err);
+    }
+    if (st == KF_OK) {
+        st = kfi_model_block(e->model, 0, &block, err);
+    }
+    if (st == KF_OK) {
+        kfi_block_forward(workspace, block, x, &kv, 0, PROBE_TOKENS);
+        const double start = kfi_clock_seconds();
+        kfi_block_forward(workspace, block, x, &kv, 0, PROBE_TOKENS);
+        *seconds = (kfi_clock_seconds() - start) / PROBE_TOKENS;
+    }
+    kfi_workspace_free(workspace);
+    kfi_free(e->alloc, kv.keys, kv_bytes);
+    kfi_free(e->alloc, x, x_n * sizeof *x);
+    return st;
+}
+
+/* Seconds that the fit of grids takes a weight: one small layer of block 0. */
+static kf_status time_fit(double *seconds, const estimate *e, kf_error *err)
+{
+    const kfi_block *block = NULL;
+    kfi_treatment treatment;
+    kfi_round_grid grid;
+    KFI_TRY(kfi_model_block(e->model, 0, &block, err));
+    const kfi_linear *linear = &block->linears[KFI_LINEAR_V];
+    kfi_recipe_treatment(&treatment, e->recipe, kfi_name_weight(0, KFI_LINEAR_V).text);
+    const kfi_method_use *use = kfi_treatment_round(&treatment);
+    use->method->grid(&grid, use->knobs);
+    const size_t n_grids = linear->rows * kfi_format_groups(treatment.weights, linear->cols);
+    kfi_round_job job = {.weights = linear->weights,
+                         .rows = linear->rows,
+                         .cols = linear->cols,
+                         .format = treatment.weights,
+                         .knobs = use->knobs,
+                         .pool = kfi_model_pool(e->model),
+                         .alloc = e->alloc,
+                         .grids = kfi_alloc(e->alloc, n_grids * sizeof(kfi_grid))};
+    *seconds = 0.0;
+    if (treatment.keep || job.grids == NULL) {
+        kfi_free(e->alloc, job.grids, n_grids * sizeof(kfi_grid));
+        return treatment.keep ? KF_OK : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a probe of grids");
+    }
+    const double start = kfi_clock_seconds();
+    const kf_status st = kfi_round_fit(&job, &grid, NULL, err);
+    *seconds = (kfi_clock_seconds() - start) / ((double)linear->rows * (double)linear->cols);
+    kfi_free(e->alloc, job.grids, n_grids * sizeof(kfi_grid));
+    return st;
+}
+
+static kf_status estimate_seconds(double *seconds, const estimate *e, kf_error *err)
+{
+    double forward = 0.0;
+    double fit = 0.0;
+    const size_t n_tokens = calibration_tokens(e);
+    KFI_TRY(time_fit(&fit, e, err));
+    if (n_tokens > 0) {
+        KFI_TRY(time_forward(&forward, e, err));
+    }
+    *seconds = forward * (double)n_tokens * (double)e->config->n_layers * PASSES_PER_FORWARD +
+               fit * (double)e->linear_parameters * (n_tokens > 0 ? FITS_CALIBRATED : FITS_PLAIN);
+    return KF_OK;
+}
+
+kf_status kfi_plan_estimate(kf_quantize_result *result, kf_model *model, const kf_recipe *recipe,
+                            const kf_quantize_options *options, kf_error *err)
+{
+    kf_model_info info;
+    estimate e = {.model = model,
+                  .recipe = recipe,
+                  .options = options,
+                  .config = kfi_model_config(model),
+                  .alloc = options->alloc};
+    kf_model_get_info(model, &info);
+    KFI_TRY(add_all(&e, err));
+    *result = (kf_quantize_result){
+        .parameters = info.parameters,
+        .source_bytes = info.bytes,
+        .bytes = e.bytes,
+        .bits_per_weight = 8.0 * (double)e.bytes / (double)info.parameters,
+        .bits_per_weight_linear = 8.0 * (double)e.linear_bytes / (double)e.linear_parameters,
+        .prefix = strcmp(recipe->prefix, "auto") == 0    ? "auto"
+                  : strcmp(recipe->prefix, "start") == 0 ? "start"
+                  : strcmp(recipe->prefix, "none") == 0  ? "none"
+                                                         : "text",
+        .n_prefix = prefix_tokens(&e),
+        .prefix_loss = {(double)NAN, (double)NAN},
+        .memory_bytes = memory_bytes(&e),
+        .disk_bytes = e.bytes + e.config->n_layers * DOCUMENT_BYTES_A_LAYER +
+                      (options->spill != NULL ? stream_bytes(&e) : 0),
+    };
+    return estimate_seconds(&result->seconds, &e, err);
+}

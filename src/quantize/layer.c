@@ -1,0 +1,243 @@
+/* layer.c - one matrix through its rounding method, measured and packed.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/layer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fail.h"
+#include "base/report.h"
+
+void kfi_layer_deinit(kfi_layer *layer)
+{
+    kfi_free(layer->alloc, layer->packed, layer->packed_bytes);
+    *layer = (kfi_layer){0};
+}
+
+void kfi_prepared_deinit(kfi_prepared *prepared, const kf_allocator *alloc)
+{
+    if (prepared->is_made && prepared->use.method->release != NULL) {
+        prepared->use.method->release(prepared->shared, alloc);
+    }
+    *prepared = (kfi_prepared){0};
+}
+
+static kf_status prepare(kfi_prepared *prepared, const kfi_worker *worker,
+                         const kfi_method_use *use, const kfi_statistics *statistics, kf_error *err)
+{
+    if (prepared->is_made && prepared->statistics == statistics &&
+        prepared->use.method == use->method &&
+        memcmp(prepared->use.knobs, use->knobs, sizeof use->knobs) == 0) {
+        return KF_OK;
+    }
+    kfi_prepared_deinit(prepared, worker->alloc);
+    if (use->method->prepare != NULL) {
+        KFI_TRY(
+            use->method->prepare(&prepared->shared, statistics, use->knobs, worker->alloc, err));
+    }
+    prepared->use = *use;
+    prepared->statistics = statistics;
+    prepared->is_made = true;
+    return KF_OK;
+}
+
+kf_status kfi_check_finite(const char *name, const float *values, size_t n, uint64_t first_index,
+                           kf_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(values[i])) {
+            return kfi_fail(err, KF_FORMAT, first_index + i,
+                            "tensor '%s': element %" PRIu64 " is %s; keep the tensor to quantize "
+                            "the others",
+                            name, first_index + i, isnan(values[i]) ? "NaN" : "infinite");
+        }
+    }
+    return KF_OK;
+}
+
+static void warn_of_zero_rows(const kfi_worker *worker, const char *name, const kfi_linear *source)
+{
+    size_t n_zero = 0;
+    size_t first = 0;
+    for (size_t r = 0; r < source->rows; r++) {
+        const float *row = source->weights + r * source->cols;
+        size_t c = 0;
+        while (c < source->cols && row[c] == 0.0f) { /* exact: zeros as stored */
+            c++;
+        }
+        if (c == source->cols && n_zero++ == 0) {
+            first = r;
+        }
+    }
+    if (n_zero > 0) {
+        kfi_report_warn(worker->callbacks,
+                        "tensor '%s': %zu of %zu rows are all zero, from row %zu", name, n_zero,
+                        source->rows, first);
+    }
+}
+
+/* ---- packing ---- */
+
+typedef struct packing {
+    void *dst;
+    const kfi_round_job *job;
+    size_t n_panels;
+} packing;
+
+#define PANELS_A_PIECE 2u
+
+static void pack_panels(void *ctx, size_t i_item, size_t i_thread)
+{
+    (void)i_thread;
+    const packing *p = ctx;
+    const size_t begin = i_item * PANELS_A_PIECE;
+    const size_t end = begin + PANELS_A_PIECE;
+    kfi_packed_write(p->dst, begin, end < p->n_panels ? end : p->n_panels, p->job->codes,
+                     p->job->grids);
+}
+
+kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err)
+{
+    uint64_t bytes = 0;
+    KFI_TRY(kf_format_bytes(&bytes, job->format, job->rows, job->cols, err));
+    layer->packed = bytes <= SIZE_MAX ? kfi_alloc(job->alloc, (size_t)bytes) : NULL;
+    if (layer->packed == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "packed weights of %" PRIu64 " bytes", bytes);
+    }
+    layer->packed_bytes = (size_t)bytes;
+    packing p = {layer->packed, job, (job->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS};
+    kfi_packed_begin(layer->packed, job->format, job->rows, job->cols);
+    kfi_pool_run(job->pool, pack_panels, &p, (p.n_panels + PANELS_A_PIECE - 1) / PANELS_A_PIECE);
+    return kfi_packed_open(&layer->linear.packed, layer->packed, layer->packed_bytes, false, err);
+}
+
+/* ---- rounding ---- */
+
+/* Rounds to the nearest on the method's own kind of grid: what it is compared with. */
+static kf_status measure_nearest(kfi_layer *layer, kfi_round_job *job, const kfi_method *method,
+                                 kf_error *err)
+{
+    kfi_round_grid grid;
+    kfi_round_error error = {0};
+    method->grid(&grid, job->knobs);
+    KFI_TRY(kfi_round_fit(job, &grid, NULL, err));
+    kfi_round_nearest(job);
+    KFI_TRY(kfi_round_measure(&error, job, err));
+    layer->report.nearest_error = error.output;
+    layer->report.exact = error.weight < KFI_EXACT_ERROR;
+    return KF_OK;
+}
+
+static kf_status round_job(kfi_layer *layer, kfi_round_job *job, const kfi_worker *worker,
+                           const kfi_method_use *use, kfi_prepared *prepared, kf_error *err)
+{
+    kfi_round_error error = {0};
+    KFI_TRY(prepare(prepared, worker, use, job->statistics, err));
+    const bool has_nearest = job->statistics != NULL && job->statistics->gram != NULL;
+    if (has_nearest) {
+        KFI_TRY(measure_nearest(layer, job, use->method, err));
+    }
+    KFI_TRY(use->method->round(job, prepared->shared, err));
+    KFI_TRY(kfi_round_measure(&error, job, err));
+    layer->report.weight_error = error.weight;
+    layer->report.output_error = error.output;
+    if (!has_nearest) {
+        layer->report.exact = error.weight < KFI_EXACT_ERROR;
+    }
+    return kfi_layer_pack(layer, job, err);
+}
+
+static kf_status quantize(kfi_layer *layer, const kfi_worker *worker, const kfi_linear *source,
+                          const kfi_treatment *treatment, const kfi_statistics *statistics,
+                          kfi_prepared *prepared, kf_error *err)
+{
+    const kfi_method_use *use = kfi_treatment_round(treatment);
+    const size_t n = source->rows * source->cols; /* fits: the weights are in memory */
+    const size_t n_grids = source->rows * kfi_format_groups(treatment->weights, source->cols);
+    kfi_round_job job = {.weights = source->weights,
+                         .rows = source->rows,
+                         .cols = source->cols,
+                         .format = treatment->weights,
+                         .statistics = statistics,
+                         .knobs = use->knobs,
+                         .pool = worker->pool,
+                         .alloc = worker->alloc,
+                         .loss = (double)NAN};
+    job.codes = kfi_alloc(worker->alloc, n);
+    job.grids = kfi_alloc(worker->alloc, n_grids * sizeof *job.grids);
+    kf_status st = KF_OK;
+    if (job.codes == NULL || job.grids == NULL) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "codes of %zu weights", n);
+    } else {
+        st = round_job(layer, &job, worker, use, prepared, err);
+    }
+    kfi_free(worker->alloc, job.codes, n);
+    kfi_free(worker->alloc, job.grids, n_grids * sizeof *job.grids);
+    return st;
+}
+
+kfi_dtype kfi_kept_dtype(const char *source_format)
+{
+    return strcmp(source_format, "F16") == 0    ? KFI_DTYPE_F16
+           : strcmp(source_format, "BF16") == 0 ? KFI_DTYPE_BF16
+                                                : KFI_DTYPE_F32;
+}
+
+static void keep(kfi_layer *layer, const kfi_layer_source *source)
+{
+    const kfi_dtype_info *dtype = kfi_dtype_get(kfi_kept_dtype(source->format));
+    (void)snprintf(layer->format, sizeof layer->format, "%s", dtype->name);
+    layer->report.method = "keep";
+    layer->report.exact = true;
+    layer->report.bits_per_weight = 8.0 * (double)dtype->block_bytes;
+}
+
+static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_layer_source *source,
+                        const kfi_statistics *statistics, kfi_prepared *prepared, kf_error *err)
+{
+    const kfi_linear *linear = source->linear;
+    kf_format_name(layer->format, source->treatment.weights);
+    KFI_TRY(kfi_check_finite(source->name, linear->weights, linear->rows * linear->cols, 0, err));
+    warn_of_zero_rows(worker, source->name, linear);
+    layer->linear.weights = NULL;
+    layer->linear.activation = source->treatment.activations;
+    layer->report.method = kfi_treatment_round(&source->treatment)->method->about.name;
+    const kf_status st =
+        quantize(layer, worker, linear, &source->treatment, statistics, prepared, err);
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "tensor '%s': ", source->name);
+        return st;
+    }
+    layer->report.bits_per_weight = kfi_packed_bits(&layer->linear.packed);
+    return KF_OK;
+}
+
+kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *worker,
+                             const kfi_layer_source *source, const kfi_statistics *statistics,
+                             kfi_prepared *prepared, kf_error *err)
+{
+    const double start = kfi_clock_seconds();
+    *layer = (kfi_layer){.alloc = worker->alloc, .linear = *source->linear};
+    (void)snprintf(layer->name.text, sizeof layer->name.text, "%s", source->name);
+    layer->report = (kf_layer_report){.tensor = layer->name.text,
+                                      .format = layer->format,
+                                      .rows = source->linear->rows,
+                                      .cols = source->linear->cols,
+                                      .output_error = (double)NAN,
+                                      .nearest_error = (double)NAN};
+    if (source->treatment.keep) {
+        keep(layer, source);
+    } else {
+        const kf_status st = change(layer, worker, source, statistics, prepared, err);
+        if (st != KF_OK) {
+            kfi_layer_deinit(layer);
+            return st;
+        }
+    }
+    layer->report.seconds = kfi_clock_seconds() - start;
+    return KF_OK;
+}

@@ -1,0 +1,68 @@
+/* layer.h - one matrix quantized: the packed bytes, what runs them, and what was lost.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_QUANTIZE_LAYER_H
+#define KFI_QUANTIZE_LAYER_H
+
+#include "io/tensor.h"
+#include "model/checkpoint_names.h"
+#include "quantize/recipe.h"
+
+typedef struct kfi_layer {
+    const kf_allocator *alloc;
+    kfi_name name;     /* Hugging Face's, of the weight */
+    kfi_linear linear; /* what runs: packed, or the source's floats where kept */
+    void *packed;      /* [packed_bytes], owned; NULL: kept, or borrowed from a file */
+    size_t packed_bytes;
+    char format[KF_FORMAT_NAME_BYTES];
+    kf_layer_report report; /* its strings are static or point into this struct: do not copy it */
+} kfi_layer;
+
+void kfi_layer_deinit(kfi_layer *layer);
+
+/* What a method made of an input's statistics, kept for the next layer with the same input. */
+typedef struct kfi_prepared {
+    kfi_method_use use;
+    const kfi_statistics *statistics;
+    void *shared;
+    bool is_made;
+} kfi_prepared;
+
+void kfi_prepared_deinit(kfi_prepared *prepared, const kf_allocator *alloc);
+
+/* Who does the work. */
+typedef struct kfi_worker {
+    kf_pool *pool;
+    const kf_allocator *alloc;
+    const kf_callbacks *callbacks;
+} kfi_worker;
+
+/* A matrix of the source and what the recipe says of it. */
+typedef struct kfi_layer_source {
+    const char *name;         /* Hugging Face's */
+    const kfi_linear *linear; /* float weights */
+    const char *format;       /* as the source stores it: "Q4_1", "BF16" */
+    kfi_treatment treatment;
+} kfi_layer_source;
+
+/* Quantizes a matrix, or keeps it. statistics: of its input, or NULL. KF_FORMAT for a weight that
+ * is NaN or infinite. */
+KF_NODISCARD kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *worker,
+                                          const kfi_layer_source *source,
+                                          const kfi_statistics *statistics, kfi_prepared *prepared,
+                                          kf_error *err);
+
+/* Fills layer->packed and layer->linear.packed from a job's codes and grids. */
+KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err);
+/* Relative squared error of weights that re-encoding reproduces: float rounding alone. */
+#define KFI_EXACT_ERROR 1e-13
+
+/* The type that holds a kept tensor without loss: F16 or BF16 where the source has it, else F32. */
+kfi_dtype kfi_kept_dtype(const char *source_format);
+
+/* Refuses NaN and infinity, naming tensor and index: KF_FORMAT. */
+KF_NODISCARD kf_status kfi_check_finite(const char *name, const float *values, size_t n,
+                                        uint64_t first_index, kf_error *err);
+
+#endif /* KFI_QUANTIZE_LAYER_H */

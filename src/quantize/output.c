@@ -1,0 +1,186 @@
+/* output.c - the life of OUT.partial.
+ *
+ * resume.json is there from the beginning until kerf.json is; so a directory with either says what
+ * it is being made from.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/output.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/file.h"
+
+#define DOCUMENT_MAX (256u << 20)
+
+/* "PATHsuffix" */
+static char *with_suffix(const kf_allocator *alloc, const char *path, size_t n, const char *suffix)
+{
+    const size_t n_suffix = strlen(suffix);
+    char *text = kfi_alloc(alloc, n + n_suffix + 1);
+    if (text != NULL) {
+        memcpy(text, path, n);
+        memcpy(text + n, suffix, n_suffix + 1);
+    }
+    return text;
+}
+
+static void free_text(const kf_allocator *alloc, char *text)
+{
+    if (text != NULL) {
+        kfi_free(alloc, text, strlen(text) + 1);
+    }
+}
+
+void kfi_output_deinit(kfi_output *output)
+{
+    free_text(output->alloc, output->path);
+    free_text(output->alloc, output->partial);
+    free_text(output->alloc, output->old);
+    *output = (kfi_output){0};
+}
+
+kf_status kfi_output_init(kfi_output *output, const char *path, const kf_allocator *alloc,
+                          kf_error *err)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') {
+        n--;
+    }
+    if (n == 0 || (n == 1 && path[0] == '/')) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "output '%s' is no name of a directory", path);
+    }
+    *output = (kfi_output){.alloc = alloc,
+                           .path = with_suffix(alloc, path, n, ""),
+                           .partial = with_suffix(alloc, path, n, ".partial"),
+                           .old = with_suffix(alloc, path, n, ".replaced")};
+    if (output->path == NULL || output->partial == NULL || output->old == NULL) {
+        kfi_output_deinit(output);
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "the output's path");
+    }
+    return KF_OK;
+}
+
+kf_status kfi_output_check(kfi_output *output, const kf_quantize_options *options, kf_error *err)
+{
+    const bool exists = kfi_file_exists(output->path);
+    const bool is_partial = kfi_file_exists(output->partial);
+    output->replace = options->force;
+    if (exists && !options->force && !(options->resume && !is_partial)) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "'%s' exists; --force replaces it",
+                        output->path);
+    }
+    if (is_partial && !options->resume && !options->force) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "'%s' is there from a run that was interrupted: the same command with "
+                        "--resume goes on, with --force starts over",
+                        output->partial);
+    }
+    return KF_OK;
+}
+
+/* Reads DIRECTORY/name; *root is NULL where there is none. */
+static kf_status read_document(kfi_json **root, const kfi_output *output, const char *directory,
+                               const char *name, kf_error *err)
+{
+    *root = NULL;
+    char *path = kfi_path_join(output->alloc, directory, name);
+    if (path == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+    }
+    kf_status st = KF_OK;
+    if (kfi_file_exists(path)) {
+        st = kfi_json_read(root, path, DOCUMENT_MAX, err);
+    }
+    free_text(output->alloc, path);
+    return st;
+}
+
+/* *found: the directory holds work of this identity. */
+static kf_status match_directory(bool *found, const kfi_output *output, const char *directory,
+                                 kfi_identity *identity, const kf_quantize_options *options,
+                                 kf_error *err)
+{
+    kfi_json *root = NULL;
+    KFI_TRY(read_document(&root, output, directory, KFI_FILE_KERF, err));
+    if (root == NULL) {
+        KFI_TRY(read_document(&root, output, directory, KFI_FILE_RESUME, err));
+    }
+    *found = root != NULL;
+    if (root == NULL) {
+        return KF_OK;
+    }
+    const kf_status st = kfi_identity_match(identity, root, options, err);
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "'%s': ", directory);
+    }
+    kfi_json_free(root);
+    return st;
+}
+
+kf_status kfi_output_resume(const kfi_output *output, kfi_output_state *state,
+                            kfi_identity *identity, const kf_quantize_options *options,
+                            kf_error *err)
+{
+    bool found = false;
+    *state = KFI_OUTPUT_FRESH;
+    if (!options->resume) {
+        return KF_OK;
+    }
+    if (kfi_file_exists(output->partial)) {
+        KFI_TRY(match_directory(&found, output, output->partial, identity, options, err));
+        *state = found ? KFI_OUTPUT_PARTIAL : KFI_OUTPUT_FRESH;
+        return KF_OK;
+    }
+    if (!kfi_file_exists(output->path) || options->force) {
+        return KF_OK;
+    }
+    KFI_TRY(match_directory(&found, output, output->path, identity, options, err));
+    if (!found) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "'%s' exists; --force replaces it",
+                        output->path);
+    }
+    *state = KFI_OUTPUT_COMPLETE;
+    return KF_OK;
+}
+
+kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity, kf_error *err)
+{
+    kfi_buf buf;
+    kfi_json_writer writer;
+    KFI_TRY(kfi_file_remove_tree(output->partial, err));
+    KFI_TRY(kfi_file_make_directories(output->partial, err));
+    char *path = kfi_path_join(output->alloc, output->partial, KFI_FILE_RESUME);
+    kfi_buf_init(&buf, output->alloc, DOCUMENT_MAX);
+    kfi_json_writer_init(&writer, &buf, 2);
+    kfi_json_begin_object(&writer);
+    kfi_identity_put(&writer, identity);
+    kfi_json_end_object(&writer);
+    kf_status st = KF_OK;
+    if (buf.failed || path == NULL) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "text of " KFI_FILE_RESUME);
+    } else {
+        st = kfi_file_write(path, buf.data, buf.n, err);
+    }
+    kfi_buf_deinit(&buf);
+    free_text(output->alloc, path);
+    return st;
+}
+
+kf_status kfi_output_finish(const kfi_output *output, kf_error *err)
+{
+    char *path = kfi_path_join(output->alloc, output->partial, KFI_FILE_RESUME);
+    if (path == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+    }
+    kf_status st = kfi_file_remove_tree(path, err);
+    free_text(output->alloc, path);
+    KFI_TRY(st);
+    if (output->replace && kfi_file_exists(output->path)) {
+        KFI_TRY(kfi_file_remove_tree(output->old, err));
+        KFI_TRY(kfi_file_rename(output->path, output->old, err));
+    }
+    KFI_TRY(kfi_file_rename(output->partial, output->path, err));
+    return output->replace ? kfi_file_remove_tree(output->old, err) : KF_OK;
+}

@@ -1,0 +1,547 @@
+/* pipeline.c - moving the calibration tokens through a block, and quantizing it on the way.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/pipeline.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "quantize/table.h"
+
+#define BATCH_TOKENS 512u
+#define PANEL_TOKENS 16u
+/* Passes over all tokens a block: four for its statistics, one to the next block. */
+#define PASSES_A_BLOCK 5u
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- pieces of a block ---- */
+
+void kfi_piece_norm(kfi_pipeline *pipeline, const float *weight, const float *x, size_t n)
+{
+    kfi_norm_forward(pipeline->workspace, pipeline->buffers->normed, x, weight, n);
+}
+
+void kfi_piece_attention(kfi_pipeline *pipeline, const kfi_block *block, float *dst,
+                         const float *normed, size_t first, size_t n)
+{
+    const kfi_buffers *b = pipeline->buffers;
+    const kfi_linear *l = block->linears;
+    const kfi_linear *const linears[] = {&l[KFI_LINEAR_Q], &l[KFI_LINEAR_K], &l[KFI_LINEAR_V]};
+    float *const ys[] = {b->q, b->k, b->v};
+    kfi_linear_forward_shared(pipeline->workspace, linears, ys, 3, normed, n);
+    kfi_attention_forward(pipeline->workspace, dst, b->q, b->k, b->v, &pipeline->kv, first, n);
+}
+
+void kfi_piece_project(kfi_pipeline *pipeline, const kfi_block *block, float *x,
+                       const float *attention, size_t n)
+{
+    float *y = pipeline->buffers->hidden;
+    kfi_linear_forward(pipeline->workspace, &block->linears[KFI_LINEAR_O], y, attention, n);
+    kfi_residual_add(pipeline->workspace, x, y, n * pipeline->config->hidden);
+}
+
+void kfi_piece_gate(kfi_pipeline *pipeline, const kfi_block *block, const float *normed, size_t n)
+{
+    const kfi_buffers *b = pipeline->buffers;
+    const kfi_linear *l = block->linears;
+    const kfi_linear *const linears[] = {&l[KFI_LINEAR_GATE], &l[KFI_LINEAR_UP]};
+    float *const ys[] = {b->gate, b->up};
+    kfi_linear_forward_shared(pipeline->workspace, linears, ys, 2, normed, n);
+    kfi_silu_forward(pipeline->workspace, b->gate, b->gate, b->up, n);
+}
+
+void kfi_piece_down(kfi_pipeline *pipeline, const kfi_block *block, float *x, size_t n)
+{
+    const kfi_buffers *b = pipeline->buffers;
+    kfi_linear_forward(pipeline->workspace, &block->linears[KFI_LINEAR_DOWN], b->hidden, b->gate,
+                       n);
+    kfi_residual_add(pipeline->workspace, x, b->hidden, n * pipeline->config->hidden);
+}
+
+/* ---- statistics of the steps ---- */
+
+/* Layers of a step, all with the same input. */
+static const struct {
+    kfi_linear_role first, last;
+} steps[KFI_STEP_COUNT] = {
+    {KFI_LINEAR_Q, KFI_LINEAR_V},
+    {KFI_LINEAR_O, KFI_LINEAR_O},
+    {KFI_LINEAR_GATE, KFI_LINEAR_UP},
+    {KFI_LINEAR_DOWN, KFI_LINEAR_DOWN},
+};
+
+/* Statistics of a step's input: one set for each distinct request of its layers. */
+typedef struct gathering {
+    kfi_statistics sets[KFI_LINEAR_COUNT];
+    size_t n;
+} gathering;
+
+/* A block on its way. */
+typedef struct block_work {
+    kfi_pipeline *pipeline;
+    size_t i_layer;
+    const kfi_block *source; /* full precision */
+    kfi_block_result *result;
+    kfi_name names[KFI_LINEAR_COUNT];
+    kfi_layer_source sources[KFI_LINEAR_COUNT];
+    kfi_statistics_request requests[KFI_LINEAR_COUNT];
+    bool needs_statistics, is_sequential;
+    gathering gatherings[KFI_STEP_COUNT];
+} block_work;
+
+static size_t step_width(const block_work *work, size_t i_step)
+{
+    return work->source->linears[steps[i_step].first].cols;
+}
+
+static kfi_statistics *find_set(gathering *g, const kfi_statistics_request *request)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        if (kfi_statistics_request_equal(&g->sets[i].request, request)) {
+            return &g->sets[i];
+        }
+    }
+    return NULL;
+}
+
+/* The prefix's tokens stand in front of every window, so they count once for each. */
+static void add_prefix(const block_work *work, kfi_statistics *set, size_t i_step)
+{
+    const kfi_pipeline *p = work->pipeline;
+    const size_t n_counted = p->options.windows.n - p->options.n_held_back;
+    if (!set->request.prefix) {
+        return;
+    }
+    for (size_t t = 0; t < p->prefix.n; t++) {
+        kfi_statistics_add_weighted(set, p->prefix.inputs[i_step] + t * set->n, (double)n_counted);
+    }
+}
+
+static kf_status begin_gathering(block_work *work, size_t i_step, kf_error *err)
+{
+    gathering *g = &work->gatherings[i_step];
+    for (size_t role = steps[i_step].first; role <= steps[i_step].last; role++) {
+        const kfi_statistics_request *request = &work->requests[role];
+        if (request->needs == 0 || find_set(g, request) != NULL) {
+            continue;
+        }
+        KFI_TRY(kfi_statistics_init(&g->sets[g->n], step_width(work, i_step), request,
+                                    work->pipeline->options.worker.alloc, err));
+        add_prefix(work, &g->sets[g->n], i_step);
+        g->n++;
+    }
+    return KF_OK;
+}
+
+static void end_gathering(gathering *g)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        kfi_statistics_deinit(&g->sets[i]);
+    }
+    g->n = 0;
+}
+
+/* Some tokens of one window. */
+typedef struct batch {
+    size_t row;      /* of the first token, in the streams */
+    size_t position; /* of the first token in its sequence, behind the prefix */
+    size_t n;
+    bool is_first;     /* of its window */
+    bool is_held_back; /* counted in no statistics */
+} batch;
+
+static void gather(block_work *work, size_t i_step, const float *x, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    gathering *g = &work->gatherings[i_step];
+    for (size_t i = 0; i < g->n && !b->is_held_back; i++) {
+        kfi_statistics *set = &g->sets[i];
+        const double weight = set->request.first_token_weight;
+        const bool weighted = b->is_first && p->prefix.n == 0 && (weight < 1.0 || weight > 1.0);
+        if (weighted) {
+            kfi_statistics_add_weighted(set, x, weight);
+        }
+        kfi_statistics_add(set, p->options.worker.pool, x + (weighted ? set->n : 0),
+                           b->n - (weighted ? 1 : 0));
+    }
+}
+
+/* ---- passes over all tokens ---- */
+
+typedef void batch_task(block_work *work, const batch *b);
+
+static uint64_t tokens_in_all(const kfi_pipeline *p)
+{
+    return (uint64_t)p->hidden.n_tokens * PASSES_A_BLOCK * p->config->n_layers;
+}
+
+static kf_status each_batch(block_work *work, batch_task *task, kf_error *err)
+{
+    kfi_pipeline *p = work->pipeline;
+    const kfi_windows *windows = &p->options.windows;
+    const kf_callbacks *callbacks = p->options.worker.callbacks;
+    char name[48];
+    (void)snprintf(name, sizeof name, "block %zu of %zu", work->i_layer + 1, p->config->n_layers);
+    for (size_t w = 0; w < windows->n; w++) {
+        for (size_t t = 0; t < windows->length; t += p->batch) {
+            if (kfi_report_cancelled(callbacks)) {
+                return kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled in block %zu",
+                                work->i_layer + 1);
+            }
+            const batch b = {.row = w * windows->length + t,
+                             .position = p->prefix.n + t,
+                             .n = least(p->batch, windows->length - t),
+                             .is_first = t == 0,
+                             .is_held_back = w >= windows->n - p->options.n_held_back};
+            task(work, &b);
+            p->n_done += b.n;
+            kfi_report_progress(&p->report, p->task != NULL ? p->task : name, "tokens", p->n_done,
+                                tokens_in_all(p));
+        }
+    }
+    return KF_OK;
+}
+
+static void see_attention_input(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    kfi_piece_norm(p, work->source->attention_norm, kfi_stream_row(&p->hidden, b->row), b->n);
+    gather(work, 0, p->buffers->normed, b);
+}
+
+static void attend(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    float *attention = kfi_stream_row(&p->attention, b->row);
+    kfi_piece_norm(p, work->source->attention_norm, kfi_stream_row(&p->hidden, b->row), b->n);
+    kfi_piece_attention(p, &work->result->block, attention, p->buffers->normed, b->position, b->n);
+    gather(work, 1, attention, b);
+}
+
+static void project(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    float *x = kfi_stream_row(&p->hidden, b->row);
+    kfi_piece_project(p, &work->result->block, x, kfi_stream_row(&p->attention, b->row), b->n);
+    kfi_piece_norm(p, work->source->mlp_norm, x, b->n);
+    gather(work, 2, p->buffers->normed, b);
+}
+
+/* gate and up are computed again in move_on(): keeping their outputs for all tokens would take two
+ * to four times the hidden stream. */
+static void see_down_input(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    kfi_piece_norm(p, work->source->mlp_norm, kfi_stream_row(&p->hidden, b->row), b->n);
+    kfi_piece_gate(p, &work->result->block, p->buffers->normed, b->n);
+    gather(work, 3, p->buffers->gate, b);
+}
+
+static void move_on(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    float *x = kfi_stream_row(&p->hidden, b->row);
+    kfi_piece_norm(p, work->source->mlp_norm, x, b->n);
+    kfi_piece_gate(p, &work->result->block, p->buffers->normed, b->n);
+    kfi_piece_down(p, &work->result->block, x, b->n);
+}
+
+/* The whole block in one pass. */
+static void pass(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    kfi_block_forward(p->workspace, &work->result->block, kfi_stream_row(&p->hidden, b->row),
+                      &p->kv, b->position, b->n);
+}
+
+/* All inputs of the full-precision block, the streams left where they are. */
+static void see_all_inputs(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    float *x = kfi_stream_row(&p->attention, b->row); /* of the same width at least: see init */
+    memcpy(x, kfi_stream_row(&p->hidden, b->row), b->n * p->config->hidden * sizeof(float));
+    kfi_piece_norm(p, work->source->attention_norm, x, b->n);
+    gather(work, 0, p->buffers->normed, b);
+    kfi_piece_attention(p, work->source, p->buffers->attention, p->buffers->normed, b->position,
+                        b->n);
+    gather(work, 1, p->buffers->attention, b);
+    kfi_piece_project(p, work->source, x, p->buffers->attention, b->n);
+    kfi_piece_norm(p, work->source->mlp_norm, x, b->n);
+    gather(work, 2, p->buffers->normed, b);
+    kfi_piece_gate(p, work->source, p->buffers->normed, b->n);
+    gather(work, 3, p->buffers->gate, b);
+}
+
+/* ---- one block ---- */
+
+static void read_recipe(block_work *work)
+{
+    kfi_pipeline *p = work->pipeline;
+    work->is_sequential = true;
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        kfi_layer_source *source = &work->sources[role];
+        work->names[role] = kfi_name_weight(work->i_layer, (kfi_linear_role)role);
+        source->name = work->names[role].text;
+        source->linear = &work->source->linears[role];
+        source->format = kfi_model_source_format(p->options.model, source->name);
+        kfi_recipe_treatment(&source->treatment, p->options.recipe, source->name);
+        const kfi_method_use *use = kfi_treatment_round(&source->treatment);
+        work->requests[role] = (kfi_statistics_request){.first_token_weight = 1.0};
+        if (source->treatment.keep || p->options.windows.n == 0) {
+            continue;
+        }
+        if (use->method->request != NULL) {
+            use->method->request(&work->requests[role], use->knobs);
+        }
+        work->needs_statistics = work->needs_statistics || work->requests[role].needs != 0;
+        if (use->method->is_sequential != NULL && !use->method->is_sequential(use->knobs)) {
+            work->is_sequential = false;
+        }
+    }
+}
+
+static kf_status quantize_step(block_work *work, size_t i_step, kf_error *err)
+{
+    const kfi_pipeline *p = work->pipeline;
+    gathering *g = &work->gatherings[i_step];
+    kfi_prepared prepared = {0};
+    kf_status st = KF_OK;
+    for (size_t role = steps[i_step].first; role <= steps[i_step].last && st == KF_OK; role++) {
+        if (kfi_report_cancelled(p->options.worker.callbacks)) {
+            st = kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled in block %zu",
+                          work->i_layer + 1);
+            break;
+        }
+        kfi_layer *layer = &work->result->layers[role];
+        const kfi_statistics *set = find_set(g, &work->requests[role]);
+        st = kfi_layer_quantize(layer, &p->options.worker, &work->sources[role], set, &prepared,
+                                err);
+        work->result->block.linears[role] = layer->linear;
+    }
+    kfi_prepared_deinit(&prepared, p->options.worker.alloc);
+    end_gathering(g);
+    return st;
+}
+
+static kf_status quantize_in_steps(block_work *work, kf_error *err)
+{
+    static batch_task *const tasks[KFI_STEP_COUNT] = {see_attention_input, attend, project,
+                                                      see_down_input};
+    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+        KFI_TRY(begin_gathering(work, i, err));
+        KFI_TRY(each_batch(work, tasks[i], err));
+        KFI_TRY(quantize_step(work, i, err));
+    }
+    return each_batch(work, move_on, err);
+}
+
+static kf_status quantize_at_once(block_work *work, kf_error *err)
+{
+    if (work->needs_statistics) {
+        for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+            KFI_TRY(begin_gathering(work, i, err));
+        }
+        KFI_TRY(each_batch(work, see_all_inputs, err));
+    }
+    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+        KFI_TRY(quantize_step(work, i, err));
+    }
+    return each_batch(work, pass, err);
+}
+
+/* What is not quantized must be finite too, unless the recipe keeps it. */
+static kf_status check_vector(const kfi_pipeline *p, const char *name, const float *values,
+                              size_t n, kf_error *err)
+{
+    kfi_treatment treatment;
+    kfi_recipe_treatment(&treatment, p->options.recipe, name);
+    return values == NULL || treatment.keep ? KF_OK : kfi_check_finite(name, values, n, 0, err);
+}
+
+static kf_status check_vectors(const block_work *work, kf_error *err)
+{
+    const kfi_pipeline *p = work->pipeline;
+    const size_t hidden = p->config->hidden;
+    KFI_TRY(check_vector(p, kfi_name_attention_norm(work->i_layer).text,
+                         work->source->attention_norm, hidden, err));
+    KFI_TRY(check_vector(p, kfi_name_mlp_norm(work->i_layer).text, work->source->mlp_norm, hidden,
+                         err));
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        const kfi_linear *linear = &work->source->linears[role];
+        KFI_TRY(check_vector(p, kfi_name_bias(work->i_layer, (kfi_linear_role)role).text,
+                             linear->bias, linear->rows, err));
+    }
+    return KF_OK;
+}
+
+void kfi_block_result_deinit(kfi_block_result *result)
+{
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        kfi_layer_deinit(&result->layers[role]);
+    }
+    *result = (kfi_block_result){0};
+}
+
+kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_result *result, size_t i_layer,
+                                kf_error *err)
+{
+    block_work work = {.pipeline = pipeline, .i_layer = i_layer, .result = result};
+    *result = (kfi_block_result){0};
+    KFI_TRY(kfi_model_block(pipeline->options.model, i_layer, &work.source, err));
+    KFI_TRY(check_vectors(&work, err));
+    result->block = *work.source;
+    kfi_prefix_run_block(pipeline, work.source, i_layer);
+    read_recipe(&work);
+    const kf_status st = work.needs_statistics && work.is_sequential ? quantize_in_steps(&work, err)
+                                                                     : quantize_at_once(&work, err);
+    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+        end_gathering(&work.gatherings[i]);
+    }
+    pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * PASSES_A_BLOCK * (i_layer + 1);
+    if (st != KF_OK) {
+        kfi_block_result_deinit(result);
+    }
+    return st;
+}
+
+kf_status kfi_pipeline_pass(kfi_pipeline *pipeline, const kfi_block *quantized, size_t i_layer,
+                            kf_error *err)
+{
+    const kfi_block *source = NULL;
+    kfi_block_result result = {.block = *quantized};
+    block_work work = {.pipeline = pipeline, .i_layer = i_layer, .result = &result};
+    if (pipeline->prefix.n > 0) {
+        KFI_TRY(kfi_model_block(pipeline->options.model, i_layer, &source, err));
+        kfi_prefix_run_block(pipeline, source, i_layer);
+    }
+    KFI_TRY(each_batch(&work, pass, err));
+    pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * PASSES_A_BLOCK * (i_layer + 1);
+    return KF_OK;
+}
+
+/* ---- the whole ---- */
+
+static kf_status embed_windows(kfi_pipeline *p, kf_error *err)
+{
+    const kfi_windows *windows = &p->options.windows;
+    kfi_treatment treatment;
+    kfi_table_treatment(&treatment, p->options.recipe, p->config, KFI_TENSOR_EMBEDDING);
+    for (size_t w = 0; w < windows->n; w++) {
+        KFI_TRY(kfi_table_embed(kfi_stream_row(&p->hidden, w * windows->length), &p->options.worker,
+                                p->options.model, &treatment, windows->ids + windows->offsets[w],
+                                windows->length, err));
+    }
+    return KF_OK;
+}
+
+static kf_status allocate(kfi_pipeline *p, kf_error *err)
+{
+    const kfi_pipeline_options *o = &p->options;
+    const kfi_config *config = p->config;
+    const size_t n_tokens = o->windows.n * o->windows.length;
+    const size_t attention = config->n_heads * config->head_dim;
+    p->batch = BATCH_TOKENS;
+    p->kv = (kfi_kv){
+        .capacity =
+            kfi_round_up(o->n_prefix + (o->windows.n > 0 ? o->windows.length : 1), PANEL_TOKENS),
+        .n_kv_heads = config->n_kv_heads,
+        .head_dim = config->head_dim,
+    };
+    p->kv_bytes = kfi_kv_bytes(p->kv.capacity, config->n_kv_heads, config->head_dim);
+    KFI_TRY(
+        kfi_workspace_new(&p->workspace, config, o->worker.pool, p->batch, o->worker.alloc, err));
+    p->buffers = kfi_workspace_buffers(p->workspace);
+    p->kv.keys = kfi_calloc(o->worker.alloc, 1, p->kv_bytes);
+    if (p->kv.keys == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a KV cache of %zu bytes", p->kv_bytes);
+    }
+    p->kv.values = p->kv.keys + p->kv_bytes / sizeof(float) / 2;
+    KFI_TRY(kfi_stream_init(&p->hidden, n_tokens, config->hidden, o->spill, o->worker.alloc, err));
+    /* Rows of the attention stream also hold copies of hidden ones: see_all_inputs(). */
+    return kfi_stream_init(&p->attention, n_tokens,
+                           attention > config->hidden ? attention : config->hidden, o->spill,
+                           o->worker.alloc, err);
+}
+
+kf_status kfi_pipeline_init(kfi_pipeline *pipeline, const kfi_pipeline_options *options,
+                            kf_error *err)
+{
+    *pipeline = (kfi_pipeline){.options = *options, .config = kfi_model_config(options->model)};
+    kfi_report_init(&pipeline->report, options->worker.callbacks);
+    kf_status st = allocate(pipeline, err);
+    if (st == KF_OK) {
+        st = kfi_prefix_run_init(pipeline, err);
+    }
+    if (st == KF_OK) {
+        st = embed_windows(pipeline, err);
+    }
+    if (st != KF_OK) {
+        kfi_pipeline_deinit(pipeline);
+    }
+    return st;
+}
+
+void kfi_pipeline_deinit(kfi_pipeline *pipeline)
+{
+    if (pipeline->config == NULL) {
+        return;
+    }
+    kfi_prefix_run_deinit(pipeline);
+    kfi_stream_deinit(&pipeline->hidden);
+    kfi_stream_deinit(&pipeline->attention);
+    kfi_free(pipeline->options.worker.alloc, pipeline->kv.keys, pipeline->kv_bytes);
+    kfi_workspace_free(pipeline->workspace);
+    *pipeline = (kfi_pipeline){0};
+}
+
+/* ---- loss of the held-back windows ---- */
+
+#define LOSS_TOKENS 64u
+
+static kf_status window_loss(kfi_pipeline *p, double *sum, float *logits, size_t i_window,
+                             kf_error *err)
+{
+    const kfi_windows *windows = &p->options.windows;
+    const kfi_kernels *kernels = kfi_kernels_get();
+    const size_t vocabulary = p->config->vocabulary;
+    const uint32_t *ids = windows->ids + windows->offsets[i_window];
+    for (size_t t = 0; t + 1 < windows->length; t += LOSS_TOKENS) {
+        const size_t n = least(LOSS_TOKENS, windows->length - 1 - t);
+        kfi_piece_norm(p, kfi_model_final_norm(p->options.model),
+                       kfi_stream_row(&p->hidden, i_window * windows->length + t), n);
+        KFI_TRY(
+            kfi_head_forward(p->options.model, p->workspace, logits, p->buffers->normed, n, err));
+        for (size_t i = 0; i < n; i++) {
+            size_t arg_max = 0;
+            const float *row = logits + i * vocabulary;
+            *sum += kernels->log_sum_exp(row, vocabulary, &arg_max) - (double)row[ids[t + i + 1]];
+        }
+    }
+    return KF_OK;
+}
+
+kf_status kfi_pipeline_loss(kfi_pipeline *pipeline, double *loss, kf_error *err)
+{
+    const kfi_windows *windows = &pipeline->options.windows;
+    const kf_allocator *alloc = pipeline->options.worker.alloc;
+    const size_t n_held_back = pipeline->options.n_held_back;
+    const size_t bytes = LOSS_TOKENS * pipeline->config->vocabulary * sizeof(float);
+    double sum = 0.0;
+    float *logits = kfi_alloc(alloc, bytes);
+    if (logits == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "logits of %zu bytes", bytes);
+    }
+    kf_status st = KF_OK;
+    for (size_t w = windows->n - n_held_back; w < windows->n && st == KF_OK; w++) {
+        st = window_loss(pipeline, &sum, logits, w, err);
+    }
+    kfi_free(alloc, logits, bytes);
+    *loss = sum / (double)(n_held_back * (windows->length - 1));
+    return st;
+}

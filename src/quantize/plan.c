@@ -1,0 +1,137 @@
+/* plan.c - checks before any work.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/plan.h"
+
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/report.h"
+#include "model/checkpoint_names.h"
+#include "quantize/table.h"
+
+bool kfi_plan_uses_text(const kf_recipe *recipe, const kf_quantize_options *options)
+{
+    return kf_recipe_calibrates(recipe) != NULL ||
+           (strcmp(recipe->prefix, "auto") == 0 && options->n_prefix > 0);
+}
+
+static kf_status check_ids(const uint32_t *ids, size_t n, size_t vocabulary, const char *what,
+                           kf_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] >= vocabulary) {
+            return kfi_fail(err, KF_RANGE, i,
+                            "token %zu of %s is %" PRIu32 ", outside the vocabulary of %zu", i,
+                            what, ids[i], vocabulary);
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_calibration(const kfi_config *config, const kf_recipe *recipe,
+                                   const kf_quantize_options *options, kf_error *err)
+{
+    const char *method = kf_recipe_calibrates(recipe);
+    if (method != NULL && options->calibration == NULL) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                        "recipe %s needs calibration text: method %s rounds by the inputs of each "
+                        "layer; give it with --calib FILE",
+                        kf_recipe_name(recipe), method);
+    }
+    if (options->calibration == NULL) {
+        return KF_OK;
+    }
+    KFI_TRY(check_ids(options->calibration, options->n_calibration, config->vocabulary,
+                      "the calibration text", err));
+    if (method == NULL) {
+        if (!kfi_plan_uses_text(recipe, options)) {
+            kfi_report_warn(options->callbacks, "recipe %s uses no calibration text",
+                            kf_recipe_name(recipe));
+        }
+        return KF_OK;
+    }
+    if (recipe->length + options->n_prefix > config->context) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "calib.length is %zu, the model's context is %zu%s", recipe->length,
+                        config->context, options->n_prefix > 0 ? " with the prefix" : "");
+    }
+    if (options->n_calibration < recipe->length) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "the calibration text has %zu tokens, a window %zu: --set calib.length=%zu "
+                        "or a longer text",
+                        options->n_calibration, recipe->length, options->n_calibration);
+    }
+    return KF_OK;
+}
+
+static bool matches_any(const char *pattern, const kfi_config *config)
+{
+    bool found = kfi_recipe_matches(pattern, KFI_TENSOR_EMBEDDING) ||
+                 kfi_recipe_matches(pattern, KFI_TENSOR_HEAD) ||
+                 kfi_recipe_matches(pattern, KFI_TENSOR_FINAL_NORM);
+    for (size_t i = 0; i < config->n_layers && !found; i++) {
+        found = kfi_recipe_matches(pattern, kfi_name_attention_norm(i).text) ||
+                kfi_recipe_matches(pattern, kfi_name_mlp_norm(i).text);
+        for (size_t role = 0; role < KFI_LINEAR_COUNT && !found; role++) {
+            found = kfi_recipe_matches(pattern, kfi_name_weight(i, (kfi_linear_role)role).text) ||
+                    kfi_recipe_matches(pattern, kfi_name_bias(i, (kfi_linear_role)role).text);
+        }
+    }
+    return found;
+}
+
+static kf_status check_patterns(const kfi_config *config, const kf_recipe *recipe, kf_error *err)
+{
+    for (size_t i = 0; i < recipe->n_overrides; i++) {
+        if (!matches_any(recipe->overrides[i].pattern, config)) {
+            return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                            "recipe %s: pattern '%.60s' matches no tensor of the model",
+                            kf_recipe_name(recipe), recipe->overrides[i].pattern);
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, const char *name,
+                             kf_error *err)
+{
+    kfi_treatment treatment;
+    kfi_statistics_request request = {.first_token_weight = 1.0};
+    kfi_table_treatment(&treatment, recipe, config, name);
+    const kfi_method_use *use = kfi_treatment_round(&treatment);
+    if (treatment.keep || use->method->request == NULL) {
+        return KF_OK;
+    }
+    use->method->request(&request, use->knobs);
+    if (request.needs != 0) {
+        return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                        "recipe %s: method %s of tensor '%s' needs statistics, which are gathered "
+                        "for the layers of blocks only",
+                        kf_recipe_name(recipe), use->method->about.name, name);
+    }
+    return KF_OK;
+}
+
+kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
+                         const kf_quantize_options *options, kf_error *err)
+{
+    const kfi_config *config = kfi_model_config(model);
+    kf_model_info info;
+    kf_model_get_info(model, &info);
+    if (info.is_kerf) {
+        return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                        "the source is a Kerf checkpoint already; quantize the original");
+    }
+    KFI_TRY(check_patterns(config, recipe, err));
+    KFI_TRY(check_table(config, recipe, KFI_TENSOR_EMBEDDING, err));
+    KFI_TRY(check_table(config, recipe, KFI_TENSOR_HEAD, err));
+    KFI_TRY(check_ids(options->prefix, options->n_prefix, config->vocabulary, "the prefix", err));
+    if (options->n_prefix >= config->context) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "a prefix of %zu tokens does not fit a context of %zu", options->n_prefix,
+                        config->context);
+    }
+    return check_calibration(config, recipe, options, err);
+}

@@ -1,0 +1,120 @@
+/* resume.c - finished blocks of an interrupted run.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <string.h>
+
+#include "base/fail.h"
+#include "quantize/writer.h"
+
+size_t kfi_resume_count(const kfi_writer *writer)
+{
+    const size_t n_layers = kfi_model_config(writer->model)->n_layers;
+    size_t n = 0;
+    bool exists = true;
+    while (n < n_layers && exists) {
+        char *path = kfi_writer_path(writer, n);
+        exists = path != NULL && kfi_file_exists(path);
+        if (path != NULL) {
+            kfi_free(writer->worker.alloc, path, strlen(path) + 1);
+        }
+        n += exists;
+    }
+    return n;
+}
+
+void kfi_resume_close(kfi_resumed *resumed)
+{
+    kfi_safetensors_close(resumed->file);
+    *resumed = (kfi_resumed){0};
+}
+
+static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
+                            const kfi_safetensors *file, const char *name, kf_error *err)
+{
+    kfi_treatment treatment;
+    kfi_recipe_treatment(&treatment, writer->recipe, name);
+    if (treatment.keep) { /* the source's own weights */
+        return KF_OK;
+    }
+    const kfi_name packed = kfi_name_packed(name);
+    const kfi_tensor *tensor = kfi_tensor_find(kfi_safetensors_tensors(file), packed.text);
+    if (tensor == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", packed.text);
+    }
+    kf_status st = kfi_packed_open(&linear->packed, tensor->data, tensor->bytes, true, err);
+    if (st == KF_OK &&
+        (linear->packed.rows != linear->rows || linear->packed.cols != linear->cols)) {
+        st = kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%zu x %zu weights, expected %zu x %zu",
+                      linear->packed.rows, linear->packed.cols, linear->rows, linear->cols);
+    }
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "tensor '%s': ", packed.text);
+        return st;
+    }
+    linear->weights = NULL;
+    linear->activation = treatment.activations;
+    return KF_OK;
+}
+
+static kf_status pass_report(const kfi_json *object, const kf_quantize_options *options,
+                             kf_error *err)
+{
+    kf_layer_report report;
+    KFI_TRY(kfi_report_read(&report, object, err));
+    if (options->layer != NULL) {
+        options->layer(options->ctx, &report);
+    }
+    return KF_OK;
+}
+
+static kf_status pass_reports(const kfi_safetensors *file, const kf_quantize_options *options,
+                              kf_error *err)
+{
+    kfi_json *list = NULL;
+    const char *text = kfi_safetensors_metadata(file, 0, KFI_METADATA_LAYERS);
+    if (text == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "no \"%s\" in its metadata",
+                        KFI_METADATA_LAYERS);
+    }
+    KFI_TRY(kfi_json_parse(&list, text, strlen(text), err));
+    kf_status st = KF_OK;
+    for (size_t i = 0; i < kfi_json_size(list) && st == KF_OK; i++) {
+        st = pass_report(kfi_json_at(list, i), options, err);
+    }
+    kfi_json_free(list);
+    return st;
+}
+
+static kf_status take_block(kfi_resumed *resumed, const kfi_writer *writer, size_t i_layer,
+                            const kf_quantize_options *options, kf_error *err)
+{
+    const kfi_block *source = NULL;
+    KFI_TRY(kfi_model_block(writer->model, i_layer, &source, err));
+    resumed->block = *source;
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
+        KFI_TRY(take_layer(&resumed->block.linears[role], writer, resumed->file, name.text, err));
+    }
+    return pass_reports(resumed->file, options, err);
+}
+
+kf_status kfi_resume_open(kfi_resumed *resumed, const kfi_writer *writer, size_t i_layer,
+                          const kf_quantize_options *options, kf_error *err)
+{
+    *resumed = (kfi_resumed){0};
+    char *path = kfi_writer_path(writer, i_layer);
+    if (path == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+    }
+    kf_status st = kfi_safetensors_open(&resumed->file, path, writer->worker.alloc, err);
+    if (st == KF_OK) {
+        st = take_block(resumed, writer, i_layer, options, err);
+    }
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "'%s': ", path);
+        kfi_resume_close(resumed);
+    }
+    kfi_free(writer->worker.alloc, path, strlen(path) + 1);
+    return st;
+}

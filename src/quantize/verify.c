@@ -1,0 +1,166 @@
+/* verify.c - checking a Kerf checkpoint whole.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "base/report.h"
+#include "io/safetensors.h"
+#include "model/checkpoint_names.h"
+#include "quantize/identity.h"
+#include "quantize/layer.h"
+
+#define DOCUMENT_MAX (256u << 20)
+
+typedef struct verifying {
+    const char *directory;
+    const kf_callbacks *callbacks;
+    kfi_report report;
+    size_t done, total;
+} verifying;
+
+static kf_status check_cancelled(const verifying *v, kf_error *err)
+{
+    return kfi_report_cancelled(v->callbacks)
+               ? kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled")
+               : KF_OK;
+}
+
+/* ---- checksums ---- */
+
+static kf_status check_file(void *ctx, const char *name, const kfi_json *member, kf_error *err)
+{
+    verifying *v = ctx;
+    char hex[KFI_SHA256_HEX];
+    KFI_TRY(check_cancelled(v, err));
+    if (!kfi_json_is_string(member) || strchr(name, '/') != NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, KFI_FILE_KERF ": file '%.60s' is malformed",
+                        name);
+    }
+    char *path = kfi_path_join(NULL, v->directory, name);
+    if (path == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+    }
+    kf_status st = kfi_sha256_file(hex, path, err);
+    if (st == KF_INPUT) {
+        st = kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "'%s' is missing", path);
+    } else if (st == KF_OK && strcmp(hex, kfi_json_string(member, NULL)) != 0) {
+        st = kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                      "'%s' has SHA-256 %s, " KFI_FILE_KERF " says %.64s", path, hex,
+                      kfi_json_string(member, NULL));
+    }
+    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_report_progress(&v->report, "checksums", "files", ++v->done, v->total);
+    return st;
+}
+
+static kf_status check_checksums(verifying *v, kf_error *err)
+{
+    kfi_json *root = NULL;
+    char *path = kfi_path_join(NULL, v->directory, KFI_FILE_KERF);
+    if (path == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+    }
+    kf_status st = kfi_json_read(&root, path, DOCUMENT_MAX, err);
+    kfi_free(NULL, path, strlen(path) + 1);
+    KFI_TRY(st);
+    const kfi_json *files = kfi_json_get(root, "files");
+    v->total = kfi_json_size(files);
+    v->done = 0;
+    st = kfi_json_is_object(files) && v->total > 0
+             ? kfi_json_each(files, check_file, v, err)
+             : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                        KFI_FILE_KERF " of '%s' names no files: not a finished checkpoint",
+                        v->directory);
+    kfi_json_free(root);
+    return st;
+}
+
+/* ---- tensors ---- */
+
+static bool is_packed(const char *name)
+{
+    const size_t n = strlen(name);
+    const size_t n_suffix = strlen(KFI_SUFFIX_PACKED);
+    return n > n_suffix && strcmp(name + n - n_suffix, KFI_SUFFIX_PACKED) == 0;
+}
+
+static kf_status check_packed(const kfi_tensor *tensor, kf_error *err)
+{
+    kfi_packed packed;
+    const kf_status st = kfi_packed_open(&packed, tensor->data, tensor->bytes, true, err);
+    if (st != KF_OK && err != NULL && err->offset != KF_NO_OFFSET) {
+        err->offset += tensor->offset;
+    }
+    return st;
+}
+
+static kf_status check_floats(const kfi_tensor *tensor, kf_error *err)
+{
+    float values[256];
+    const size_t most = sizeof values / sizeof values[0];
+    if (!kfi_dtype_is_decodable(tensor->dtype)) {
+        return KF_OK; /* ids of the prefix: opening has checked them */
+    }
+    for (size_t begin = 0; begin < tensor->n_elements; begin += most) {
+        const size_t n = tensor->n_elements - begin < most ? tensor->n_elements - begin : most;
+        KFI_TRY(kfi_tensor_decode(values, tensor, begin, n, err));
+        for (size_t i = 0; i < n; i++) {
+            if (!isfinite(values[i])) {
+                return kfi_fail(err, KF_FORMAT, begin + i, "element %zu is %s", begin + i,
+                                isnan(values[i]) ? "NaN" : "infinite");
+            }
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_tensors(verifying *v, kf_error *err)
+{
+    kfi_safetensors *file = NULL;
+    KFI_TRY(kfi_safetensors_open(&file, v->directory, NULL, err));
+    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
+    kf_status st = KF_OK;
+    v->total = table->n;
+    for (size_t i = 0; i < table->n && st == KF_OK; i++) {
+        const kfi_tensor *tensor = &table->tensors[i];
+        st = check_cancelled(v, err);
+        if (st == KF_OK) {
+            st = is_packed(tensor->name) ? check_packed(tensor, err) : check_floats(tensor, err);
+            if (st != KF_OK) {
+                kfi_fail_prefix(err, "'%s', tensor '%s': ",
+                                kfi_safetensors_file_name(file, tensor->i_file), tensor->name);
+            }
+        }
+        kfi_report_progress(&v->report, "tensors", "tensors", i + 1, v->total);
+    }
+    kfi_safetensors_close(file);
+    return st;
+}
+
+/* Every tensor that the architecture needs, with its shape; and that it is Kerf's. */
+static kf_status check_model(const char *path, kf_error *err)
+{
+    kf_model *model = NULL;
+    kf_model_info info;
+    KFI_TRY(kf_model_open(&model, path, NULL, err));
+    kf_model_get_info(model, &info);
+    const bool is_kerf = info.is_kerf;
+    kf_model_close(model);
+    return is_kerf ? KF_OK
+                   : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "'%s' is no Kerf checkpoint", path);
+}
+
+kf_status kf_verify(const char *path, const kf_callbacks *callbacks, kf_error *err)
+{
+    verifying v = {.directory = path, .callbacks = callbacks};
+    kfi_report_init(&v.report, callbacks);
+    if (!kfi_file_is_directory(path)) {
+        return kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "'%s' is no directory", path);
+    }
+    KFI_TRY(check_checksums(&v, err));
+    KFI_TRY(check_model(path, err));
+    return check_tensors(&v, err);
+}

@@ -1,0 +1,366 @@
+/* writer_json.c - the index, config.json and kerf.json of a checkpoint, made from its files.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "model/config.h"
+#include "quantize/table.h"
+#include "quantize/writer.h"
+
+#define DOCUMENT_MAX (256u << 20)
+
+static void put_text(kfi_json_writer *writer, const char *key, const char *text)
+{
+    kfi_json_key(writer, key);
+    kfi_json_put_text(writer, text);
+}
+
+static void put_number(kfi_json_writer *writer, const char *key, double value)
+{
+    kfi_json_key(writer, key);
+    kfi_json_put_number(writer, value);
+}
+
+static void put_count(kfi_json_writer *writer, const char *key, uint64_t value)
+{
+    kfi_json_key(writer, key);
+    kfi_json_put_integer(writer, (int64_t)value);
+}
+
+/* ---- reports ---- */
+
+void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report)
+{
+    kfi_json_begin_object(writer);
+    put_text(writer, "tensor", report->tensor);
+    put_text(writer, "format", report->format);
+    put_text(writer, "method", report->method);
+    put_count(writer, "rows", report->rows);
+    put_count(writer, "cols", report->cols);
+    put_number(writer, "bits_per_weight", report->bits_per_weight);
+    put_number(writer, "weight_error", report->weight_error);
+    put_number(writer, "output_error", report->output_error);
+    put_number(writer, "nearest_error", report->nearest_error);
+    kfi_json_key(writer, "exact");
+    kfi_json_put_bool(writer, report->exact);
+    kfi_json_end_object(writer);
+}
+
+static const char *text_of(const kfi_json *object, const char *key)
+{
+    const kfi_json *member = kfi_json_get(object, key);
+    return kfi_json_is_string(member) ? kfi_json_string(member, NULL) : NULL;
+}
+
+static double number_of(const kfi_json *object, const char *key)
+{
+    const kfi_json *member = kfi_json_get(object, key);
+    return kfi_json_is_number(member) ? kfi_json_number(member) : (double)NAN;
+}
+
+static uint64_t count_of(const kfi_json *object, const char *key)
+{
+    const kfi_json *member = kfi_json_get(object, key);
+    return kfi_json_is_integer(member) ? (uint64_t)kfi_json_integer(member) : 0;
+}
+
+kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object, kf_error *err)
+{
+    const kfi_json *exact = kfi_json_get(object, "exact");
+    *report = (kf_layer_report){
+        .tensor = text_of(object, "tensor"),
+        .format = text_of(object, "format"),
+        .method = text_of(object, "method"),
+        .rows = count_of(object, "rows"),
+        .cols = count_of(object, "cols"),
+        .bits_per_weight = number_of(object, "bits_per_weight"),
+        .weight_error = number_of(object, "weight_error"),
+        .output_error = number_of(object, "output_error"),
+        .nearest_error = number_of(object, "nearest_error"),
+        .exact = kfi_json_is_bool(exact) && kfi_json_bool(exact),
+    };
+    if (report->tensor == NULL || report->format == NULL || report->method == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "a layer's report is malformed");
+    }
+    return KF_OK;
+}
+
+/* ---- files ---- */
+
+typedef kf_status file_task(void *ctx, const char *name, const kfi_safetensors *file,
+                            kf_error *err);
+
+/* Opens the checkpoint's files one after the other. */
+static kf_status each_file(const kfi_writer *writer, file_task *task, void *ctx, kf_error *err)
+{
+    const size_t n_files = kfi_writer_file_count(writer);
+    for (size_t i = 0; i < n_files; i++) {
+        const kfi_name name = kfi_name_file(i, n_files);
+        kfi_safetensors *file = NULL;
+        char *path = kfi_writer_path(writer, i);
+        if (path == NULL) {
+            return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+        }
+        kf_status st = kfi_safetensors_open(&file, path, writer->worker.alloc, err);
+        if (st == KF_OK) {
+            st = task(ctx, name.text, file, err);
+        }
+        kfi_safetensors_close(file);
+        kfi_free(writer->worker.alloc, path, strlen(path) + 1);
+        KFI_TRY(st);
+    }
+    return KF_OK;
+}
+
+/* Writes a finished buffer as DIRECTORY/name and frees it. */
+static kf_status write_document(const kfi_writer *writer, const char *name, kfi_buf *buf,
+                                kf_error *err)
+{
+    kf_status st = KF_OK;
+    char *path = kfi_path_join(writer->worker.alloc, writer->directory, name);
+    (void)kfi_buf_append_byte(buf, '\n');
+    if (path == NULL || buf->failed) {
+        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "text of %s", name);
+    } else {
+        st = kfi_file_write(path, buf->data, buf->n, err);
+    }
+    if (path != NULL) {
+        kfi_free(writer->worker.alloc, path, strlen(path) + 1);
+    }
+    kfi_buf_deinit(buf);
+    return st;
+}
+
+/* ---- totals ---- */
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text);
+    const size_t n_end = strlen(end);
+    return n >= n_end && strcmp(text + n - n_end, end) == 0;
+}
+
+/* A matrix of a block, packed or kept. */
+static bool is_linear(const char *name)
+{
+    return strncmp(name, "model.layers.", 13) == 0 &&
+           (ends_with(name, "_proj.weight") || ends_with(name, "_proj.weight" KFI_SUFFIX_PACKED));
+}
+
+static kf_status sum_file(void *ctx, const char *name, const kfi_safetensors *file, kf_error *err)
+{
+    (void)name;
+    (void)err;
+    kfi_totals *totals = ctx;
+    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
+    for (size_t i = 0; i < table->n; i++) {
+        totals->bytes += table->tensors[i].bytes;
+        totals->linear_bytes += is_linear(table->tensors[i].name) ? table->tensors[i].bytes : 0;
+    }
+    return KF_OK;
+}
+
+static uint64_t linear_parameters(kf_model *model)
+{
+    const kfi_config *config = kfi_model_config(model);
+    uint64_t n = 0;
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        size_t rows = 0;
+        size_t cols = 0;
+        const kfi_name name = kfi_name_weight(0, (kfi_linear_role)role);
+        (void)kfi_model_find(model, name.text, &rows, &cols);
+        n += (uint64_t)rows * cols;
+    }
+    return n * config->n_layers;
+}
+
+kf_status kfi_writer_totals(kfi_totals *totals, const kfi_writer *writer, kf_error *err)
+{
+    kf_model_info info;
+    kf_model_get_info(writer->model, &info);
+    *totals = (kfi_totals){.parameters = info.parameters,
+                           .linear_parameters = linear_parameters(writer->model)};
+    return each_file(writer, sum_file, totals, err);
+}
+
+/* ---- index ---- */
+
+static kf_status index_file(void *ctx, const char *name, const kfi_safetensors *file, kf_error *err)
+{
+    (void)err;
+    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
+    for (size_t i = 0; i < table->n; i++) {
+        put_text(ctx, table->tensors[i].name, name);
+    }
+    return KF_OK;
+}
+
+kf_status kfi_writer_index(const kfi_writer *writer, kf_error *err)
+{
+    kfi_totals totals;
+    kfi_buf buf;
+    kfi_json_writer json;
+    KFI_TRY(kfi_writer_totals(&totals, writer, err));
+    kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
+    kfi_json_writer_init(&json, &buf, 2);
+    kfi_json_begin_object(&json);
+    kfi_json_key(&json, "metadata");
+    kfi_json_begin_object(&json);
+    put_count(&json, "total_size", totals.bytes);
+    kfi_json_end_object(&json);
+    kfi_json_key(&json, "weight_map");
+    kfi_json_begin_object(&json);
+    const kf_status st = each_file(writer, index_file, &json, err);
+    if (st != KF_OK) {
+        kfi_buf_deinit(&buf);
+        return st;
+    }
+    kfi_json_end_object(&json);
+    kfi_json_end_object(&json);
+    return write_document(writer, KFI_FILE_INDEX, &buf, err);
+}
+
+/* ---- config.json ---- */
+
+static bool same_activation(kf_activation a, kf_activation b)
+{
+    return a.bits == b.bits && a.group == b.group;
+}
+
+static void put_override(kfi_json_writer *json, const kfi_writer *writer,
+                         const kfi_treatment *treatment, const char *name)
+{
+    if (!treatment->keep &&
+        !same_activation(treatment->activations, writer->recipe->linears.activations)) {
+        char text[KF_FORMAT_NAME_BYTES];
+        kf_activation_name(text, treatment->activations);
+        put_text(json, name, text);
+    }
+}
+
+static void put_overrides(kfi_json_writer *json, const kfi_writer *writer)
+{
+    const kfi_config *config = kfi_model_config(writer->model);
+    kfi_treatment treatment;
+    for (size_t i = 0; i < config->n_layers; i++) {
+        for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+            const kfi_name name = kfi_name_weight(i, (kfi_linear_role)role);
+            kfi_recipe_treatment(&treatment, writer->recipe, name.text);
+            put_override(json, writer, &treatment, name.text);
+        }
+    }
+    const char *head = config->tied ? KFI_TENSOR_EMBEDDING : KFI_TENSOR_HEAD;
+    kfi_table_treatment(&treatment, writer->recipe, config, head);
+    put_override(json, writer, &treatment, head);
+}
+
+kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
+{
+    char activations[KF_FORMAT_NAME_BYTES];
+    kfi_buf buf;
+    kfi_json_writer json;
+    kf_activation_name(activations, writer->recipe->linears.activations);
+    kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
+    kfi_json_writer_init(&json, &buf, 2);
+    kfi_json_begin_object(&json);
+    kfi_config_write_json(&json, kfi_model_config(writer->model));
+    kfi_json_key(&json, KFI_KEY_QUANTIZATION);
+    kfi_json_begin_object(&json);
+    put_text(&json, KFI_KEY_METHOD, KFI_QUANTIZATION_METHOD);
+    put_count(&json, KFI_KEY_VERSION, KFI_CHECKPOINT_VERSION);
+    put_text(&json, KFI_KEY_RECIPE, kf_recipe_name(writer->recipe));
+    put_text(&json, KFI_KEY_ACTIVATIONS, activations);
+    kfi_json_key(&json, KFI_KEY_ACTIVATION_OVERRIDES);
+    kfi_json_begin_object(&json);
+    put_overrides(&json, writer);
+    kfi_json_end_object(&json);
+    kfi_json_end_object(&json);
+    kfi_json_end_object(&json);
+    return write_document(writer, KFI_FILE_CONFIG, &buf, err);
+}
+
+/* ---- kerf.json ---- */
+
+static kf_status layers_of_file(void *ctx, const char *name, const kfi_safetensors *file,
+                                kf_error *err)
+{
+    kfi_json *list = NULL;
+    const char *text = kfi_safetensors_metadata(file, 0, KFI_METADATA_LAYERS);
+    if (text == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%s: no \"%s\" in its metadata", name,
+                        KFI_METADATA_LAYERS);
+    }
+    KFI_TRY(kfi_json_parse(&list, text, strlen(text), err));
+    for (size_t i = 0; i < kfi_json_size(list); i++) {
+        kfi_json_put_value(ctx, kfi_json_at(list, i));
+    }
+    kfi_json_free(list);
+    return KF_OK;
+}
+
+typedef struct listing {
+    const kfi_writer *writer;
+    kfi_json_writer *json;
+} listing;
+
+static kf_status put_checksum(void *ctx, const char *name, kf_error *err)
+{
+    const listing *l = ctx;
+    const kf_allocator *alloc = l->writer->worker.alloc;
+    if (strcmp(name, KFI_FILE_KERF) == 0 || strcmp(name, KFI_FILE_RESUME) == 0) {
+        return KF_OK;
+    }
+    char *path = kfi_path_join(alloc, l->writer->directory, name);
+    if (path == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+    }
+    char hex[KFI_SHA256_HEX];
+    const kf_status st = kfi_sha256_file(hex, path, err);
+    if (st == KF_OK) {
+        put_text(l->json, name, hex);
+    }
+    kfi_free(alloc, path, strlen(path) + 1);
+    return st;
+}
+
+static kf_status put_kerf(kfi_json_writer *json, const kfi_writer *writer,
+                          const kfi_identity *identity, kf_error *err)
+{
+    kfi_totals totals;
+    listing list = {writer, json};
+    KFI_TRY(kfi_writer_totals(&totals, writer, err));
+    kfi_json_begin_object(json);
+    kfi_identity_put(json, identity);
+    put_count(json, "parameters", totals.parameters);
+    put_count(json, "bytes", totals.bytes);
+    put_number(json, "bits_per_weight", 8.0 * (double)totals.bytes / (double)totals.parameters);
+    put_number(json, "bits_per_weight_linear",
+               8.0 * (double)totals.linear_bytes / (double)totals.linear_parameters);
+    kfi_json_key(json, "tensors");
+    kfi_json_begin_array(json);
+    KFI_TRY(each_file(writer, layers_of_file, json, err));
+    kfi_json_end_array(json);
+    kfi_json_key(json, "files");
+    kfi_json_begin_object(json);
+    KFI_TRY(kfi_file_list(writer->directory, put_checksum, &list, err));
+    kfi_json_end_object(json);
+    kfi_json_end_object(json);
+    return KF_OK;
+}
+
+kf_status kfi_writer_kerf(const kfi_writer *writer, const kfi_identity *identity, kf_error *err)
+{
+    kfi_buf buf;
+    kfi_json_writer json;
+    kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
+    kfi_json_writer_init(&json, &buf, 2);
+    const kf_status st = put_kerf(&json, writer, identity, err);
+    if (st != KF_OK) {
+        kfi_buf_deinit(&buf);
+        return st;
+    }
+    return write_document(writer, KFI_FILE_KERF, &buf, err);
+}

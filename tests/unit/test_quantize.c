@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "fixtures.h"
+#include "quantize_fixture.h"
+
+/* Layers as they are reported. */
+typedef struct reports {
+    size_t n, n_better, n_measured, n_exact, n_kept;
+    size_t n_finish_calls;
+    double bits;
+} reports;
+
+static void count_report(void *ctx, const kf_layer_report *report)
+{
+    reports *r = ctx;
+    r->n++;
+    r->n_exact += report->exact;
+    r->n_kept += strcmp(report->method, "keep") == 0;
+    if (!isnan(report->nearest_error)) {
+        r->n_measured++;
+        r->n_better += report->output_error < report->nearest_error;
+    }
+}
+
+static kf_status write_extra(void *ctx, const char *directory, kf_error *err)
+{
+    char path[4096];
+    ((reports *)ctx)->n_finish_calls++;
+    (void)snprintf(path, sizeof path, "%s/tokenizer.json", directory);
+    return kfi_file_write(path, "{}", 2, err);
+}
+
+static void quantize_to(quantize_fixture *f, const char *name, kf_quantize_result *result)
+{
+    kf_error err = {0};
+    CHECK_OK(
+        kf_quantize(result, f->model, quantize_fixture_path(f, name), f->recipe, &f->options, &err),
+        &err);
+}
+
+static void every_recipe_makes_a_checkpoint_that_opens_and_verifies(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    const char *name = NULL;
+    const char *description = NULL;
+    for (size_t i = 0; kf_recipe_at(i, &name, &description); i++) {
+        for (size_t a = 0; a < 2; a++) {
+            quantize_fixture *f = quantize_fixture_new(a == 0 ? "llama" : "qwen2", name, 2);
+            reports r = {0};
+            kf_quantize_result result;
+            f->options.layer = count_report;
+            f->options.finish = write_extra;
+            f->options.ctx = &r;
+            quantize_to(f, "out", &result);
+            const size_t n_tables = f->tiny->config.tied ? 1 : 2;
+            assert_int_equal(r.n, f->tiny->config.n_layers * 7 + n_tables);
+            assert_int_equal(r.n_finish_calls, 1);
+            if (strncmp(name, "gptq", 4) == 0) {
+                assert_int_equal(r.n_measured, f->tiny->config.n_layers * 7);
+                assert_false(isnan(result.prefix_loss[0]) || isnan(result.prefix_loss[1]));
+            }
+            kf_model *made = NULL;
+            kf_model_info info;
+            CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
+            CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "out"), NULL, &err), &err);
+            kf_model_get_info(made, &info);
+            assert_true(info.is_kerf);
+            assert_string_equal(info.activations, "int8tg64");
+            assert_int_equal(info.bytes, result.bytes);
+            assert_int_equal(info.parameters, result.parameters);
+            assert_true(fabs(info.bits_per_weight - result.bits_per_weight) < 1e-12);
+            assert_true(fabs(info.bits_per_weight_linear - result.bits_per_weight_linear) < 1e-12);
+            assert_int_equal(info.n_prefix, result.n_prefix);
+            kf_model_close(made);
+            assert_false(kfi_file_exists(quantize_fixture_path(f, "out.partial")));
+            quantize_fixture_free(f);
+        }
+    }
+}
+
+static void gptq_beats_rounding_to_the_nearest_in_almost_every_layer(void **state)
+{
+    (void)state;
+    quantize_fixture *f = quantize_fixture_new("llama", "gptq-w3", 2);
+    reports r = {0};
+    f->options.layer = count_report;
+    f->options.ctx = &r;
+    quantize_fixture_set(f, "prefix=none");
+    quantize_to(f, "out", NULL);
+    assert_true(r.n_measured == 14 && r.n_better == 14);
+    quantize_fixture_free(f);
+}
+
+static void quantizing_twice_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    quantize_fixture *f = quantize_fixture_new("qwen2", "gptq-w4", 1);
+    quantize_to(f, "first", NULL);
+    quantize_to(f, "second", NULL);
+    assert_same_directories(quantize_fixture_path(f, "first"), quantize_fixture_path(f, "second"));
+    quantize_fixture_free(f);
+}
+
+static void threads_change_no_byte(void **state)
+{
+    (void)state;
+    static const char *const recipes[] = {"gptq-w4", "rtn-w2"};
+    for (size_t i = 0; i < 2; i++) {
+        quantize_fixture *one = quantize_fixture_new("llama", recipes[i], 1);
+        quantize_fixture *two = quantize_fixture_new("llama", recipes[i], 2);
+        quantize_to(one, "out", NULL);
+        quantize_to(two, "out", NULL);
+        assert_same_directories(quantize_fixture_path(one, "out"),
+                                quantize_fixture_path(two, "out"));
+        quantize_fixture_free(one);
+        quantize_fixture_free(two);
+    }
+}
+
+static void a_spilled_stream_changes_no_byte(void **state)
+{
+    (void)state;
+    quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
+    quantize_to(f, "memory", NULL);
+    f->options.spill = f->directory;
+    quantize_to(f, "spilled", NULL);
+    assert_same_directories(quantize_fixture_path(f, "memory"),
+                            quantize_fixture_path(f, "spilled"));
+    kf_error err = {0};
+    f->options.spill = quantize_fixture_path(f, "no/such/directory");
+    assert_int_equal(kf_quantize(NULL, f->model, quantize_fixture_path(f, "third"), f->recipe,
+                                 &f->options, &err),
+                     KF_IO);
+    quantize_fixture_free(f);
+}
+
+static void seed_and_recipe_change_the_bytes(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_file_map a;
+    kfi_file_map b;
+    quantize_fixture *f = quantize_fixture_new("llama", "gptq-w2", 1);
+    quantize_fixture_set(f, "prefix=none");
+    quantize_to(f, "a", NULL);
+    f->options.seed = 8;
+    quantize_to(f, "b", NULL);
+    CHECK_OK(
+        kfi_file_map_open(&a, quantize_fixture_path(f, "a/model-00001-of-00003.safetensors"), &err),
+        &err);
+    CHECK_OK(
+        kfi_file_map_open(&b, quantize_fixture_path(f, "b/model-00001-of-00003.safetensors"), &err),
+        &err);
+    assert_true(a.size != b.size || memcmp(a.data, b.data, a.size) != 0);
+    kfi_file_map_close(&a);
+    kfi_file_map_close(&b);
+    quantize_fixture_free(f);
+}
+
+static void kept_tensors_stay_as_they_are(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("qwen2", "rtn-w4", 1);
+    reports r = {0};
+    f->options.layer = count_report;
+    f->options.ctx = &r;
+    quantize_fixture_set(f, "tensors.blk.1.*=keep");
+    quantize_fixture_set(f, "embedding=keep");
+    quantize_to(f, "out", NULL);
+    assert_int_equal(r.n_kept, 8);
+    kf_model *made = NULL;
+    CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "out"), NULL, &err), &err);
+    static const char *const names[] = {"model.layers.1.mlp.up_proj.weight",
+                                        "model.embed_tokens.weight"};
+    for (size_t i = 0; i < 2; i++) {
+        const tiny_tensor *tensor = tiny_model_find(f->tiny, names[i]);
+        float *rows = calloc(tensor->rows * tensor->cols, sizeof *rows);
+        CHECK_OK(kfi_model_read_rows(made, names[i], 0, tensor->rows, rows, &err), &err);
+        assert_memory_equal(rows, tensor->data, tensor->rows * tensor->cols * sizeof *rows);
+        free(rows);
+    }
+    kf_model_close(made);
+    quantize_fixture_free(f);
+}
+
+static void a_stored_prefix_is_used(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    static const char *const prefixes[] = {"prefix=start", "prefix=Be kind."};
+    for (size_t i = 0; i < 2; i++) {
+        quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
+        kf_quantize_result result;
+        kf_model *made = NULL;
+        quantize_fixture_set(f, prefixes[i]);
+        quantize_fixture_set(f, "gptq.prefix_in_gram=true");
+        quantize_to(f, "out", &result);
+        assert_string_equal(result.prefix, i == 0 ? "start" : "text");
+        CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "out"), NULL, &err), &err);
+        kf_model_info info;
+        kf_model_get_info(made, &info);
+        assert_int_equal(info.n_prefix, i == 0 ? 1 : FIXTURE_PREFIX);
+        assert_memory_equal(kf_model_prefix(made), f->prefix, info.n_prefix * sizeof(uint32_t));
+        kf_model_close(made);
+        quantize_fixture_free(f);
+    }
+}
+
+static void every_knob_of_gptq_is_heard(void **state)
+{
+    (void)state;
+    static const char *const knobs[] = {
+        "gptq.true_sequential=false",
+        "gptq.act_order=false",
+        "gptq.first_token_weight=16",
+        "gptq.damping=0.2",
+        "gptq.fit=minmax",
+        "gptq.importance=mean_square",
+        "gptq.exponent=4",
+        "gptq.prefix_in_gram=true",
+    };
+    kf_error err = {0};
+    for (size_t i = 0; i < sizeof knobs / sizeof knobs[0]; i++) {
+        quantize_fixture *f = quantize_fixture_new("llama", "gptq-w3", 1);
+        quantize_fixture_set(f, i == 7 ? "prefix=start" : "prefix=none");
+        quantize_to(f, "a", NULL);
+        quantize_fixture_set(f, knobs[i]);
+        quantize_to(f, "b", NULL);
+        kfi_file_map a;
+        kfi_file_map b;
+        CHECK_OK(kfi_file_map_open(
+                     &a, quantize_fixture_path(f, "a/model-00002-of-00003.safetensors"), &err),
+                 &err);
+        CHECK_OK(kfi_file_map_open(
+                     &b, quantize_fixture_path(f, "b/model-00002-of-00003.safetensors"), &err),
+                 &err);
+        if (a.size == b.size && memcmp(a.data, b.data, a.size) == 0) {
+            fail_msg("%s changes nothing", knobs[i]);
+        }
+        kfi_file_map_close(&a);
+        kfi_file_map_close(&b);
+        quantize_fixture_free(f);
+    }
+}
+
+static void a_dry_run_foretells_the_size_and_writes_nothing(void **state)
+{
+    (void)state;
+    for (size_t a = 0; a < 2; a++) {
+        quantize_fixture *f = quantize_fixture_new(a == 0 ? "llama" : "qwen2", "gptq-w3", 1);
+        kf_quantize_result plan;
+        kf_quantize_result result;
+        quantize_fixture_set(f, "prefix=start");
+        f->options.dry_run = true;
+        quantize_to(f, "out", &plan);
+        assert_false(kfi_file_exists(quantize_fixture_path(f, "out")));
+        assert_false(kfi_file_exists(quantize_fixture_path(f, "out.partial")));
+        f->options.dry_run = false;
+        quantize_to(f, "out", &result);
+        assert_int_equal(plan.bytes, result.bytes);
+        assert_int_equal(plan.parameters, result.parameters);
+        assert_true(fabs(plan.bits_per_weight_linear - result.bits_per_weight_linear) < 1e-12);
+        assert_true(plan.memory_bytes >= result.memory_bytes);
+        assert_true(plan.seconds > 0.0);
+        quantize_fixture_free(f);
+    }
+}
+
+static kf_status try_with(quantize_fixture *f, kf_error *err)
+{
+    return kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options,
+                       err);
+}
+
+static void refuses_what_cannot_be_done(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
+    f->options.calibration = NULL;
+    assert_int_equal(try_with(f, &err), KF_INVALID);
+    assert_non_null(strstr(err.msg, "--calib"));
+    f->options.calibration = f->calibration;
+    f->options.n_calibration = 39;
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    f->options.n_calibration = FIXTURE_CALIBRATION;
+    f->calibration[17] = TINY_VOCABULARY;
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(err.offset, 17);
+    f->calibration[17] = 0;
+    quantize_fixture_set(f, "calib.length=300");
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    quantize_fixture_set(f, "calib.length=40");
+    f->options.prefix = NULL;
+    quantize_fixture_set(f, "prefix=start");
+    assert_int_equal(try_with(f, &err), KF_INVALID);
+    f->options.prefix = f->prefix;
+    quantize_fixture_set(f, "tensors.blk.7.*=keep");
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_non_null(strstr(err.msg, "blk.7.*"));
+    assert_false(kfi_file_exists(quantize_fixture_path(f, "out.partial")));
+    f->options.size = 3;
+    assert_int_equal(try_with(f, &err), KF_INVALID);
+    quantize_fixture_free(f);
+}
+
+static void refuses_a_kerf_checkpoint_as_its_source(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    quantize_to(f, "first", NULL);
+    kf_model *made = NULL;
+    CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "first"), NULL, &err), &err);
+    assert_int_equal(
+        kf_quantize(NULL, made, quantize_fixture_path(f, "second"), f->recipe, &f->options, &err),
+        KF_UNSUPPORTED);
+    kf_model_close(made);
+    quantize_fixture_free(f);
+}
+
+static void an_existing_output_is_replaced_only_by_force(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out"), &err), &err);
+    CHECK_OK(kfi_file_write(quantize_fixture_path(f, "out/mine"), "x", 1, &err), &err);
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_non_null(strstr(err.msg, "--force"));
+    assert_true(kfi_file_exists(quantize_fixture_path(f, "out/mine")));
+    f->options.force = true;
+    CHECK_OK(try_with(f, &err), &err);
+    assert_false(kfi_file_exists(quantize_fixture_path(f, "out/mine")));
+    assert_false(kfi_file_exists(quantize_fixture_path(f, "out.replaced")));
+    CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
+    quantize_fixture_free(f);
+}
+
+static void an_empty_partial_output_is_taken_over_by_resume(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out.partial"), &err), &err);
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_non_null(strstr(err.msg, "--resume"));
+    f->options.resume = true;
+    CHECK_OK(try_with(f, &err), &err);
+    CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
+    quantize_fixture_free(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_recipe_makes_a_checkpoint_that_opens_and_verifies),
+        cmocka_unit_test(gptq_beats_rounding_to_the_nearest_in_almost_every_layer),
+        cmocka_unit_test(quantizing_twice_gives_the_same_bytes),
+        cmocka_unit_test(threads_change_no_byte),
+        cmocka_unit_test(a_spilled_stream_changes_no_byte),
+        cmocka_unit_test(seed_and_recipe_change_the_bytes),
+        cmocka_unit_test(kept_tensors_stay_as_they_are),
+        cmocka_unit_test(a_stored_prefix_is_used),
+        cmocka_unit_test(every_knob_of_gptq_is_heard),
+        cmocka_unit_test(a_dry_run_foretells_the_size_and_writes_nothing),
+        cmocka_unit_test(refuses_what_cannot_be_done),
+        cmocka_unit_test(refuses_a_kerf_checkpoint_as_its_source),
+        cmocka_unit_test(an_existing_output_is_replaced_only_by_force),
+        cmocka_unit_test(an_empty_partial_output_is_taken_over_by_resume),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
