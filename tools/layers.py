@@ -31,7 +31,7 @@ ROOMS = {
 OUTSIDE = {
     "cli": ([], ["jansson.h"]),
     "server": ([], ["microhttpd.h", "jansson.h"]),
-    "bench": (["kernels"], []),
+    "bench": (["base", "kernels"], []),
     "bindings": ([], []),
     "include": ([], []),
 }
