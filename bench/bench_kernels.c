@@ -1,0 +1,475 @@
+/* bench_kernels.c - speed of every kernel beside what the machine gives.
+ *
+ * usage: bench_kernels [--json] [WORD]   only kernels whose name has WORD in it, "int4g64"
+ *
+ * Products are measured for one token (weights that fit no cache are walked through, as decoding
+ * does), 16 and 512 tokens, with one thread and with all; the share is that of the nearer limit,
+ * memory or arithmetic. Correctness is the tests' affair. KERF_ISA caps the kernels.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/half.h"
+#include "base/rng.h"
+#include "kerf/pool.h"
+#include "kernels/kernels.h"
+#include "machine_limits.h"
+
+#define LEAST_TIME 0.04 /* seconds of a measurement, of which the best of three counts */
+
+typedef struct options {
+    bool json;
+    const char *word; /* NULL: all */
+} options;
+
+/* One line of the result. */
+typedef struct result {
+    char name[64];
+    size_t threads;
+    double seconds;    /* of one call */
+    double bytes;      /* of weights (or all operands) that one call reads */
+    double operations; /* of one call */
+    double limit;      /* least seconds by the machine's limits, 0: none stated */
+} result;
+
+static void *must(void *block)
+{
+    if (block == NULL) {
+        (void)fprintf(stderr, "bench_kernels: out of memory\n");
+        exit(1);
+    }
+    return block;
+}
+
+static void print_header(const options *o)
+{
+    if (!o->json) {
+        (void)printf("%-40s %7s %12s %9s %9s %7s\n", "kernel", "threads", "us", "GB/s", "GOP/s",
+                     "share");
+    }
+}
+
+static void print_result(const options *o, const result *r)
+{
+    const double gigabytes = r->bytes / r->seconds * 1e-9;
+    const double operations = r->operations / r->seconds * 1e-9;
+    if (o->json) {
+        (void)printf("{\"kernel\":\"%s\",\"threads\":%zu,\"seconds\":%.9f,\"gb_per_s\":%.3f,"
+                     "\"gop_per_s\":%.3f,\"share\":%.4f}\n",
+                     r->name, r->threads, r->seconds, gigabytes, operations, r->limit / r->seconds);
+        return;
+    }
+    (void)printf("%-40s %7zu %12.2f %9.2f %9.1f", r->name, r->threads, r->seconds * 1e6, gigabytes,
+                 operations);
+    if (r->limit > 0.0) {
+        (void)printf(" %6.1f%%", 100.0 * r->limit / r->seconds);
+    }
+    (void)printf("\n");
+    (void)fflush(stdout);
+}
+
+static bool is_wanted(const options *o, const char *name)
+{
+    return o->word == NULL || strstr(name, o->word) != NULL;
+}
+
+/* Seconds of one call of work: enough of them for LEAST_TIME, best of three. */
+static double seconds_of(void (*work)(void *ctx), void *ctx)
+{
+    size_t n = 1;
+    double best = 1e9;
+    work(ctx); /* warms caches and wakes threads */
+    for (int round = 0; round < 3;) {
+        const double start = kfi_clock_seconds();
+        for (size_t i = 0; i < n; i++) {
+            work(ctx);
+        }
+        const double seconds = kfi_clock_seconds() - start;
+        if (seconds < LEAST_TIME) {
+            n *= 2;
+            continue;
+        }
+        best = seconds / (double)n < best ? seconds / (double)n : best;
+        round++;
+    }
+    return best;
+}
+
+/* ---- products ---- */
+
+typedef struct product {
+    kfi_packed *matrices; /* n_matrices of one shape, walked through one a call */
+    size_t n_matrices, next, matrix_bytes;
+    kfi_activations x;
+    const float *float_x; /* NULL: int8 activations */
+    float *y;
+    void **scratch; /* one a thread */
+    size_t scratch_bytes;
+    kf_pool *pool;
+    kfi_split split;
+} product;
+
+static void product_piece(void *ctx, size_t i, size_t thread)
+{
+    const product *p = ctx;
+    const kfi_packed *w = &p->matrices[p->next];
+    const size_t begin = kfi_split_begin(&p->split, i);
+    const size_t end = kfi_split_begin(&p->split, i + 1);
+    if (p->float_x != NULL) {
+        kfi_kernels_get()->matmul_float(p->y, w->rows, w, begin, end, p->float_x, w->cols,
+                                        p->x.n_tokens, p->scratch[thread]);
+    } else {
+        kfi_kernels_get()->matmul_int8(p->y, w->rows, w, begin, end, &p->x, p->scratch[thread]);
+    }
+}
+
+static void product_run(void *ctx)
+{
+    product *p = ctx;
+    kfi_pool_run(p->pool, product_piece, p, p->split.n_pieces);
+    p->next = (p->next + 1) % p->n_matrices;
+}
+
+/* A matrix of int<bits>g64 with random codes and small scales, in one block. */
+static kfi_packed random_matrix(uint8_t *bytes, unsigned bits, size_t rows, size_t cols,
+                                kfi_rng *rng)
+{
+    kfi_packed w = {.format = {.element = KF_ELEMENT_INT,
+                               .bits = (uint8_t)bits,
+                               .scale = KF_SCALE_FP16,
+                               .group = 64},
+                    .rows = rows,
+                    .cols = cols,
+                    .group = 64,
+                    .n_panels = (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS,
+                    .n_chunks = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS,
+                    .n_groups = (cols + 63) / 64,
+                    .codes = bytes};
+    const size_t n_codes = w.n_panels * w.n_chunks * bits * KFI_LINE_BYTES;
+    const size_t n_scales = w.n_panels * w.n_groups * KFI_PANEL_ROWS;
+    uint16_t *const scales = (uint16_t *)(void *)(bytes + n_codes);
+    for (size_t i = 0; i < n_codes; i += 8) {
+        const uint64_t random = kfi_rng_next(rng);
+        memcpy(bytes + i, &random, sizeof random);
+    }
+    for (size_t i = 0; i < n_scales; i++) {
+        scales[i] = kfi_half_from_float(0.01f * kfi_rng_uniform(rng));
+    }
+    w.scales = scales;
+    return w;
+}
+
+static size_t matrix_bytes(unsigned bits, size_t rows, size_t cols)
+{
+    const size_t n_panels = (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS;
+    const size_t n_chunks = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS;
+    const size_t n_groups = (cols + 63) / 64;
+    return n_panels * (n_chunks * bits * KFI_LINE_BYTES + n_groups * KFI_PANEL_ROWS * 2);
+}
+
+static kfi_activations activations_new(size_t n_tokens, size_t cols, const float *floats)
+{
+    kfi_activations x = {.n_tokens = n_tokens,
+                         .cols = cols,
+                         .cols_padded = kfi_round_up(cols, KFI_CHUNK_COLS),
+                         .group = 64,
+                         .n_groups = (cols + 63) / 64};
+    const size_t n_chunks = x.cols_padded / KFI_CHUNK_COLS;
+    x.codes = must(kfi_alloc(NULL, n_tokens * x.cols_padded));
+    x.scales = must(kfi_calloc(NULL, n_tokens * x.n_groups, sizeof *x.scales));
+    x.sums = must(kfi_calloc(NULL, n_tokens * n_chunks, sizeof *x.sums));
+    for (size_t t = 0; t < n_tokens; t++) {
+        kfi_kernels_get()->quantize(x.codes + t * x.cols_padded, x.scales + t * x.n_groups,
+                                    x.sums + t * n_chunks, floats + t * cols, cols, 64);
+    }
+    return x;
+}
+
+static void activations_free(kfi_activations *x)
+{
+    kfi_free(NULL, x->codes, x->n_tokens * x->cols_padded);
+    kfi_free(NULL, x->scales, x->n_tokens * x->n_groups * sizeof *x->scales);
+    kfi_free(NULL, x->sums, x->n_tokens * (x->cols_padded / KFI_CHUNK_COLS) * sizeof *x->sums);
+}
+
+static float *random_floats(size_t n, kfi_rng *rng)
+{
+    float *x = must(kfi_calloc(NULL, n, sizeof *x));
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 2.0f * kfi_rng_uniform(rng) - 1.0f;
+    }
+    return x;
+}
+
+typedef struct product_case {
+    unsigned bits;
+    size_t rows, cols, tokens;
+    bool is_float;
+} product_case;
+
+static void bench_product(const options *o, const product_case *c, kf_pool *pool,
+                          const machine_limits *limits)
+{
+    const size_t n_threads = kf_pool_threads(pool);
+    result r = {.threads = n_threads};
+    (void)snprintf(r.name, sizeof r.name, "%s int%ug64 %zux%zu M=%zu",
+                   c->is_float ? "matmul_float" : "matmul_int8", c->bits, c->rows, c->cols,
+                   c->tokens);
+    if (!is_wanted(o, r.name)) {
+        return;
+    }
+    kfi_rng rng;
+    kfi_rng_init(&rng, 1);
+    product p = {.pool = pool, .matrix_bytes = matrix_bytes(c->bits, c->rows, c->cols)};
+    p.n_matrices = c->tokens == 1 ? MACHINE_READ_BYTES / p.matrix_bytes + 1 : 1;
+    const size_t all_bytes = p.n_matrices * kfi_round_up(p.matrix_bytes, KFI_LINE_BYTES);
+    uint8_t *bytes = must(kfi_alloc(NULL, all_bytes));
+    float *floats = random_floats(c->tokens * c->cols, &rng);
+    p.matrices = must(kfi_calloc(NULL, p.n_matrices, sizeof *p.matrices));
+    for (size_t i = 0; i < p.n_matrices; i++) {
+        p.matrices[i] = random_matrix(bytes + i * kfi_round_up(p.matrix_bytes, KFI_LINE_BYTES),
+                                      c->bits, c->rows, c->cols, &rng);
+    }
+    p.float_x = c->is_float ? floats : NULL;
+    p.x = activations_new(c->tokens, c->cols, floats);
+    p.y = must(kfi_calloc(NULL, c->tokens * c->rows, sizeof *p.y));
+    p.scratch = must(kfi_calloc(NULL, n_threads, sizeof *p.scratch));
+    p.scratch_bytes = kfi_matmul_scratch_bytes(c->cols);
+    for (size_t i = 0; i < n_threads; i++) {
+        p.scratch[i] = must(kfi_alloc(NULL, p.scratch_bytes));
+    }
+    p.split = kfi_split_make(pool, p.matrices[0].n_panels, 2, c->tokens == 1 ? 1 : 4);
+
+    r.bytes = (double)p.matrix_bytes;
+    r.operations = 2.0 * (double)c->rows * (double)c->cols * (double)c->tokens;
+    r.seconds = seconds_of(product_run, &p);
+    const double peak = c->is_float ? limits->float_operations : limits->int8_operations;
+    const double reading = c->tokens == 1 ? r.bytes / limits->read_bytes : 0.0;
+    const double computing = peak > 0.0 ? r.operations / peak : 0.0;
+    r.limit = reading > computing ? reading : computing;
+    print_result(o, &r);
+
+    for (size_t i = 0; i < n_threads; i++) {
+        kfi_free(NULL, p.scratch[i], p.scratch_bytes);
+    }
+    kfi_free(NULL, p.scratch, n_threads * sizeof *p.scratch);
+    kfi_free(NULL, p.y, c->tokens * c->rows * sizeof *p.y);
+    activations_free(&p.x);
+    kfi_free(NULL, p.matrices, p.n_matrices * sizeof *p.matrices);
+    kfi_free(NULL, floats, c->tokens * c->cols * sizeof *floats);
+    kfi_free(NULL, bytes, all_bytes);
+}
+
+static void bench_products(const options *o, kf_pool *pool, const machine_limits *limits)
+{
+    static const size_t shapes[][2] = {{1536, 576}, {576, 1536}, {5632, 2048}};
+    static const size_t tokens[] = {1, 16, 512};
+    for (size_t s = 0; s < 3; s++) {
+        for (size_t t = 0; t < 3; t++) {
+            for (unsigned bits = 2; bits <= 8; bits++) {
+                const product_case c = {
+                    .bits = bits, .rows = shapes[s][0], .cols = shapes[s][1], .tokens = tokens[t]};
+                bench_product(o, &c, pool, limits);
+            }
+            const product_case c = {.bits = 4,
+                                    .rows = shapes[s][0],
+                                    .cols = shapes[s][1],
+                                    .tokens = tokens[t],
+                                    .is_float = true};
+            bench_product(o, &c, pool, limits);
+        }
+    }
+}
+
+/* ---- the others, one thread ---- */
+
+enum {
+    vector_n = 1536,
+    vocabulary = 49152,
+    heads = 3,
+    head_dim = 64,
+    depth = 1536
+};
+
+typedef struct vectors {
+    float *a, *b, *c;
+    int8_t codes[vector_n];
+    float scales[vector_n / 64];
+    int32_t sums[vector_n / 32];
+    kfi_attention_args attention;
+    double sink;
+} vectors;
+
+static void run_quantize(void *ctx)
+{
+    vectors *v = ctx;
+    kfi_kernels_get()->quantize(v->codes, v->scales, v->sums, v->a, vector_n, 64);
+}
+
+static void run_rms_norm(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->rms_norm(v->c, v->a, v->b, vector_n, 1e-5f);
+}
+
+static void run_silu_mul(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->silu_mul(v->c, v->a, v->b, vector_n);
+}
+
+static void run_add(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->add(v->c, v->a, vector_n);
+}
+
+static void run_rope(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->rope(v->c, vector_n / head_dim, head_dim, v->a, v->b);
+}
+
+static void run_log_sum_exp(void *ctx)
+{
+    vectors *v = ctx;
+    size_t arg_max = 0;
+    v->sink += kfi_kernels_get()->log_sum_exp(v->a, vocabulary, &arg_max);
+}
+
+static void run_attention(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->attention(&v->attention);
+}
+
+static void bench_vector(const options *o, const char *name, void (*run)(void *), vectors *v,
+                         double bytes, double operations)
+{
+    result r = {.threads = 1, .bytes = bytes, .operations = operations};
+    (void)snprintf(r.name, sizeof r.name, "%s", name);
+    if (is_wanted(o, name)) {
+        r.seconds = seconds_of(run, v);
+        print_result(o, &r);
+    }
+}
+
+static void bench_attention(const options *o, vectors *v, size_t n_tokens, kfi_rng *rng)
+{
+    const size_t n_q = n_tokens * heads * head_dim;
+    const size_t n_kv = (depth + n_tokens + 15) / 16 * 16 * head_dim;
+    const size_t scratch_bytes = kfi_attention_scratch_bytes(heads, head_dim);
+    float *q = random_floats(n_q, rng);
+    float *y = random_floats(n_q, rng);
+    float *keys = random_floats(n_kv, rng);
+    float *values = random_floats(n_kv, rng);
+    void *scratch = must(kfi_alloc(NULL, scratch_bytes));
+    char name[64];
+    v->attention = (kfi_attention_args){.dst = y,
+                                        .ld_dst = heads * head_dim,
+                                        .q = q,
+                                        .ld_q = heads * head_dim,
+                                        .n_tokens = n_tokens,
+                                        .n_heads = heads,
+                                        .head_dim = head_dim,
+                                        .first = depth,
+                                        .keys = keys,
+                                        .values = values,
+                                        .scale = 0.125f,
+                                        .scratch = scratch};
+    (void)snprintf(name, sizeof name, "attention %dx%d depth %d M=%zu", heads, head_dim, depth,
+                   n_tokens);
+    const double pairs = (double)n_tokens * ((double)depth + (double)n_tokens / 2.0);
+    bench_vector(o, name, run_attention, v, 8.0 * (double)(depth + n_tokens) * head_dim,
+                 4.0 * pairs * heads * head_dim);
+    kfi_free(NULL, q, n_q * sizeof *q);
+    kfi_free(NULL, y, n_q * sizeof *y);
+    kfi_free(NULL, keys, n_kv * sizeof *keys);
+    kfi_free(NULL, values, n_kv * sizeof *values);
+    kfi_free(NULL, scratch, scratch_bytes);
+}
+
+static void bench_vectors(const options *o)
+{
+    static vectors v;
+    kfi_rng rng;
+    kfi_rng_init(&rng, 2);
+    v.a = random_floats(vocabulary, &rng);
+    v.b = random_floats(vocabulary, &rng);
+    v.c = random_floats(vocabulary, &rng);
+    bench_vector(o, "quantize 1536", run_quantize, &v, 4.0 * vector_n, 3.0 * vector_n);
+    bench_vector(o, "rms_norm 1536", run_rms_norm, &v, 12.0 * vector_n, 4.0 * vector_n);
+    bench_vector(o, "silu_mul 1536", run_silu_mul, &v, 12.0 * vector_n, 4.0 * vector_n);
+    bench_vector(o, "add 1536", run_add, &v, 12.0 * vector_n, 1.0 * vector_n);
+    bench_vector(o, "rope 24x64", run_rope, &v, 8.0 * vector_n, 3.0 * vector_n);
+    bench_vector(o, "log_sum_exp 49152", run_log_sum_exp, &v, 4.0 * vocabulary, 2.0 * vocabulary);
+    bench_attention(o, &v, 1, &rng);
+    bench_attention(o, &v, 64, &rng);
+    kfi_free(NULL, v.a, vocabulary * sizeof(float));
+    kfi_free(NULL, v.b, vocabulary * sizeof(float));
+    kfi_free(NULL, v.c, vocabulary * sizeof(float));
+}
+
+/* ---- main ---- */
+
+static void print_machine(const options *o, const machine_limits *limits, size_t n_threads)
+{
+    char cpu[80];
+    kfi_cpu_name(cpu, sizeof cpu);
+    (void)printf(o->json ? "{\"cpu\":\"%s\",\"variant\":\"%s\",\"threads\":%zu,\"read_gb_per_s\":"
+                           "%.2f,\"int8_gop_per_s\":%.1f,\"float_gop_per_s\":%.1f}\n"
+                         : "%s, %s, %zu threads: reads %.1f GB/s, int8 %.0f GOP/s, float32 %.0f "
+                           "GOP/s\n",
+                 cpu, kfi_kernels_variant(0), n_threads, limits->read_bytes * 1e-9,
+                 limits->int8_operations * 1e-9, limits->float_operations * 1e-9);
+}
+
+static int bench_with(const options *o, size_t n_threads)
+{
+    kf_pool *pool = NULL;
+    kf_error err = {0};
+    if (kf_pool_new(&pool, n_threads, NULL, &err) != KF_OK) {
+        (void)fprintf(stderr, "bench_kernels: %s\n", err.msg);
+        return 1;
+    }
+    const machine_limits limits = machine_limits_measure(pool);
+    print_machine(o, &limits, n_threads);
+    print_header(o);
+    bench_products(o, pool, &limits);
+    kf_pool_free(pool);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {0};
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            o.json = true;
+        } else if (argv[i][0] != '-' && o.word == NULL) {
+            o.word = argv[i];
+        } else {
+            (void)fprintf(stderr, "usage: bench_kernels [--json] [WORD]\n");
+            return 2;
+        }
+    }
+    if (kfi_kernels_warning() != NULL) {
+        (void)fprintf(stderr, "bench_kernels: %s\n", kfi_kernels_warning());
+    }
+    const size_t n_threads = kf_cpu_count();
+    int status = bench_with(&o, 1);
+    if (status == 0 && n_threads > 1) {
+        status = bench_with(&o, n_threads);
+    }
+    if (status == 0) {
+        bench_vectors(&o);
+    }
+    return status;
+}

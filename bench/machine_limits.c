@@ -1,0 +1,144 @@
+/* machine_limits.c - loops that do nothing but read, or multiply in registers.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "machine_limits.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+
+#define PIECE_BYTES ((size_t)1 << 20)
+#define ROUNDS      5
+#define STEPS       2000000 /* of a loop of 16 instructions */
+
+typedef struct read_job {
+    const uint8_t *bytes;
+    uint64_t sums[1024]; /* of each piece: keeps the loop from being dropped */
+} read_job;
+
+static void read_piece(void *ctx, size_t i, size_t thread)
+{
+    read_job *job = ctx;
+    const uint8_t *p = job->bytes + i * PIECE_BYTES;
+    uint64_t sum[8] = {0};
+    (void)thread;
+    for (size_t k = 0; k < PIECE_BYTES; k += 64) {
+        uint64_t line[8];
+        memcpy(line, p + k, sizeof line);
+        for (size_t j = 0; j < 8; j++) {
+            sum[j] += line[j];
+        }
+    }
+    for (size_t j = 0; j < 8; j++) {
+        job->sums[i] += sum[j];
+    }
+}
+
+static double read_rate(kf_pool *pool)
+{
+    static read_job job;
+    uint8_t *bytes = kfi_alloc(NULL, MACHINE_READ_BYTES);
+    double best = 0.0;
+    if (bytes == NULL) {
+        return 0.0;
+    }
+    memset(bytes, 1, MACHINE_READ_BYTES);
+    job.bytes = bytes;
+    for (int round = 0; round < ROUNDS; round++) {
+        const double start = kfi_clock_seconds();
+        kfi_pool_run(pool, read_piece, &job, MACHINE_READ_BYTES / PIECE_BYTES);
+        const double rate = (double)MACHINE_READ_BYTES / (kfi_clock_seconds() - start);
+        best = rate > best ? rate : best;
+    }
+    kfi_free(NULL, bytes, MACHINE_READ_BYTES);
+    return best;
+}
+
+/* Each loop does 12 independent instructions a step; operands are zero, which takes as long. */
+static void nothing(void *ctx, size_t i, size_t thread)
+{
+    (void)ctx;
+    (void)i;
+    (void)thread;
+}
+
+#if defined(__x86_64__)
+#define TWELVE(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
+#define DPBUSD(n) "vpdpbusd %%zmm13, %%zmm12, %%zmm" #n "\n\t"
+#define FMA512(n) "vfmadd231ps %%zmm13, %%zmm12, %%zmm" #n "\n\t"
+#define FMA256(n) "vfmadd231ps %%ymm13, %%ymm12, %%ymm" #n "\n\t"
+/* AVX2 has no such instruction; multiply, widen and add stand for one (4 chains of 3). */
+#define MADD(n)                                                                                    \
+    "vpmaddubsw %%ymm13, %%ymm12, %%ymm" #n "\n\tvpmaddwd %%ymm14, %%ymm" #n ", %%ymm" #n          \
+    "\n\tvpaddd %%ymm" #n ", %%ymm15, %%ymm15\n\t"
+#define CLOBBERED                                                                                  \
+    "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",       \
+        "xmm11", "xmm15"
+#define LOOP(body)                                                                                 \
+    for (int step = 0; step < STEPS; step++) {                                                     \
+        __asm__ volatile(body ::: CLOBBERED);                                                      \
+    }                                                                                              \
+    __asm__ volatile("vzeroupper")
+
+static void loop_dpbusd(void *ctx, size_t i, size_t thread)
+{
+    nothing(ctx, i, thread);
+    LOOP(TWELVE(DPBUSD));
+}
+
+static void loop_fma512(void *ctx, size_t i, size_t thread)
+{
+    nothing(ctx, i, thread);
+    LOOP(TWELVE(FMA512));
+}
+
+static void loop_fma256(void *ctx, size_t i, size_t thread)
+{
+    nothing(ctx, i, thread);
+    LOOP(TWELVE(FMA256));
+}
+
+static void loop_madd(void *ctx, size_t i, size_t thread)
+{
+    nothing(ctx, i, thread);
+    LOOP(TWELVE(MADD));
+}
+#endif
+
+/* Operations a second of a loop of 12 instructions with so many operations each. */
+static double loop_rate(kf_pool *pool, kfi_task *loop, double operations)
+{
+    const size_t n = kf_pool_threads(pool);
+    double best = 0.0;
+    for (int round = 0; round < ROUNDS; round++) {
+        const double start = kfi_clock_seconds();
+        kfi_pool_run(pool, loop, NULL, n);
+        const double seconds = kfi_clock_seconds() - start;
+        const double rate = (double)n * STEPS * 12.0 * operations / seconds;
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+machine_limits machine_limits_measure(kf_pool *pool)
+{
+    machine_limits limits = {.read_bytes = read_rate(pool)};
+    uint32_t features = 0;
+    if (kfi_cpu_features_capped(&features, NULL) != KF_OK) {
+        return limits;
+    }
+#if defined(__x86_64__)
+    if ((features & KFI_CPU_AVX512VNNI) != 0) {
+        limits.int8_operations = loop_rate(pool, loop_dpbusd, 2.0 * 64);
+        limits.float_operations = loop_rate(pool, loop_fma512, 2.0 * 16);
+    } else if ((features & KFI_CPU_AVX2) != 0) {
+        limits.int8_operations = loop_rate(pool, loop_madd, 2.0 * 32);
+        limits.float_operations = loop_rate(pool, loop_fma256, 2.0 * 8);
+    }
+#endif
+    return limits;
+}
