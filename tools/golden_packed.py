@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Write tests/golden/packed_*.bin: small packed tensors of every bit width and zero kind.
+
+It follows docs/FORMAT.md alone and shares no code with the library. The numbers in them come from
+the formulas of code(), scale_half() ... below, which tests/unit/test_packed_golden.c repeats. The
+files are never made anew: what a version of Kerf has written, every later one reads. New formats
+get new files.
+
+    tools/golden_packed.py tests/golden
+"""
+
+import struct
+import sys
+from pathlib import Path
+
+ROWS, COLS = 18, 72  # neither a multiple of 16 rows nor of 32 columns or a group
+MIX = 0xFFFFFFFF
+INTEGER, MXINT = 1, 2
+HALF, EXPONENT = 1, 2
+NONE, ZERO, OFFSET = 0, 1, 2
+PLANES = {8: [8], 7: [4, 2, 1], 6: [4, 2], 5: [4, 1], 4: [4], 3: [2, 1], 2: [2]}
+
+
+def code(row, col, bits):
+    x = (row * 2654435761 + col * 40503 + bits) & MIX
+    x = ((x ^ x >> 15) * 2246822519) & MIX
+    return x >> (32 - bits)
+
+
+def scale_half(row, group):
+    """fp16 between 2^-7 and 2^-3, some of them negative, one subnormal."""
+    if (row, group) == (5, 0):
+        return 0x0003
+    return 0x2000 + (row * 97 + group * 389) % 0x1000 | ((row + group) % 3 == 0) << 15
+
+
+def scale_exponent(row, group):
+    """The byte e of 2^(e - 127), once the subnormal 2^-127."""
+    return 0 if (row, group) == (3, 0) else 110 + (row * 7 + group * 5) % 20
+
+
+def zero_byte(row, group):
+    return (row * 29 + group * 83) % 256
+
+
+def offset_half(row, group):
+    return 0x3000 + (row * 53 + group * 211) % 0x0C00 | (row % 2) << 15
+
+
+def padded(plane):
+    return bytes(plane) + bytes(-len(plane) % 64)
+
+
+def chunk_lines(panel, chunk, bits):
+    """The lines of 16 rows x 32 columns: `bits` times 64 bytes."""
+    lines = bytearray()
+    shift = 0  # of the code, where the plane begins
+    for width in PLANES[bits]:
+        per_byte = 8 // width  # quads of columns that share a line
+        for line in range(width):
+            for row in range(16):
+                for c in range(4):
+                    byte = 0
+                    for j in range(per_byte):
+                        r, k = 16 * panel + row, 32 * chunk + 4 * (line * per_byte + j) + c
+                        q = code(r, k, bits) if r < ROWS and k < COLS else 0
+                        byte |= (q >> shift & (1 << width) - 1) << j * width
+                    lines.append(byte)
+        shift += width
+    return lines
+
+
+def group_plane(n_panels, n_groups, form, value):
+    """[panel][group][16 rows] of one number each."""
+    plane = bytearray()
+    for panel in range(n_panels):
+        for group in range(n_groups):
+            for row in range(16 * panel, 16 * panel + 16):
+                plane += struct.pack(form, value(row, group) if row < ROWS else 0)
+    return padded(plane)
+
+
+def tensor(element, bits, zero, group):
+    n_panels, n_chunks = -(-ROWS // 16), -(-COLS // 32)
+    n_groups = -(-COLS // group) if group else 1
+    scale = EXPONENT if element == MXINT else HALF
+    data = struct.pack("<8sIBBBBIIQQ24x", b"KERFPK16", 1, element, bits, scale, zero, group, 0,
+                       ROWS, COLS)
+    for panel in range(n_panels):
+        for chunk in range(n_chunks):
+            data += chunk_lines(panel, chunk, bits)
+    if scale == HALF:
+        data += group_plane(n_panels, n_groups, "<H", scale_half)
+    else:
+        data += group_plane(n_panels, n_groups, "<B", scale_exponent)
+    if zero == ZERO:
+        data += group_plane(n_panels, n_groups, "<B", zero_byte)
+    elif zero == OFFSET:
+        data += group_plane(n_panels, n_groups, "<H", offset_half)
+    return data
+
+
+def main():
+    directory = Path(sys.argv[1])
+    formats = {}
+    for bits in range(2, 9):
+        formats[f"int{bits}g32"] = (INTEGER, bits, NONE, 32)
+        formats[f"int{bits}g32a"] = (INTEGER, bits, ZERO, 32)
+        formats[f"int{bits}g32o"] = (INTEGER, bits, OFFSET, 32)
+        formats[f"mxint{bits}g32"] = (MXINT, bits, NONE, 32)
+    formats["int4g64"] = (INTEGER, 4, NONE, 64)
+    formats["int3g128a"] = (INTEGER, 3, ZERO, 128)
+    formats["int4rowo"] = (INTEGER, 4, OFFSET, 0)
+    formats["mxint4row"] = (MXINT, 4, NONE, 0)
+    for name, format_ in formats.items():
+        path = directory / f"packed_{name}.bin"
+        if path.exists() and path.read_bytes() != tensor(*format_):
+            sys.exit(f"{path} holds something else: a file that was once written is never changed")
+        path.write_bytes(tensor(*format_))
+
+
+if __name__ == "__main__":
+    main()
