@@ -15,7 +15,7 @@
  * file. */
 #define ARENA_MAX ((size_t)4 * KFI_GGUF_MAX_METADATA)
 
-static kf_status fail_short(const kfi_gguf_cursor *cursor, const char *what, size_t n,
+static kf_status fail_short(const kfi_gguf_cursor *cursor, const char *what, uint64_t n,
                             kf_error *err)
 {
     if (cursor->n == KFI_GGUF_MAX_METADATA) {
@@ -23,8 +23,8 @@ static kf_status fail_short(const kfi_gguf_cursor *cursor, const char *what, siz
                         what, KFI_GGUF_MAX_METADATA);
     }
     return kfi_fail(err, KF_FORMAT, cursor->at,
-                    "%s: the file ends at byte %zu, %zu bytes needed from byte %zu", what,
-                    cursor->n, n, cursor->at);
+                    "%s: %" PRIu64 " bytes from byte %zu on, but the file ends at byte %zu", what,
+                    n, cursor->at, cursor->n);
 }
 
 kf_status kfi_gguf_read_u32(uint32_t *dst, kfi_gguf_cursor *cursor, const char *what, kf_error *err)
@@ -59,9 +59,7 @@ kf_status kfi_gguf_read_text(kfi_text *dst, kfi_gguf_cursor *cursor, uint64_t ma
                         n, max);
     }
     if (n > cursor->n - cursor->at) {
-        return kfi_fail(err, KF_FORMAT, begin,
-                        "%s: a string of %" PRIu64 " bytes, but only %zu are left", what, n,
-                        cursor->n - cursor->at);
+        return fail_short(cursor, what, n, err);
     }
     *dst = (kfi_text){(const char *)cursor->data + cursor->at, (size_t)n};
     cursor->at += (size_t)n;

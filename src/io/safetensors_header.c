@@ -228,9 +228,6 @@ static kf_status place_tensors(const header_reader *reader, kf_error *err)
 
 static kf_status read_members(header_reader *reader, const kfi_json *root, kf_error *err)
 {
-    if (!kfi_json_is_object(root)) {
-        return kfi_fail(err, KF_FORMAT, HEADER_BEGIN, "the header is no JSON object");
-    }
     reader->file->tensors = kfi_arena_alloc(reader->arena, _Alignof(kfi_tensor),
                                             kfi_json_size(root) * sizeof(kfi_tensor));
     if (reader->file->tensors == NULL) {

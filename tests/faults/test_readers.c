@@ -5,6 +5,9 @@
  */
 #include "check.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "build_llama2c.h"
 #include "build_safetensors.h"
 #include "build_zip.h"
@@ -69,7 +72,9 @@ static kf_status read_vocabulary(const uint8_t *data, size_t n, const kf_allocat
                                  kf_error *err)
 {
     kfi_llama2c_vocabulary vocabulary;
-    const kf_status status = kfi_llama2c_vocabulary_parse(&vocabulary, data, n, 3, alloc, err);
+    const size_t n_tokens = n < 4 ? 1 : data[0]; /* what a model says elsewhere */
+    const kf_status status =
+        kfi_llama2c_vocabulary_parse(&vocabulary, data, n, n_tokens, alloc, err);
     if (status == KF_OK) {
         kfi_llama2c_vocabulary_deinit(&vocabulary);
     }
@@ -120,15 +125,20 @@ static void build_own_llama2c(kfi_buf *buf)
     build_sample_llama2c(buf, false);
 }
 
-static void build_vocabulary(kfi_buf *buf)
+static void build_tokens(kfi_buf *buf, unsigned n)
 {
     kfi_buf_init(buf, NULL, BUILD_MAX);
-    put_u32(buf, 2);
-    for (unsigned i = 0; i < 3; i++) {
+    put_u32(buf, n);
+    for (unsigned i = 0; i < n; i++) {
         put_f32(buf, -(float)i);
-        put_u32(buf, i);
-        put_bytes(buf, "ab", i);
+        put_u32(buf, i % 3);
+        put_bytes(buf, "ab", i % 3);
     }
+}
+
+static void build_vocabulary(kfi_buf *buf)
+{
+    build_tokens(buf, 3);
 }
 
 static void build_json(kfi_buf *buf)
@@ -152,26 +162,116 @@ static const struct {
 
 #define N_READERS (sizeof readers / sizeof *readers)
 
+/* Files of n tensors, keys, strings or tokens. */
+static void build_many_gguf(kfi_buf *buf, unsigned n)
+{
+    gguf_begin(buf, 3, n, n + 1);
+    for (unsigned i = 0; i < n; i++) {
+        char key[24];
+        (void)snprintf(key, sizeof key, "key.%u", i);
+        gguf_key_u32(buf, key, i);
+    }
+    gguf_key_array(buf, "strings", KFI_GGUF_STRING, n);
+    for (unsigned i = 0; i < n; i++) {
+        put_string(buf, "s");
+    }
+    for (unsigned i = 0; i < n; i++) {
+        char name[24];
+        (void)snprintf(name, sizeof name, "blk.%u.weight", i);
+        gguf_tensor(buf, name, 1, 8, 0, 32u * i);
+    }
+    put_padding(buf, 32);
+    put_data(buf, 32 * (size_t)n);
+}
+
+static void build_many_safetensors(kfi_buf *buf, unsigned n)
+{
+    kfi_buf header;
+    kfi_buf_init(&header, NULL, BUILD_MAX);
+    (void)kfi_buf_append_text(&header, "{\"__metadata__\": {\"format\": \"pt\"");
+    for (unsigned i = 0; i < n; i++) {
+        (void)kfi_buf_printf(&header, ", \"key %u\": \"value %u\"", i, i);
+    }
+    (void)kfi_buf_append_text(&header, "}");
+    for (unsigned i = 0; i < n; i++) {
+        (void)kfi_buf_printf(&header,
+                             ", \"tensor %u\": {\"dtype\": \"U8\", \"shape\": [1], "
+                             "\"data_offsets\": [%u, %u]}",
+                             i, i, i + 1);
+    }
+    (void)kfi_buf_append_text(&header, "}");
+    build_safetensors(buf, header.data, n);
+    kfi_buf_deinit(&header);
+}
+
+/* One head of two floats, one token. */
+static void build_many_llama2c(kfi_buf *buf, unsigned n)
+{
+    kfi_buf_init(buf, NULL, BUILD_MAX);
+    const int32_t header[7] = {2, 1, (int32_t)n, 1, 1, 1, 1};
+    for (size_t i = 0; i < 7; i++) {
+        put_i32(buf, header[i]);
+    }
+    /* embedding 2, norms 2 x 2, four 2 x 2 matrices, three 2 x 1, last norm 2, rotary 2 */
+    for (unsigned i = 0; i < 2 + n * (4 + 16 + 6) + 2 + 2; i++) {
+        put_f32(buf, 1.0F);
+    }
+}
+
+static const struct {
+    const char *name;
+    void (*build)(kfi_buf *buf, unsigned n);
+    reader *read;
+} starved[] = {
+    {"gguf", build_many_gguf, read_gguf},
+    {"safetensors", build_many_safetensors, read_safetensors},
+    {"llama2c", build_many_llama2c, read_llama2c},
+    {"vocabulary", build_tokens, read_vocabulary},
+};
+
+/* Fails allocation 1, 2, … until the file is read; every failure is reported and leaks nothing. */
+static void starve(size_t i, const kfi_buf *buf)
+{
+    kf_status status = KF_NOMEM;
+    for (size_t fail_at = 1; status != KF_OK; fail_at++) {
+        kf_error err = {0};
+        fixture_allocator alloc;
+        fixture_allocator_init(&alloc, fail_at);
+        status = starved[i].read((const uint8_t *)buf->data, buf->n, &alloc.allocator, &err);
+        if (!fixture_allocator_is_clean(&alloc) || fail_at > 100 ||
+            (status != KF_OK && (status != KF_NOMEM || err.code != KF_NOMEM))) {
+            fail_msg("%s, allocation %zu: status %d, %s", starved[i].name, fail_at, (int)status,
+                     err.msg);
+        }
+    }
+}
+
+/* Small objects share the chunks of an arena: files of many sizes make each of them the first of a
+ * new chunk in turn. */
 static void report_no_memory_at_any_allocation(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < N_READERS; i++) {
-        kfi_buf buf;
-        readers[i].build(&buf);
-        kf_status status = KF_NOMEM;
-        for (size_t fail_at = 1; status != KF_OK; fail_at++) {
-            kf_error err = {0};
-            fixture_allocator alloc;
-            fixture_allocator_init(&alloc, fail_at);
-            status = readers[i].read((const uint8_t *)buf.data, buf.n, &alloc.allocator, &err);
-            if (!fixture_allocator_is_clean(&alloc) || fail_at > 100 ||
-                (status != KF_OK && (status != KF_NOMEM || err.code != KF_NOMEM))) {
-                fail_msg("%s, allocation %zu: status %d, %s", readers[i].name, fail_at, (int)status,
-                         err.msg);
-            }
+    for (size_t i = 0; i < sizeof starved / sizeof *starved; i++) {
+        for (unsigned n = 1; n < 200; n++) {
+            kfi_buf buf;
+            starved[i].build(&buf, n);
+            starve(i, &buf);
+            kfi_buf_deinit(&buf);
         }
-        kfi_buf_deinit(&buf);
     }
+}
+
+static void report_no_memory_while_extracting(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_buf buf;
+    fixture_allocator alloc;
+    build_sample_zip(&buf);
+    fixture_allocator_init(&alloc, 1);
+    assert_int_equal(read_zip((const uint8_t *)buf.data, buf.n, &alloc.allocator, &err), KF_NOMEM);
+    assert_true(fixture_allocator_is_clean(&alloc));
+    kfi_buf_deinit(&buf);
 }
 
 /* A copy of its own size, so that a sanitizer sees a read behind the cut. */
@@ -289,14 +389,50 @@ static void report_no_memory_while_writing(void **state)
     fixture_directory_free(directory);
 }
 
+/* A file system without room, played by a limit on the size of files. */
+static void report_a_full_disk(void **state)
+{
+    (void)state;
+    static const float data[1024];
+    const kfi_safetensors_entry entry = {.name = "t",
+                                         .dtype = KFI_DTYPE_F32,
+                                         .n_dims = 1,
+                                         .shape = {1024},
+                                         .data = data,
+                                         .bytes = sizeof data};
+    char *directory = fixture_directory_new();
+    char *path = kfi_path_join(NULL, directory, "x");
+    kf_error err = {0};
+    kfi_npy_writer writer;
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit after_header = {1000, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &after_header), 0);
+    assert_int_equal(kfi_safetensors_write(path, &entry, 1, NULL, 0, NULL, &err), KF_IO);
+    CHECK_OK(kfi_npy_writer_open(&writer, path, 1, 1024, NULL, &err), &err);
+    assert_int_equal(kfi_npy_writer_rows(&writer, data, 1, &err), KF_IO);
+    kfi_npy_writer_abort(&writer);
+    const struct rlimit nothing = {0, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &nothing), 0);
+    assert_int_equal(kfi_npy_writer_open(&writer, path, 1, 1024, NULL, &err), KF_IO);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_false(kfi_file_exists(path));
+    kfi_free(NULL, path, strlen(path) + 1);
+    fixture_directory_free(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(report_no_memory_at_any_allocation),
+        cmocka_unit_test(report_no_memory_while_extracting),
         cmocka_unit_test(reject_a_file_cut_at_any_byte),
         cmocka_unit_test(survive_any_flipped_bit),
         cmocka_unit_test(report_no_memory_while_opening_files),
         cmocka_unit_test(report_no_memory_while_writing),
+        cmocka_unit_test(report_a_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

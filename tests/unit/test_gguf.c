@@ -2,6 +2,8 @@
 #include "check.h"
 
 #include "build_gguf.h"
+#include "fixtures.h"
+#include "io/gguf_reader.h"
 
 /* Opens what buf holds, which must fail, frees it and returns the report. */
 static kf_error parse_error(kfi_buf *buf)
@@ -197,7 +199,8 @@ static void rejects_what_is_no_gguf(void **state)
     kfi_buf_init(&buf, NULL, BUILD_MAX);
     put_bytes(&buf, "GGUF", 4);
     err = parse_error(&buf);
-    assert_report(&err, KF_FORMAT, 4, "version: the file ends at byte 4");
+    assert_report(&err, KF_FORMAT, 4,
+                  "version: 4 bytes from byte 4 on, but the file ends at byte 4");
     assert_int_equal(kfi_gguf_open(&gguf, "/nonexistent/x.gguf", NULL, &err), KF_INPUT);
 }
 
@@ -244,7 +247,7 @@ static void rejects_counts_larger_than_the_file(void **state)
         put_u64(&buf, counts[i]);
         err = parse_error(&buf);
         assert_int_equal(err.code, KF_FORMAT);
-        assert_int_equal(err.offset, 24 + 9 + 4);
+        assert_int_equal(err.offset, 24 + 9 + 4 + (counts[i] > KFI_GGUF_MAX_STRING ? 0 : 8));
         gguf_begin(&buf, 3, 0, 1);
         put_u64(&buf, counts[i]); /* of the key itself */
         put_bytes(&buf, "abcdef", 6);
@@ -502,6 +505,68 @@ static void indexes_many_tensors_quickly(void **state)
     kfi_buf_deinit(&buf);
 }
 
+static void opens_a_file_and_names_it_in_messages(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_buf buf;
+    kfi_gguf *gguf = NULL;
+    uint64_t count = 0;
+    char *directory = fixture_directory_new();
+    char *path = kfi_path_join(NULL, directory, "m.gguf");
+    build_sample_gguf(&buf);
+    CHECK_OK(kfi_file_write(path, buf.data, buf.n, &err), &err);
+    CHECK_OK(kfi_gguf_open(&gguf, path, NULL, &err), &err);
+    assert_ptr_equal(kfi_gguf_at(gguf, 0), kfi_gguf_find(gguf, "general.architecture"));
+    assert_int_equal(kfi_gguf_u64(&count, gguf, "absent", &err), KF_FORMAT);
+    assert_string_equal(err.msg, "m.gguf: metadata key 'absent' is missing");
+    kfi_gguf_close(gguf);
+    CHECK_OK(kfi_file_write(path, buf.data, buf.n - 1, &err), &err);
+    assert_int_equal(kfi_gguf_open(&gguf, path, NULL, &err), KF_FORMAT);
+    assert_null(gguf);
+    assert_memory_equal(err.msg, "m.gguf: tensor 'q3_k'", 21);
+    CHECK_OK(kfi_file_write(path, "", 0, &err), &err);
+    assert_int_equal(kfi_gguf_open(&gguf, path, NULL, &err), KF_FORMAT);
+    kfi_buf_deinit(&buf);
+    kfi_free(NULL, path, strlen(path) + 1);
+    fixture_directory_free(directory);
+}
+
+/* Five strings of 63 MiB, none too long by itself: a sparse file, so it costs neither disk nor
+ * memory. */
+static void rejects_metadata_that_is_too_long_in_all(void **state)
+{
+    (void)state;
+    enum {
+        STRING_BYTES = 63 << 20
+    };
+    kf_error err = {0};
+    kfi_gguf *gguf = NULL;
+    char *directory = fixture_directory_new();
+    char *path = kfi_path_join(NULL, directory, "m.gguf");
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    for (unsigned i = 0; i < 5; i++) {
+        kfi_buf buf;
+        char key[2] = {(char)('a' + i), 0};
+        gguf_begin(&buf, 3, 0, 5);
+        if (i > 0) {
+            kfi_buf_clear(&buf);
+        }
+        gguf_key(&buf, key, KFI_GGUF_STRING);
+        put_u64(&buf, STRING_BYTES);
+        assert_int_equal(fwrite(buf.data, 1, buf.n, file), buf.n);
+        assert_int_equal(fseek(file, STRING_BYTES, SEEK_CUR), 0);
+        kfi_buf_deinit(&buf);
+    }
+    assert_int_equal(fputc(0, file), 0);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(kfi_gguf_open(&gguf, path, NULL, &err), KF_FORMAT);
+    assert_string_equal(err.msg, "m.gguf: metadata key 'e': metadata longer than 268435456 bytes");
+    kfi_free(NULL, path, strlen(path) + 1);
+    fixture_directory_free(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -526,6 +591,8 @@ int main(void)
         cmocka_unit_test(rejects_data_past_the_end),
         cmocka_unit_test(rejects_wrong_tensor_names),
         cmocka_unit_test(indexes_many_tensors_quickly),
+        cmocka_unit_test(opens_a_file_and_names_it_in_messages),
+        cmocka_unit_test(rejects_metadata_that_is_too_long_in_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

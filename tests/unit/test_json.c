@@ -231,6 +231,32 @@ static void escapes_and_repairs_strings(void **state)
     kfi_buf_deinit(&buf);
 }
 
+/* Sequences of two to four bytes, whole and broken (Unicode 15, table 3-7). */
+static void tells_valid_utf8_from_invalid(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *written;
+    } cases[] = {
+        {"\xF0\x9F\x98\x80", "\"\xF0\x9F\x98\x80\""},
+        {"\xF4\x8F\xBF\xBF", "\"\xF4\x8F\xBF\xBF\""},
+        {"\xE0\xA0\x80", "\"\xE0\xA0\x80\""},
+        {"\xF0\x9F\x98x", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBDx\""},
+        {"\xF4\x90\x80\x80", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
+        {"\xE0\x80x", "\"\xEF\xBF\xBD\xEF\xBF\xBDx\""},
+        {"\xF5", "\"\xEF\xBF\xBD\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kfi_buf buf;
+        kfi_json_writer writer;
+        kfi_buf_init(&buf, NULL, 1000);
+        kfi_json_writer_init(&writer, &buf, 0);
+        kfi_json_put_text(&writer, cases[i].text);
+        assert_string_equal(buf.data, cases[i].written);
+        kfi_buf_deinit(&buf);
+    }
+}
+
 static void writes_the_shortest_number_that_reads_back(void **state)
 {
     (void)state;
@@ -306,6 +332,7 @@ int main(void)
         cmocka_unit_test(reads_files_up_to_a_size),
         cmocka_unit_test(writes_nested_values),
         cmocka_unit_test(escapes_and_repairs_strings),
+        cmocka_unit_test(tells_valid_utf8_from_invalid),
         cmocka_unit_test(writes_the_shortest_number_that_reads_back),
         cmocka_unit_test(copies_a_parsed_document),
         cmocka_unit_test(a_full_buffer_shows_as_failed),

@@ -145,6 +145,9 @@ static void rejects_entries_that_lack_something(void **state)
     kf_error err = parse_error("{\"t\": 5}", 16);
     assert_report(&err, KF_FORMAT, "tensor 't': its name is empty or its entry no object");
     assert_int_equal(err.offset, 9);
+    err = parse_error("{\"\\u0074\": 5}", 16); /* an escaped name is not searched for */
+    assert_report(&err, KF_FORMAT, "tensor 't': its name is empty or its entry no object");
+    assert_int_equal(err.offset, 8);
     err = parse_error("{\"\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}}", 1);
     assert_report(&err, KF_FORMAT, "its name is empty");
     err = parse_error(T("\"shape\": [4], \"data_offsets\": [0, 16]"), 16);
@@ -288,6 +291,25 @@ static void rejects_an_index_that_lies(void **state)
     }
 }
 
+static void rejects_an_index_of_too_many_files(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_safetensors *st = NULL;
+    kfi_buf index;
+    kfi_buf_init(&index, NULL, BUILD_MAX);
+    for (unsigned i = 0; i < 4097; i++) {
+        assert_true(kfi_buf_printf(&index, "%s\"t%u\": \"f%u\"",
+                                   i == 0 ? "{\"weight_map\": {" : ", ", i, i));
+    }
+    assert_true(kfi_buf_append_text(&index, "}}"));
+    char *directory = make_sharded(index.data);
+    assert_int_equal(kfi_safetensors_open(&st, directory, NULL, &err), KF_RANGE);
+    assert_report(&err, KF_RANGE, "weight_map names more than 4096 files");
+    kfi_buf_deinit(&index);
+    fixture_directory_free(directory);
+}
+
 static void rejects_a_tensor_that_the_index_does_not_name(void **state)
 {
     (void)state;
@@ -425,6 +447,7 @@ int main(void)
         cmocka_unit_test(rejects_holes_overlaps_and_wrong_ends),
         cmocka_unit_test(opens_the_shards_of_an_index),
         cmocka_unit_test(rejects_an_index_that_lies),
+        cmocka_unit_test(rejects_an_index_of_too_many_files),
         cmocka_unit_test(rejects_a_tensor_that_the_index_does_not_name),
         cmocka_unit_test(opens_a_directory_with_one_file),
         cmocka_unit_test(reads_back_what_it_writes),
