@@ -9,6 +9,7 @@
 #include "kerf/eval.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,7 +270,10 @@ static kf_status make_key(kfi_reference_key *key, const evaluation *e, const sid
                                .window = e->window,
                                .windows = e->windows,
                                .hidden = kfi_model_config(s->model)->hidden};
-    KFI_TRY(kfi_model_hash(key->model, s->model, err));
+    kf_model_info info;
+    kf_model_get_info(s->model, &info);
+    (void)snprintf(key->activations, sizeof key->activations, "%s", info.activations);
+    KFI_TRY(kfi_model_source_hash(s->model, key->model, err));
     return kfi_sha256_bytes(key->text, e->ids, e->windows * e->window * sizeof *e->ids, err);
 }
 

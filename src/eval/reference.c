@@ -46,6 +46,7 @@ static void put_header(kfi_json_writer *json, const kfi_reference_key *key)
     kfi_json_begin_object(json);
     put_pair(json, "kind", "kerf reference hidden states");
     put_pair(json, "model", key->model);
+    put_pair(json, "activations", key->activations);
     put_pair(json, "text", key->text);
     put_count(json, "start", key->start);
     put_count(json, "prefix", key->n_prefix);
@@ -137,6 +138,7 @@ static kf_status check_key(kfi_reference *r, const char *path, const kfi_referen
 {
     KFI_TRY(check_text(r->file, path, "kind", "kerf reference hidden states", "program", err));
     KFI_TRY(check_text(r->file, path, "model", key->model, "reference model", err));
+    KFI_TRY(check_text(r->file, path, "activations", key->activations, "activation format", err));
     KFI_TRY(check_count(r->file, path, "window", key->window, "window", err));
     KFI_TRY(check_count(r->file, path, "start", key->start, "start token", err));
     KFI_TRY(check_count(r->file, path, "prefix", key->n_prefix, "prefix", err));

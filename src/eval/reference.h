@@ -18,9 +18,10 @@
 /* What a reference file belongs to. */
 typedef struct kfi_reference_key {
     char model[KFI_SHA256_HEX];
-    char text[KFI_SHA256_HEX]; /* of the ids of all windows */
-    uint32_t start;            /* UINT32_MAX = none */
-    size_t n_prefix;           /* stored prefix in front */
+    char activations[KF_FORMAT_NAME_BYTES]; /* that it ran with */
+    char text[KFI_SHA256_HEX];              /* of the ids of all windows */
+    uint32_t start;                         /* UINT32_MAX = none */
+    size_t n_prefix;                        /* stored prefix in front */
     size_t window, windows, hidden;
 } kfi_reference_key;
 

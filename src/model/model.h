@@ -115,10 +115,4 @@ void kfi_model_embed(const kf_model *model, float *dst, const uint32_t *ids, siz
  * workspace as below. */
 const float *kfi_model_final_norm(const kf_model *model);
 
-/* SHA-256 of every tensor's name, type, shape and bytes and of the numbers that the forward pass
- * takes from the configuration: equal for models that compute the same. Cost: reads the whole
- * checkpoint. */
-KF_NODISCARD kf_status kfi_model_hash(char hex[KFI_SHA256_HEX], const kf_model *model,
-                                      kf_error *err);
-
 #endif /* KFI_MODEL_MODEL_H */
