@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "io/gguf.h"
 #include "text/byte_alphabet.h"
+#include "text/chat.h"
 
 /* A ceiling for the text of a vocabulary; the largest real ones have under 10 MB. */
 #define MAX_ARENA ((size_t)1 << 30)
@@ -39,6 +40,7 @@ void kf_tokenizer_free(kf_tokenizer *tokenizer)
     if (tokenizer == NULL) {
         return;
     }
+    kfi_jinja_free(tokenizer->chat);
     kfi_vocabulary_deinit(&tokenizer->vocabulary);
     kfi_merges_deinit(&tokenizer->bpe.merges);
     kfi_arena_deinit(&tokenizer->arena);
@@ -206,15 +208,14 @@ static bool spaces_only_lead(const kfi_vocabulary *vocabulary)
 kf_status kfi_tokenizer_finish(kf_tokenizer *tokenizer, kf_error *err)
 {
     const kfi_vocabulary *vocabulary = &tokenizer->vocabulary;
-    (void)err;
     /* A space without a piece would be part of a run of unknown characters. */
     tokenizer->spaces.cut =
         tokenizer->spaces.escape && !tokenizer->bpe.whole_words_first &&
         kfi_vocabulary_find(vocabulary, KFI_SPACE, KFI_SPACE_N) != KF_NO_TOKEN &&
         spaces_only_lead(vocabulary);
     kfi_tokenizer_mark_end(tokenizer, tokenizer->eos);
-    tokenizer->start = tokenizer->bos;
-    return KF_OK;
+    KFI_TRY(kfi_tokenizer_parse_chat(tokenizer, err));
+    return kfi_tokenizer_find_start(tokenizer, err);
 }
 
 static bool is_gguf(const char *path)

@@ -6,6 +6,7 @@
 #define KFI_TEXT_TOKENIZER_H
 
 #include "text/bpe.h"
+#include "text/jinja.h"
 #include "text/pretokenize.h"
 #include "text/vocabulary.h"
 
@@ -42,6 +43,8 @@ struct kf_tokenizer {
     bool adds_bos;
     uint32_t start;            /* see kf_tokenizer_start() */
     const char *chat_template; /* NUL-terminated, or NULL */
+    kfi_jinja *chat;           /* parsed, or NULL */
+    kf_error chat_error;       /* why it was not understood */
     const char *source;        /* directory whose files kf_tokenizer_save() copies, or NULL */
 };
 

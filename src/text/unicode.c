@@ -127,3 +127,13 @@ kfi_char_class kfi_unicode_class(uint32_t code)
         return KFI_CHAR_OTHER;
     }
 }
+
+uint32_t kfi_unicode_upper(uint32_t code)
+{
+    return (uint32_t)utf8proc_toupper((utf8proc_int32_t)code);
+}
+
+uint32_t kfi_unicode_lower(uint32_t code)
+{
+    return (uint32_t)utf8proc_tolower((utf8proc_int32_t)code);
+}

@@ -45,6 +45,10 @@ typedef enum kfi_char_class {
 
 kfi_char_class kfi_unicode_class(uint32_t code);
 
+/* The simple case mappings: one character to one. */
+uint32_t kfi_unicode_upper(uint32_t code);
+uint32_t kfi_unicode_lower(uint32_t code);
+
 /* True where the text is certainly its own normalization form C: no character from U+0300 on. */
 bool kfi_unicode_is_plain(const char *text, size_t n);
 
