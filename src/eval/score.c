@@ -10,7 +10,8 @@
 #include "kernels/kernels.h"
 
 /* KL(p || q) = sum p (log p - log q) with log p = x - log_sum. Terms of p below 1e-30 add nothing
- * that a double would show. */
+ * that a double would show. Logits that are not finite diverge infinitely: NaN must not look like
+ * 0. */
 static double divergence(const float *reference, double reference_log_sum, const float *logits,
                          double log_sum, size_t n)
 {
@@ -21,6 +22,9 @@ static double divergence(const float *reference, double reference_log_sum, const
         if (log_p > -69.0f) {
             sum += (double)expf(log_p) * ((double)reference[i] - (double)logits[i] + shift);
         }
+    }
+    if (!isfinite(shift) || !isfinite(sum)) {
+        return (double)INFINITY;
     }
     return sum > 0 ? sum : 0; /* rounding can make it a hair negative */
 }

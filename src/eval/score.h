@@ -17,8 +17,8 @@ typedef struct kfi_score {
     bool agrees;           /* the same most likely token; false without */
 } kfi_score;
 
-/* Scores one token from its logits over n ids; reference may be NULL. A model whose logits are not
- * finite gets an infinite loss. */
+/* Scores one token from its logits over n ids; reference may be NULL. Logits that are not finite
+ * give an infinite loss and an infinite divergence. */
 kfi_score kfi_score_token(const float *logits, const float *reference, size_t n, uint32_t target);
 
 /* Mean and standard error of n values (NaN error for n < 2). */

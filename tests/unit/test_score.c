@@ -79,6 +79,20 @@ static void logits_that_are_not_finite_cost_infinitely(void **state)
     assert_true(isinf(kfi_score_token(p, NULL, N, 7).loss));
 }
 
+static void logits_that_are_not_finite_diverge_infinitely(void **state)
+{
+    (void)state;
+    float p[N];
+    float q[N];
+    fill(p, N, 5, 1.0f);
+    memcpy(q, p, sizeof q);
+    q[7] = NAN;
+    assert_true(isinf(kfi_score_token(q, p, N, 0).divergence));
+    assert_true(isinf(kfi_score_token(p, q, N, 0).divergence));
+    q[7] = -INFINITY; /* the model excludes what the reference holds possible */
+    assert_true(isinf(kfi_score_token(q, p, N, 0).divergence));
+}
+
 static void error_of_the_mean(void **state)
 {
     (void)state;
@@ -108,6 +122,7 @@ int main(void)
         cmocka_unit_test(divergence_follows_its_definition),
         cmocka_unit_test(a_model_does_not_diverge_from_itself),
         cmocka_unit_test(logits_that_are_not_finite_cost_infinitely),
+        cmocka_unit_test(logits_that_are_not_finite_diverge_infinitely),
         cmocka_unit_test(error_of_the_mean),
         cmocka_unit_test(quantiles_lie_between_neighbours),
     };
