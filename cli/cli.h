@@ -123,6 +123,10 @@ void terminal_rearm(void);
 const char *format_bytes(char dst[32], uint64_t bytes);
 const char *format_seconds(char dst[32], double seconds);
 
+/* A text out of a file for people: one line that cannot drive a terminal, control characters as
+ * '?', cut to n - 1 bytes. */
+const char *show_text(char *dst, size_t n, const char *text);
+
 /* Flushes standard output; EXIT_WORK_FAILED with a line when that fails (a full disk, a closed
  * pipe). */
 int finish_output(int exit_code);

@@ -2,9 +2,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "report_json.h"
 #include "subject.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
@@ -17,45 +17,39 @@ typedef struct eval_options {
     bool no_prefix;
 } eval_options;
 
-static json_t *number_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static void print_json(const eval_options *options, const kf_model_info *info,
                        const kf_eval_result *r)
 {
     json_t *report = json_pack(
-        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:s, s:I, s:I}", "model",
-        options->common.positional[0], "tokens", (json_int_t)r->tokens, "windows",
-        (json_int_t)r->windows, "perplexity", number_or_null(r->perplexity), "perplexity_se",
-        number_or_null(r->perplexity_se), "kl_mean", number_or_null(r->kl_mean), "top1",
-        number_or_null(r->top1), "bits_per_weight", number_or_null(info->bits_per_weight), "bytes",
-        (json_int_t)info->bytes, "seconds", number_or_null(r->seconds), "tokens_per_second",
-        number_or_null(r->tokens_per_second), "activations", info->activations, "source",
-        info->source, "start", options->start, "prefix_tokens", (json_int_t)r->n_prefix,
+        "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:o, s:s, s:I, s:I}", "model",
+        json_text(options->common.positional[0]), "tokens", (json_int_t)r->tokens, "windows",
+        (json_int_t)r->windows, "perplexity", json_number(r->perplexity), "perplexity_se",
+        json_number(r->perplexity_se), "kl_mean", json_number(r->kl_mean), "top1",
+        json_number(r->top1), "bits_per_weight", json_number(info->bits_per_weight), "bytes",
+        (json_int_t)info->bytes, "seconds", json_number(r->seconds), "tokens_per_second",
+        json_number(r->tokens_per_second), "activations", info->activations, "source",
+        json_text(info->source), "start", options->start, "prefix_tokens", (json_int_t)r->n_prefix,
         "peak_rss_bytes", (json_int_t)kf_memory_peak());
     if (options->against != NULL) {
-        (void)json_object_set_new(report, "against", json_string(options->against));
+        (void)json_object_set_new(report, "against", json_text(options->against));
         (void)json_object_set_new(report, "reference_perplexity",
-                                  number_or_null(r->reference_perplexity));
-        (void)json_object_set_new(report, "loss_difference", number_or_null(r->loss_difference));
-        (void)json_object_set_new(report, "loss_difference_se",
-                                  number_or_null(r->loss_difference_se));
-        (void)json_object_set_new(report, "kl_median", number_or_null(r->kl_median));
-        (void)json_object_set_new(report, "kl_99", number_or_null(r->kl_99));
-        (void)json_object_set_new(report, "kl_max", number_or_null(r->kl_max));
+                                  json_number(r->reference_perplexity));
+        (void)json_object_set_new(report, "loss_difference", json_number(r->loss_difference));
+        (void)json_object_set_new(report, "loss_difference_se", json_number(r->loss_difference_se));
+        (void)json_object_set_new(report, "kl_median", json_number(r->kl_median));
+        (void)json_object_set_new(report, "kl_99", json_number(r->kl_99));
+        (void)json_object_set_new(report, "kl_max", json_number(r->kl_max));
     }
-    (void)json_dumpf(report, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12));
-    (void)putchar('\n');
-    json_decref(report);
+    json_print(report, 12);
 }
 
 static void print_text(const eval_options *options, const kf_model_info *info,
                        const kf_eval_result *r)
 {
     char a[32];
-    (void)printf("model        %s (%s)\n", options->common.positional[0], info->source);
+    char source[256];
+    (void)printf("model        %s (%s)\n", options->common.positional[0],
+                 show_text(source, sizeof source, info->source));
     (void)printf("weights      %.3f bits per weight, %s; activations %s\n", info->bits_per_weight,
                  format_bytes(a, info->bytes), info->activations);
     (void)printf("text         %s, %zu windows of %llu tokens, %zu scored, in front: %s\n",

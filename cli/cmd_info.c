@@ -2,20 +2,13 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "report_json.h"
 #include "subject.h"
-
-#include <jansson.h>
-#include <math.h>
 
 typedef struct info_options {
     common_options common;
     bool tensors;
 } info_options;
-
-static json_t *number_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
 
 static json_t *tensors_json(const kf_model *model)
 {
@@ -24,7 +17,7 @@ static json_t *tensors_json(const kf_model *model)
         kf_model_tensor tensor;
         kf_model_get_tensor(model, i, &tensor);
         (void)json_array_append_new(
-            list, json_pack("{s:s, s:s, s:I, s:I, s:I}", "name", tensor.name, "format",
+            list, json_pack("{s:o, s:s, s:I, s:I, s:I}", "name", json_text(tensor.name), "format",
                             tensor.format, "rows", (json_int_t)tensor.rows, "cols",
                             (json_int_t)tensor.cols, "bytes", (json_int_t)tensor.bytes));
     }
@@ -34,11 +27,11 @@ static json_t *tensors_json(const kf_model *model)
 static void print_json(const kf_model *model, const kf_model_info *info, bool tensors)
 {
     json_t *report = json_pack(
-        "{s:s, s:s, s:s, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:b, s:I}",
-        "architecture", info->architecture, "name", info->name, "source", info->source,
-        "parameters", (json_int_t)info->parameters, "bits_per_weight",
-        number_or_null(info->bits_per_weight), "bits_per_weight_linear",
-        number_or_null(info->bits_per_weight_linear), "bytes", (json_int_t)info->bytes, "layers",
+        "{s:s, s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:b, s:I}",
+        "architecture", info->architecture, "name", json_text(info->name), "source",
+        json_text(info->source), "parameters", (json_int_t)info->parameters, "bits_per_weight",
+        json_number(info->bits_per_weight), "bits_per_weight_linear",
+        json_number(info->bits_per_weight_linear), "bytes", (json_int_t)info->bytes, "layers",
         (json_int_t)info->n_layers, "hidden", (json_int_t)info->hidden, "feed_forward",
         (json_int_t)info->feed_forward, "heads", (json_int_t)info->n_heads, "kv_heads",
         (json_int_t)info->n_kv_heads, "head_dim", (json_int_t)info->head_dim, "vocabulary",
@@ -48,17 +41,16 @@ static void print_json(const kf_model *model, const kf_model_info *info, bool te
     if (tensors) {
         (void)json_object_set_new(report, "tensors", tensors_json(model));
     }
-    (void)json_dumpf(report, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    (void)putchar('\n');
-    json_decref(report);
+    json_print(report, 9);
 }
 
 static void print_text(const kf_model *model, const kf_model_info *info, bool tensors)
 {
     char size[32];
+    char text[256];
     (void)printf("architecture     %s%s%s\n", info->architecture, info->name[0] != '\0' ? ", " : "",
-                 info->name);
-    (void)printf("stored as        %s\n", info->source);
+                 show_text(text, sizeof text, info->name));
+    (void)printf("stored as        %s\n", show_text(text, sizeof text, info->source));
     (void)printf("parameters       %.1f million\n", 1e-6 * (double)info->parameters);
     (void)printf("size             %s\n", format_bytes(size, info->bytes));
     (void)printf("bits per weight  %.3f (linear layers %.3f)\n", info->bits_per_weight,
@@ -75,7 +67,8 @@ static void print_text(const kf_model *model, const kf_model_info *info, bool te
     for (size_t i = 0; tensors && i < kf_model_tensor_count(model); i++) {
         kf_model_tensor tensor;
         kf_model_get_tensor(model, i, &tensor);
-        (void)printf("%-48s %-12s %8llu x %-8llu %12llu bytes\n", tensor.name, tensor.format,
+        (void)printf("%-48s %-12s %8llu x %-8llu %12llu bytes\n",
+                     show_text(text, sizeof text, tensor.name), tensor.format,
                      (unsigned long long)tensor.rows, (unsigned long long)tensor.cols,
                      (unsigned long long)tensor.bytes);
     }

@@ -2,9 +2,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "report_json.h"
 #include "subject.h"
-
-#include <jansson.h>
 
 #include "kerf/pull.h"
 
@@ -32,10 +31,7 @@ static int run(const cli_command *command, int argc, char **argv)
     }
     terminal_clear();
     if (options.common.json) {
-        json_t *report = json_pack("{s:s, s:s}", "model", name, "path", path);
-        (void)json_dumpf(report, stdout, JSON_COMPACT);
-        json_decref(report);
-        (void)putchar('\n');
+        json_print(json_pack("{s:o, s:o}", "model", json_text(name), "path", json_text(path)), 17);
     } else {
         (void)printf("%s\n", path);
     }

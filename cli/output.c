@@ -96,6 +96,15 @@ const char *format_seconds(char dst[32], double seconds)
     return dst;
 }
 
+const char *show_text(char *dst, size_t n, const char *text)
+{
+    (void)snprintf(dst, n, "%s", text);
+    for (char *c = dst; *c != '\0'; c++) {
+        *c = (unsigned char)*c < 0x20 || *c == 0x7F ? '?' : *c;
+    }
+    return dst;
+}
+
 int finish_output(int exit_code)
 {
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -1,0 +1,20 @@
+/* report_json.h - what the commands print for machines.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KERF_CLI_REPORT_JSON_H
+#define KERF_CLI_REPORT_JSON_H
+
+#include <jansson.h>
+
+/* A string of any bytes: a name out of a file or a path need not be UTF-8, and JSON has nothing
+ * else. Where it is not, every byte above ASCII is shown as '?'. */
+json_t *json_text(const char *text);
+
+/* A number, or null for what was not measured (NaN) or is infinite. */
+json_t *json_number(double value);
+
+/* Prints a value in one line with so many digits, and releases it. */
+void json_print(json_t *value, int digits);
+
+#endif /* KERF_CLI_REPORT_JSON_H */
