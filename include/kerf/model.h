@@ -177,6 +177,11 @@ KF_API void kf_session_free(kf_session *session);
  * @param[out] err      failure report, or NULL
  *
  * @retval KF_OK
+ * @retval KF_RANGE  the session's context is shorter than the part of the prefix that is used
+ * @retval KF_NOMEM  decoding a block's weights
+ *
+ * Cost: copies the prefix; where it is the whole prompt its last token is computed too, so that
+ * kf_session_hidden() has its state.
  */
 KF_API KF_NODISCARD kf_status kf_session_begin(kf_session *session, const uint32_t *ids, size_t n,
                                                size_t *n_used, kf_error *err);

@@ -180,9 +180,26 @@ static kf_status read_vocabulary(kfi_config *config, const reader *r, kf_error *
     return KF_OK;
 }
 
+/* A model in several files: the tensors of the others would only be missed one by one. */
+static kf_status check_split(const kfi_gguf *gguf, kf_error *err)
+{
+    uint64_t n_files = 1;
+    if (kfi_gguf_find(gguf, "split.count") != NULL) {
+        KFI_TRY(kfi_gguf_u64(&n_files, gguf, "split.count", err));
+    }
+    if (n_files > 1) {
+        return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                        "one of %" PRIu64 " files of a split GGUF; merge them first "
+                        "(llama-gguf-split --merge)",
+                        n_files);
+    }
+    return KF_OK;
+}
+
 kf_status kfi_config_from_gguf(kfi_config *config, const kfi_gguf *gguf, kf_error *err)
 {
     *config = (kfi_config){.architecture = NULL};
+    KFI_TRY(check_split(gguf, err));
     KFI_TRY(read_architecture(config, gguf, err));
     const reader r = {.gguf = gguf, .architecture = config->architecture->name};
     size_t n_experts = 0;

@@ -314,7 +314,7 @@ static void checks_a_llama2c_header(void **state)
 
 /* The metadata of a small llama, but for one key: left out, or with another value. */
 typedef struct gguf_case {
-    const char *key; /* without "llama.", NULL: the sound file */
+    const char *key; /* without "llama." ("split.…" has none), NULL: the sound file */
     bool leave_out;
     uint32_t value;
     const char *text; /* the value is a text */
@@ -365,7 +365,8 @@ static size_t put_keys(kfi_buf *buf, const gguf_case *c)
     gguf_key(buf, "llama.attention.layer_norm_rms_epsilon", KFI_GGUF_F32);
     put_f32(buf, 1e-5f);
     if (!done) {
-        (void)snprintf(key, sizeof key, "llama.%s", c->key);
+        const bool is_general = strncmp(c->key, "split.", 6) == 0;
+        (void)snprintf(key, sizeof key, "%s%s", is_general ? "" : "llama.", c->key);
         put_value(buf, key, c);
         n_keys++;
     }
@@ -458,6 +459,9 @@ static void rejects_hostile_metadata_of_a_gguf(void **state)
         {{.key = "rope.scale_linear", .number = -2.0f}, KF_FORMAT},
         {{.key = "vocab_size", .value = 5}, KF_FORMAT},
         {{.key = "expert_count", .value = 8}, KF_UNSUPPORTED},
+        {{.key = "split.count", .value = 3}, KF_UNSUPPORTED},
+        {{.key = "split.count", .text = "three"}, KF_FORMAT},
+        {{.key = "split.count", .value = 1}, KF_OK},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         kf_error err = {0};
