@@ -158,7 +158,7 @@ static kf_status each_of_block(const kfi_config *config, size_t i_layer, kfi_nee
     };
     KFI_TRY(visit(ctx, kfi_name_attention_norm(i_layer).text, 1, hidden, err));
     KFI_TRY(visit(ctx, kfi_name_mlp_norm(i_layer).text, 1, hidden, err));
-    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+    for (kfi_linear_role role = 0; role < KFI_LINEAR_COUNT; role++) {
         KFI_TRY(
             visit(ctx, kfi_name_weight(i_layer, role).text, shapes[role][0], shapes[role][1], err));
         if (config->architecture->qkv_bias && role <= KFI_LINEAR_V) {

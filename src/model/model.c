@@ -116,7 +116,7 @@ static kf_status take_block(kf_model *model, size_t i_layer, kf_error *err)
     const bool qkv_bias = model->checkpoint.config.architecture->qkv_bias;
     KFI_TRY(take_vector(&block->attention_norm, model, kfi_name_attention_norm(i_layer).text, err));
     KFI_TRY(take_vector(&block->mlp_norm, model, kfi_name_mlp_norm(i_layer).text, err));
-    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+    for (kfi_linear_role role = 0; role < KFI_LINEAR_COUNT; role++) {
         const kfi_name name = kfi_name_weight(i_layer, role);
         const kfi_tensor *tensor = kfi_checkpoint_find(&model->checkpoint, name.text);
         model->sources[i_layer].linears[role] = tensor;

@@ -127,8 +127,8 @@ static void rejects_members_of_the_wrong_kind(void **state)
         ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0}",
         ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":-3}",
         ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}",
-        ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
-        "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}",
+        (",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
+         "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}"),
         ",\"tie_word_embeddings\":\"yes\"",
         ",\"head_dim\":15",
         ",\"head_dim\":-16",
@@ -177,7 +177,8 @@ static void rejects_every_required_key_that_is_missing_or_hostile(void **state)
                     (void)snprintf(text + n, sizeof text - n, ",\"%s\":%s", keys[k], value);
                 }
             }
-            (void)strcat(text, "}");
+            const size_t n = strlen(text);
+            (void)snprintf(text + n, sizeof text - n, "}");
             kf_error err = {0};
             kfi_config c;
             if (read_text(&c, text, &err) != KF_FORMAT) {

@@ -189,8 +189,8 @@ static void llama3_takes_whole_words_first(void **state)
 static void sentencepiece_escapes_spaces_and_falls_back_to_bytes(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"\xE2\x96\x81"
-                                         "a",
+    static const char *const pieces[] = {("\xE2\x96\x81"
+                                          "a"),
                                          "aa", "\xE2\x96\x81", "a", "b"};
     kf_tokenizer *t = open_spm(pieces, 5);
     ASSERT_IDS(t, "a", 0, 259);
@@ -209,8 +209,8 @@ static void sentencepiece_words_end_only_where_no_piece_spans(void **state)
 {
     (void)state;
     /* With a piece that has a space inside, the text may not be cut in front of spaces. */
-    static const char *const pieces[] = {"a\xE2\x96\x81"
-                                         "b",
+    static const char *const pieces[] = {("a\xE2\x96\x81"
+                                          "b"),
                                          "a\xE2\x96\x81", "\xE2\x96\x81", "a", "b"};
     kf_tokenizer *t = open_spm(pieces, 5);
     ASSERT_IDS(t, "a b", 0, 261, 259);
