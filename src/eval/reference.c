@@ -90,6 +90,9 @@ kf_status kfi_reference_create(kfi_reference_writer *writer, const char *path,
     if (st == KF_OK) {
         st = kfi_file_writer_write(&writer->file, header.data, header.n, err);
     }
+    if (st != KF_OK) {
+        kfi_file_writer_abort(&writer->file); /* fine where it was not opened */
+    }
 done:
     kfi_buf_deinit(&header);
     return st;
