@@ -77,5 +77,9 @@ double kfi_quantile(double *values, size_t n, double part)
     const double place = part * (double)(n - 1);
     const size_t below = (size_t)place;
     const size_t above = below + 1 < n ? below + 1 : below;
-    return values[below] + (place - (double)below) * (values[above] - values[below]);
+    const double part_above = place - (double)below;
+    /* Between infinities there is no difference, and none of it is NaN. */
+    return part_above > 0 && values[below] < values[above]
+               ? values[below] + part_above * (values[above] - values[below])
+               : values[below];
 }

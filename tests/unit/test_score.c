@@ -113,6 +113,10 @@ static void quantiles_lie_between_neighbours(void **state)
     assert_true(fabs(kfi_quantile(values, 5, 0.5) - 3) < 1e-12);
     assert_true(fabs(kfi_quantile(values, 5, 0.875) - 4.5) < 1e-12);
     assert_true(fabs(kfi_quantile(values, 5, 1.0) - 5) < 1e-12);
+    double broken[] = {1, 2, 3, (double)INFINITY, (double)INFINITY};
+    assert_true(fabs(kfi_quantile(broken, 5, 0.5) - 3) < 1e-12);
+    assert_true(isinf(kfi_quantile(broken, 5, 0.6)));
+    assert_true(isinf(kfi_quantile(broken, 5, 0.9)));
 }
 
 int main(void)
