@@ -286,12 +286,14 @@ static kf_status select_by(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_v
 {
     const kfi_jinja_value name = argument(arguments, 0, "attribute");
     const kfi_jinja_value test = argument(arguments, 1, "test");
-    const kfi_jinja_arguments rest = {arguments->values + 2,
-                                      arguments->n > 2 ? arguments->n - 2 : 0, NULL, 0};
+    kfi_jinja_arguments rest = {NULL, 0, NULL, 0};
     kfi_jinja_value *selected = NULL;
     size_t n = 0;
     if (value.kind != KFI_JINJA_LIST || name.kind != KFI_JINJA_STRING) {
         return wrong_kind(run, "selection", &value);
+    }
+    if (arguments->n > 2) {
+        rest = (kfi_jinja_arguments){arguments->values + 2, arguments->n - 2, NULL, 0};
     }
     const kfi_jinja_list *all = value.as.list;
     KFI_TRY(new_list(dst, &selected, run, all->n));

@@ -33,30 +33,16 @@ size_t kfi_jinja_text_find(kfi_jinja_text text, size_t from, kfi_jinja_text need
     return text.n;
 }
 
-/* Lists are compared by their items' count; long strings by their length. */
-static size_t size_of(const kfi_jinja_value *value)
-{
-    switch (value->kind) {
-    case KFI_JINJA_STRING:
-        return value->as.text.n / 64;
-    case KFI_JINJA_LIST:
-        return value->as.list->n;
-    case KFI_JINJA_MAP:
-        return value->as.map->n * value->as.map->n;
-    default:
-        return 0;
-    }
-}
-
 kf_status kfi_jinja_compare_equal(bool *dst, kfi_jinja_run *run, kfi_jinja_value a,
                                   kfi_jinja_value b)
 {
-    bool too_deep = false;
-    const size_t n_a = size_of(&a);
-    const size_t n_b = size_of(&b);
-    KFI_TRY(kfi_jinja_charge(run, 1 + (n_a < n_b ? n_a : n_b)));
-    *dst = kfi_jinja_equal(&a, &b, &too_deep);
-    return too_deep ? kfi_fail(run->err, KF_RANGE, run->offset, "values nested too deeply") : KF_OK;
+    /* One more than is left, so that a comparison that gives up is one that costs too much. */
+    const size_t most = KFI_JINJA_MAX_STEPS - run->steps + 1;
+    kfi_jinja_effort effort = {.steps = most};
+    *dst = kfi_jinja_equal(&a, &b, &effort);
+    KFI_TRY(kfi_jinja_charge(run, most - effort.steps));
+    return effort.too_deep ? kfi_fail(run->err, KF_RANGE, run->offset, "values nested too deeply")
+                           : KF_OK;
 }
 
 kf_status kfi_jinja_contains(bool *dst, kfi_jinja_run *run, kfi_jinja_value needle,

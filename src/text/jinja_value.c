@@ -66,13 +66,22 @@ bool kfi_jinja_truth(const kfi_jinja_value *value)
     return true;
 }
 
-static bool equal_at(const kfi_jinja_value *a, const kfi_jinja_value *b, bool *too_deep, int depth);
+static bool equal_at(const kfi_jinja_value *a, const kfi_jinja_value *b, kfi_jinja_effort *effort,
+                     int depth);
 
-static bool lists_equal(const kfi_jinja_list *a, const kfi_jinja_list *b, bool *too_deep, int depth)
+/* Takes steps; false when there are not so many left. */
+static bool spend(kfi_jinja_effort *effort, size_t steps)
+{
+    effort->steps = steps < effort->steps ? effort->steps - steps : 0;
+    return effort->steps > 0;
+}
+
+static bool lists_equal(const kfi_jinja_list *a, const kfi_jinja_list *b, kfi_jinja_effort *effort,
+                        int depth)
 {
     bool equal = a->n == b->n;
     for (size_t i = 0; equal && i < a->n; i++) {
-        equal = equal_at(&a->items[i], &b->items[i], too_deep, depth + 1);
+        equal = equal_at(&a->items[i], &b->items[i], effort, depth + 1);
     }
     return equal;
 }
@@ -87,12 +96,14 @@ static const kfi_jinja_member *find_member(const kfi_jinja_map *map, kfi_jinja_t
     return NULL;
 }
 
-static bool maps_equal(const kfi_jinja_map *a, const kfi_jinja_map *b, bool *too_deep, int depth)
+static bool maps_equal(const kfi_jinja_map *a, const kfi_jinja_map *b, kfi_jinja_effort *effort,
+                       int depth)
 {
     bool equal = a->n == b->n;
     for (size_t i = 0; equal && i < a->n; i++) {
-        const kfi_jinja_member *other = find_member(b, a->members[i].key);
-        equal = other != NULL && equal_at(&a->members[i].value, &other->value, too_deep, depth + 1);
+        const kfi_jinja_member *other =
+            spend(effort, b->n) ? find_member(b, a->members[i].key) : NULL;
+        equal = other != NULL && equal_at(&a->members[i].value, &other->value, effort, depth + 1);
     }
     return equal;
 }
@@ -107,12 +118,16 @@ bool kfi_jinja_number(int64_t *dst, const kfi_jinja_value *value)
     return value->kind == KFI_JINJA_INTEGER;
 }
 
-static bool equal_at(const kfi_jinja_value *a, const kfi_jinja_value *b, bool *too_deep, int depth)
+static bool equal_at(const kfi_jinja_value *a, const kfi_jinja_value *b, kfi_jinja_effort *effort,
+                     int depth)
 {
     int64_t x = 0;
     int64_t y = 0;
     if (depth > MAX_DEPTH) {
-        *too_deep = true;
+        effort->too_deep = true;
+        return false;
+    }
+    if (!spend(effort, 1 + (a->kind == KFI_JINJA_STRING ? a->as.text.n / 64 : 0))) {
         return false;
     }
     if (kfi_jinja_number(&x, a) && kfi_jinja_number(&y, b)) {
@@ -125,9 +140,9 @@ static bool equal_at(const kfi_jinja_value *a, const kfi_jinja_value *b, bool *t
     case KFI_JINJA_STRING:
         return kfi_jinja_text_equal(a->as.text, b->as.text);
     case KFI_JINJA_LIST:
-        return lists_equal(a->as.list, b->as.list, too_deep, depth);
+        return lists_equal(a->as.list, b->as.list, effort, depth);
     case KFI_JINJA_MAP:
-        return maps_equal(a->as.map, b->as.map, too_deep, depth);
+        return maps_equal(a->as.map, b->as.map, effort, depth);
     case KFI_JINJA_NAMESPACE:
         return a->as.map == b->as.map;
     case KFI_JINJA_LOOP:
@@ -139,9 +154,9 @@ static bool equal_at(const kfi_jinja_value *a, const kfi_jinja_value *b, bool *t
     }
 }
 
-bool kfi_jinja_equal(const kfi_jinja_value *a, const kfi_jinja_value *b, bool *too_deep)
+bool kfi_jinja_equal(const kfi_jinja_value *a, const kfi_jinja_value *b, kfi_jinja_effort *effort)
 {
-    return equal_at(a, b, too_deep, 0);
+    return equal_at(a, b, effort, 0);
 }
 
 static kfi_jinja_value loop_item(const kfi_jinja_loop *loop, size_t i)

@@ -127,9 +127,15 @@ bool kfi_jinja_truth(const kfi_jinja_value *value);
 /* The integer of an integer or, as in Python, of a boolean; false for other kinds. */
 bool kfi_jinja_number(int64_t *dst, const kfi_jinja_value *value);
 
-/* Equality; values of different kinds differ. False too beyond the depth that is compared, with
- * *too_deep set. */
-bool kfi_jinja_equal(const kfi_jinja_value *a, const kfi_jinja_value *b, bool *too_deep);
+/* What a comparison may cost: a list whose items are twice the same list doubles with every level,
+ * so that neither size nor depth alone bounds it. */
+typedef struct kfi_jinja_effort {
+    size_t steps;  /* left: one a value, a member or 64 bytes of text; 0 = the comparison gave up */
+    bool too_deep; /* beyond the depth that is compared */
+} kfi_jinja_effort;
+
+/* Equality; values of different kinds differ. False too where the comparison gave up. */
+bool kfi_jinja_equal(const kfi_jinja_value *a, const kfi_jinja_value *b, kfi_jinja_effort *effort);
 
 /* Member of a map, attribute of a loop; undefined where there is none. */
 kfi_jinja_value kfi_jinja_member_of(const kfi_jinja_value *value, kfi_jinja_text key);

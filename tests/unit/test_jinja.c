@@ -56,6 +56,8 @@ static void evaluates_operators_with_their_precedence(void **state)
     static const rendering cases[] = {
         {"{{ 1 + 2 * 3 - 4 }}", "3"},
         {"{{ -7 // 2 }} {{ -7 % 3 }} {{ 7 % -3 }}", "-4 2 -2"},
+        {"{{ [1, [2, {'a': 'b'}]] == [1, [2, {'a': 'b'}]] }}{{ [1, [2]] == [1, [3]] }}",
+         "TrueFalse"},
         {"{{ 1 < 2 < 3 }}{{ 1 < 3 < 2 }}", "TrueFalse"},
         {"{{ 'a' ~ 1 ~ none ~ true }}", "a1NoneTrue"},
         {"{{ not false and true or nothing }}", "True"},
@@ -224,6 +226,7 @@ static void says_what_fails_while_rendering(void **state)
         {"{{ name is no_such }}", KF_UNSUPPORTED, "the test 'no_such'"},
         {"{{ name.no_such() }}", KF_UNSUPPORTED, "the method 'no_such'"},
         {"{{ no_such() }}", KF_UNSUPPORTED, "the function 'no_such'"},
+        {"{{ items | selectattr() }}", KF_FORMAT, "selection of a value"},
         {"{% set name.x = 1 %}", KF_FORMAT, "not a namespace"},
         {"{% for a, b in items %}{% endfor %}", KF_FORMAT, "no list of 2"},
         {"{{ 9223372036854775807 + 1 }}", KF_RANGE, "64 bits"},
@@ -257,6 +260,13 @@ static void hostile_templates_meet_limits(void **state)
         {"{{ range(99999999999) }}", KF_RANGE, "steps"},
         {"{% set ns = namespace(l=[]) %}{% for i in range(99) %}{% set ns.l = [ns.l] %}{% endfor %}"
          "{{ ns.l }}",
+         KF_RANGE, "nested too deeply"},
+        /* Twice the same list in a list, thirty times: a thousand million values. */
+        {"{% set ns = namespace(a=1, b=1) %}{% for i in range(30) %}{% set ns.a = [ns.a, ns.a] %}"
+         "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+         KF_RANGE, "steps"},
+        {"{% set ns = namespace(a=1, b=1) %}{% for i in range(40) %}{% set ns.a = [ns.a] %}"
+         "{% set ns.b = [ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
          KF_RANGE, "nested too deeply"},
     };
     assert_failures(cases, sizeof cases / sizeof cases[0]);
