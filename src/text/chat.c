@@ -148,6 +148,7 @@ kf_status kfi_tokenizer_parse_chat(kf_tokenizer *tokenizer, kf_error *err)
 kf_status kfi_tokenizer_find_start(kf_tokenizer *tokenizer, kf_error *err)
 {
     const kf_chat_message hello = {"user", "Hello"};
+    kf_error reason = {0}; /* the caller's stays as it is: a template that fails is no failure */
     char *text = NULL;
     uint32_t first = KF_NO_TOKEN;
     size_t n = 0;
@@ -155,14 +156,14 @@ kf_status kfi_tokenizer_find_start(kf_tokenizer *tokenizer, kf_error *err)
     if (tokenizer->adds_bos || tokenizer->chat == NULL) {
         return KF_OK;
     }
-    kf_status st = kf_tokenizer_render_chat(&text, tokenizer, &hello, 1, true, err);
-    if (st == KF_OK) {
+    kf_status st = kf_tokenizer_render_chat(&text, tokenizer, &hello, 1, true, &reason);
+    if (st == KF_OK) { /* KF_RANGE: more than this one */
         st = kf_tokenizer_encode(&first, 1, &n, tokenizer, text, strlen(text), KF_ENCODE_SPECIAL,
-                                 err);
+                                 &reason);
     }
     kf_tokenizer_free_text(tokenizer, text);
     if (n > 0) {
         tokenizer->start = first;
     }
-    return st == KF_NOMEM ? st : KF_OK;
+    return st == KF_NOMEM ? kfi_fail(err, KF_NOMEM, reason.offset, "%s", reason.msg) : KF_OK;
 }
