@@ -246,14 +246,14 @@ kf_status kf_tokenizer_open(kf_tokenizer **tokenizer, const char *path, const kf
                             kf_error *err)
 {
     *tokenizer = NULL;
+    if (kfi_file_is_directory(path)) {
+        return kfi_tokenizer_from_directory(tokenizer, path, alloc, err);
+    }
     if (!kfi_file_exists(path)) {
         return kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "'%s' is not there", path);
     }
-    if (is_gguf(path)) {
-        return open_gguf(tokenizer, path, alloc, err);
-    }
-    return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET, "'%s' holds no tokenizer that is known",
-                    path);
+    return is_gguf(path) ? open_gguf(tokenizer, path, alloc, err)
+                         : kfi_tokenizer_from_llama2c(tokenizer, path, alloc, err);
 }
 
 size_t kf_tokenizer_count(const kf_tokenizer *tokenizer)

@@ -1,0 +1,343 @@
+/* save_json.c - tokenizer.json of a tokenizer that came without one.
+ *
+ * The pre-tokenizer is the model's own, as published: a converter that leaves it out makes a
+ * tokenizer that splits text in another way.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <string.h>
+
+#include "text/byte_alphabet.h"
+#include "text/save.h"
+#include "text/unicode.h"
+
+static void put_member(kfi_json_writer *w, const char *key, const char *text)
+{
+    kfi_json_key(w, key);
+    kfi_json_put_text(w, text);
+}
+
+static void put_flag(kfi_json_writer *w, const char *key, bool value)
+{
+    kfi_json_key(w, key);
+    kfi_json_put_bool(w, value);
+}
+
+static void put_none(kfi_json_writer *w, const char *key)
+{
+    kfi_json_key(w, key);
+    kfi_json_put_null(w);
+}
+
+static void begin_step(kfi_json_writer *w, const char *type)
+{
+    kfi_json_begin_object(w);
+    put_member(w, "type", type);
+}
+
+static void begin_sequence(kfi_json_writer *w, const char *list)
+{
+    begin_step(w, "Sequence");
+    kfi_json_key(w, list);
+    kfi_json_begin_array(w);
+}
+
+static void end_sequence(kfi_json_writer *w)
+{
+    kfi_json_end_array(w);
+    kfi_json_end_object(w);
+}
+
+/* The text of a token as a vocabulary has it: bytes in their alphabet, the rest as it is. */
+static void append_text(kfi_buf *dst, const kf_tokenizer *t, uint32_t id)
+{
+    const kfi_token *token = &t->vocabulary.tokens[id];
+    kfi_buf_clear(dst);
+    if (!t->bpe.byte_level || (token->flags & KFI_TOKEN_PLAIN) != 0 ||
+        token->kind != KFI_TOKEN_NORMAL) {
+        (void)kfi_buf_append(dst, token->key, token->n_key);
+        return;
+    }
+    for (size_t i = 0; i < token->n_key; i++) {
+        char encoded[4];
+        const uint32_t code = kfi_byte_to_char((uint8_t)token->key[i]);
+        (void)kfi_buf_append(dst, encoded, kfi_utf8_encode(encoded, code));
+    }
+}
+
+static bool is_added(const kfi_token *token)
+{
+    return token->n_key > 0 && (token->kind == KFI_TOKEN_CONTROL ||
+                                token->kind == KFI_TOKEN_UNKNOWN || token->kind == KFI_TOKEN_USER);
+}
+
+static void put_added_tokens(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    kfi_json_key(w, "added_tokens");
+    kfi_json_begin_array(w);
+    for (size_t id = 0; id < t->vocabulary.n; id++) {
+        const kfi_token *token = &t->vocabulary.tokens[id];
+        if (!is_added(token)) {
+            continue;
+        }
+        kfi_json_begin_object(w);
+        kfi_json_key(w, "id");
+        kfi_json_put_integer(w, (int64_t)id);
+        kfi_json_key(w, "content");
+        kfi_json_put_string(w, token->key, token->n_key);
+        put_flag(w, "single_word", false);
+        put_flag(w, "lstrip", (token->flags & KFI_TOKEN_STRIPS_LEFT) != 0);
+        put_flag(w, "rstrip", (token->flags & KFI_TOKEN_STRIPS_RIGHT) != 0);
+        put_flag(w, "normalized", false);
+        put_flag(w, "special", token->kind != KFI_TOKEN_USER);
+        kfi_json_end_object(w);
+    }
+    kfi_json_end_array(w);
+}
+
+static void put_space_normalizers(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    begin_sequence(w, "normalizers");
+    if (t->spaces.prefix != KFI_SPACE_PREFIX_NEVER) {
+        begin_step(w, "Prepend");
+        put_member(w, "prepend", KFI_SPACE);
+        kfi_json_end_object(w);
+    }
+    begin_step(w, "Replace");
+    kfi_json_key(w, "pattern");
+    kfi_json_begin_object(w);
+    put_member(w, "String", " ");
+    kfi_json_end_object(w);
+    put_member(w, "content", KFI_SPACE);
+    kfi_json_end_object(w);
+    end_sequence(w);
+}
+
+static void put_normalizer(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    kfi_json_key(w, "normalizer");
+    if (t->spaces.escape) {
+        put_space_normalizers(w, t);
+    } else if (t->nfc) {
+        begin_step(w, "NFC");
+        kfi_json_end_object(w);
+    } else {
+        kfi_json_put_null(w);
+    }
+}
+
+static void put_byte_level(kfi_json_writer *w, bool pattern)
+{
+    begin_step(w, "ByteLevel");
+    put_flag(w, "add_prefix_space", false);
+    put_flag(w, "trim_offsets", true);
+    put_flag(w, "use_regex", pattern);
+    kfi_json_end_object(w);
+}
+
+static void put_split(kfi_json_writer *w, const char *pattern)
+{
+    begin_step(w, "Split");
+    kfi_json_key(w, "pattern");
+    kfi_json_begin_object(w);
+    put_member(w, "Regex", pattern);
+    kfi_json_end_object(w);
+    put_member(w, "behavior", "Isolated");
+    put_flag(w, "invert", false);
+    kfi_json_end_object(w);
+}
+
+static void put_pretokenizer(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    kfi_json_key(w, "pre_tokenizer");
+    switch (t->pretokenizer) {
+    case KFI_PRETOKENIZER_GPT2:
+        put_byte_level(w, true);
+        break;
+    case KFI_PRETOKENIZER_SMOLLM:
+        begin_sequence(w, "pretokenizers");
+        begin_step(w, "Digits");
+        put_flag(w, "individual_digits", true);
+        kfi_json_end_object(w);
+        put_byte_level(w, true);
+        end_sequence(w);
+        break;
+    case KFI_PRETOKENIZER_LLAMA3:
+    case KFI_PRETOKENIZER_QWEN2:
+        begin_sequence(w, "pretokenizers");
+        put_split(w, kfi_pretokenizer_pattern(t->pretokenizer));
+        put_byte_level(w, false);
+        end_sequence(w);
+        break;
+    case KFI_PRETOKENIZER_NONE:
+        kfi_json_put_null(w);
+        break;
+    }
+}
+
+/* One side of a TemplateProcessing: BOS, then the texts A and, for a pair, B. */
+static void put_template(kfi_json_writer *w, const char *key, const kfi_token *bos,
+                         const char *texts)
+{
+    kfi_json_key(w, key);
+    kfi_json_begin_array(w);
+    for (size_t i = 0; texts[i] != '\0'; i++) {
+        const bool special = texts[i] == '^';
+        kfi_json_begin_object(w);
+        kfi_json_key(w, special ? "SpecialToken" : "Sequence");
+        kfi_json_begin_object(w);
+        kfi_json_key(w, "id");
+        kfi_json_put_string(w, special ? bos->key : texts + i, special ? bos->n_key : 1);
+        kfi_json_key(w, "type_id");
+        kfi_json_put_integer(w, texts[0] == '^' && i >= 2 ? 1 : 0);
+        kfi_json_end_object(w);
+        kfi_json_end_object(w);
+    }
+    kfi_json_end_array(w);
+}
+
+static void put_processor(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    kfi_json_key(w, "post_processor");
+    if (!t->adds_bos) {
+        kfi_json_put_null(w);
+        return;
+    }
+    const kfi_token *bos = &t->vocabulary.tokens[t->bos];
+    begin_step(w, "TemplateProcessing");
+    put_template(w, "single", bos, "^A");
+    put_template(w, "pair", bos, "^A^B");
+    kfi_json_key(w, "special_tokens");
+    kfi_json_begin_object(w);
+    kfi_json_key_n(w, bos->key, bos->n_key);
+    kfi_json_begin_object(w);
+    kfi_json_key(w, "id");
+    kfi_json_put_string(w, bos->key, bos->n_key);
+    kfi_json_key(w, "ids");
+    kfi_json_begin_array(w);
+    kfi_json_put_integer(w, (int64_t)t->bos);
+    kfi_json_end_array(w);
+    kfi_json_key(w, "tokens");
+    kfi_json_begin_array(w);
+    kfi_json_put_string(w, bos->key, bos->n_key);
+    kfi_json_end_array(w);
+    kfi_json_end_object(w);
+    kfi_json_end_object(w);
+    kfi_json_end_object(w);
+}
+
+static void put_space_decoder(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    begin_sequence(w, "decoders");
+    begin_step(w, "Replace");
+    kfi_json_key(w, "pattern");
+    kfi_json_begin_object(w);
+    put_member(w, "String", KFI_SPACE);
+    kfi_json_end_object(w);
+    put_member(w, "content", " ");
+    kfi_json_end_object(w);
+    begin_step(w, "ByteFallback");
+    kfi_json_end_object(w);
+    begin_step(w, "Fuse");
+    kfi_json_end_object(w);
+    if (t->spaces.prefix != KFI_SPACE_PREFIX_NEVER) {
+        begin_step(w, "Strip");
+        put_member(w, "content", " ");
+        kfi_json_key(w, "start");
+        kfi_json_put_integer(w, 1);
+        kfi_json_key(w, "stop");
+        kfi_json_put_integer(w, 0);
+        kfi_json_end_object(w);
+    }
+    end_sequence(w);
+}
+
+static void put_decoder(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    kfi_json_key(w, "decoder");
+    if (t->spaces.escape) {
+        put_space_decoder(w, t);
+    } else {
+        put_byte_level(w, true);
+    }
+}
+
+static void put_vocab(kfi_json_writer *w, const kf_tokenizer *t, kfi_buf *text)
+{
+    kfi_json_key(w, "vocab");
+    kfi_json_begin_object(w);
+    for (size_t id = 0; id < t->vocabulary.n; id++) {
+        const kfi_token *token = &t->vocabulary.tokens[id];
+        if (token->kind == KFI_TOKEN_UNUSED || token->n_key == 0) {
+            continue;
+        }
+        append_text(text, t, (uint32_t)id);
+        kfi_json_key_n(w, text->data, text->n);
+        kfi_json_put_integer(w, (int64_t)id);
+    }
+    kfi_json_end_object(w);
+}
+
+/* Merges as [left, right]: a piece may hold a space. */
+static void put_merges(kfi_json_writer *w, const kf_tokenizer *t, kfi_buf *text)
+{
+    const size_t n = t->bpe.merges.n;
+    kfi_merge *sorted = kfi_merges_sorted(&t->bpe.merges, t->alloc);
+    if (sorted == NULL) {
+        w->buf->failed = true;
+        return;
+    }
+    kfi_json_key(w, "merges");
+    kfi_json_begin_array(w);
+    for (size_t i = 0; i < n; i++) {
+        kfi_json_begin_array(w);
+        append_text(text, t, sorted[i].left);
+        kfi_json_put_string(w, text->data, text->n);
+        append_text(text, t, sorted[i].right);
+        kfi_json_put_string(w, text->data, text->n);
+        kfi_json_end_array(w);
+    }
+    kfi_json_end_array(w);
+    kfi_free(t->alloc, sorted, n * sizeof *sorted);
+}
+
+static void put_model(kfi_json_writer *w, const kf_tokenizer *t)
+{
+    kfi_buf text; /* of one token */
+    kfi_buf_init(&text, t->alloc, SIZE_MAX / 2);
+    kfi_json_key(w, "model");
+    begin_step(w, "BPE");
+    put_none(w, "dropout");
+    kfi_json_key(w, "unk_token");
+    if (t->bpe.unknown != KF_NO_TOKEN) {
+        append_text(&text, t, t->bpe.unknown);
+        kfi_json_put_string(w, text.data, text.n);
+    } else {
+        kfi_json_put_null(w);
+    }
+    put_none(w, "continuing_subword_prefix");
+    put_none(w, "end_of_word_suffix");
+    put_flag(w, "fuse_unk", t->bpe.fuse_unknown);
+    put_flag(w, "byte_fallback", t->bpe.byte_fallback);
+    put_flag(w, "ignore_merges", t->bpe.whole_words_first);
+    put_vocab(w, t, &text);
+    put_merges(w, t, &text);
+    kfi_json_end_object(w);
+    w->buf->failed = w->buf->failed || text.failed;
+    kfi_buf_deinit(&text);
+}
+
+void kfi_tokenizer_write_json(kfi_json_writer *writer, const kf_tokenizer *tokenizer)
+{
+    kfi_json_begin_object(writer);
+    put_member(writer, "version", "1.0");
+    put_none(writer, "truncation");
+    put_none(writer, "padding");
+    put_added_tokens(writer, tokenizer);
+    put_normalizer(writer, tokenizer);
+    put_pretokenizer(writer, tokenizer);
+    put_processor(writer, tokenizer);
+    put_decoder(writer, tokenizer);
+    put_model(writer, tokenizer);
+    kfi_json_end_object(writer);
+}
