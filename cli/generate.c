@@ -110,6 +110,9 @@ static kf_status evaluate(cli_generator *g, kf_error *err)
     }
     size_t n_hidden = 0;
     const float *hidden = kf_session_hidden(g->session, &n_hidden);
+    if (n_hidden == 0) { /* no token at all, and no prefix that would stand for one */
+        return set_error(err, KF_RANGE, "the prompt has no tokens: nothing to go on from");
+    }
     return kf_session_head(g->session, g->logits, hidden + (n_hidden - 1) * g->hidden, 1, err);
 }
 

@@ -97,13 +97,13 @@ kf_status document_read(cli_document *document, const char *path, kf_error *err)
     return st;
 }
 
-/* Makes room for `room` more ids and encodes; *n_new is how many the text has, also when the room
- * was too small (KF_RANGE). */
+/* Makes room for `room` more ids, and for the one that callers may add, and encodes; *n_new is how
+ * many the text has, also when the room was too small (KF_RANGE). */
 static kf_status encode_into(uint32_t **ids, size_t n, size_t room, size_t *n_new,
                              const kf_tokenizer *tokenizer, const char *text, size_t text_n,
                              uint32_t flags, kf_error *err)
 {
-    uint32_t *grown = realloc(*ids, (n + room) * sizeof *grown);
+    uint32_t *grown = realloc(*ids, (n + room + 1) * sizeof *grown);
     if (grown == NULL) {
         return set_error(err, KF_NOMEM, "%zu token ids", n + room);
     }

@@ -47,7 +47,7 @@ kf_status document_encode(cli_document *document, const kf_tokenizer *tokenizer,
                           size_t n, kf_error *err);
 void document_free(cli_document *document);
 
-/* Appends ids of a text to a growing array. */
+/* Appends ids of a text to a growing array, which has room for one more id behind them. */
 kf_status encode_text(uint32_t **ids, size_t *n, const kf_tokenizer *tokenizer, const char *text,
                       size_t text_n, uint32_t flags, kf_error *err);
 
