@@ -175,8 +175,11 @@ INLINE void dot_quads(const int bits, ilanes isum[TILE_TOKENS], const uint8_t *p
             pairs[t].b = quad == 0 ? more_b : _mm256_add_epi16(pairs[t].b, more_b);
         }
     }
+    if (bits == 8) {
+        return;
+    }
     UNROLL
-    for (int t = 0; t < TILE_TOKENS && bits != 8; t++) {
+    for (int t = 0; t < TILE_TOKENS; t++) {
         isum[t].a = widen(isum[t].a, pairs[t].a);
         isum[t].b = widen(isum[t].b, pairs[t].b);
     }
