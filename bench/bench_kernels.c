@@ -304,6 +304,7 @@ typedef struct vectors {
     float scales[vector_n / 64];
     int32_t sums[vector_n / 32];
     kfi_attention_args attention;
+    float exponent; /* of the error of a grid */
     double sink;
 } vectors;
 
@@ -348,6 +349,14 @@ static void run_attention(void *ctx)
 {
     const vectors *v = ctx;
     kfi_kernels_get()->attention(&v->attention);
+}
+
+static void run_grid_error(void *ctx)
+{
+    vectors *v = ctx;
+    const kfi_grid_error_args args = {
+        .weights = v->a, .n = 64, .scale = 0.1f, .zero = 8, .q_max = 15, .exponent = v->exponent};
+    v->sink += (double)kfi_kernels_get()->grid_error(&args);
 }
 
 static void bench_vector(const options *o, const char *name, void (*run)(void *), vectors *v,
@@ -410,6 +419,10 @@ static void bench_vectors(const options *o)
     bench_vector(o, "add 1536", run_add, &v, 12.0 * vector_n, 1.0 * vector_n);
     bench_vector(o, "rope 24x64", run_rope, &v, 8.0 * vector_n, 3.0 * vector_n);
     bench_vector(o, "log_sum_exp 49152", run_log_sum_exp, &v, 4.0 * vocabulary, 2.0 * vocabulary);
+    v.exponent = 2.0f;
+    bench_vector(o, "grid_error 64, squares", run_grid_error, &v, 256.0, 0.0);
+    v.exponent = 2.4f;
+    bench_vector(o, "grid_error 64, power 2.4", run_grid_error, &v, 256.0, 0.0);
     bench_attention(o, &v, 1, &rng);
     bench_attention(o, &v, 64, &rng);
     kfi_free(NULL, v.a, vocabulary * sizeof(float));

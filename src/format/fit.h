@@ -28,9 +28,8 @@ kfi_fit_fn kfi_mxint_fit;
 /* Rounds a scale to what fp16 holds: never zero (2^-24 is the least) and never infinite. */
 float kfi_fit_round_scale(double scale);
 
-/* Sum of importance |w - w~|^exponent on a grid; gives up once above limit and then returns more
- * than limit. exponent 2 is exact to float rounding, others to 1e-4, enough to rank grids. */
-double kfi_fit_error(const kfi_fit_group *group, const kfi_grid *grid, double limit);
+/* Sum of importance |w - w~|^exponent on a grid (kernels.h, grid_error). */
+double kfi_fit_error(const kfi_fit_group *group, const kfi_grid *grid);
 
 /* Takes candidate as the best grid if its error is below *best_error. */
 void kfi_fit_try(kfi_grid *best, double *best_error, const kfi_fit_group *group,

@@ -234,7 +234,7 @@ void kfi_int_fit(kfi_grid *grid, kf_format format, const kfi_fit_group *group, c
     }
     *grid = range_grid(r, format);
     if (fit->kind == KFI_FIT_MSE) {
-        double error = kfi_fit_error(group, grid, (double)INFINITY);
+        double error = kfi_fit_error(group, grid);
         search(grid, &error, format, group, r, fit);
     }
 }

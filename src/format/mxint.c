@@ -39,7 +39,7 @@ void kfi_mxint_fit(kfi_grid *grid, kf_format format, const kfi_fit_group *group,
     const int specified = ilogbf(extreme) - (format.bits - 2);
     *grid = grid_of(specified, format.bits);
     if (fit->kind == KFI_FIT_MSE) {
-        double error = kfi_fit_error(group, grid, (double)INFINITY);
+        double error = kfi_fit_error(group, grid);
         for (int exponent = specified + 1; exponent >= specified - 3; exponent--) {
             const kfi_grid candidate = grid_of(exponent, format.bits);
             kfi_fit_try(grid, &error, group, &candidate);

@@ -63,6 +63,21 @@ typedef void kfi_rope_fn(float *x, size_t n_heads, size_t head_dim, const float 
 /* log(sum exp(x)), in double over the fixed lanes; also the index of the first maximum. */
 typedef double kfi_log_sum_exp_fn(const float *x, size_t n, size_t *arg_max);
 
+/* Sum over n weights of importance |w - w~|^exponent, w~ being w on the grid scale (q - zero) +
+ * offset, q = 0 … q_max: what a fit of the grid makes small. q is found by multiplying with
+ * 1 / scale, so that a weight halfway between two codes may take the other one. importance NULL:
+ * all
+ * 1. Over 16 lanes; the power is exact for exponent 2, within 1e-4 for others (power.h). */
+typedef struct kfi_grid_error_args {
+    const float *weights;
+    const float *importance;
+    size_t n;
+    float scale, offset;
+    int32_t zero, q_max;
+    float exponent;
+} kfi_grid_error_args;
+typedef float kfi_grid_error_fn(const kfi_grid_error_args *args);
+
 /* Causal attention of one kv head. Query token t (0 … n_tokens-1) stands at position first + t and
  * sees keys 0 … first + t. Its n_heads query heads (those that share this kv head) lie at q + t *
  * ld_q + h * head_dim, the results likewise in dst. keys: panels of 16 tokens [position /
@@ -102,6 +117,7 @@ typedef struct kfi_kernels {
     kfi_rope_fn *rope;
     kfi_log_sum_exp_fn *log_sum_exp;
     kfi_attention_fn *attention;
+    kfi_grid_error_fn *grid_error;
 } kfi_kernels;
 
 /* The table, filled on the first call: what the CPU has, capped by KERF_ISA, each vector kernel

@@ -21,6 +21,7 @@
     F(add)                                                                                         \
     F(rope)                                                                                        \
     F(log_sum_exp)                                                                                 \
-    F(attention)
+    F(attention)                                                                                   \
+    F(grid_error)
 
 #endif /* KFI_KERNELS_KERNELS_LIST_H */

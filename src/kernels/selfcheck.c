@@ -248,3 +248,27 @@ bool kfi_selfcheck_attention(kfi_attention_fn *kernel)
     kernel(&args);
     return same(expected, actual, n * heads * head_dim);
 }
+
+bool kfi_selfcheck_grid_error(kfi_grid_error_fn *kernel)
+{
+    float weights[cols];
+    float importance[cols];
+    fill(weights, cols, 16);
+    fill(importance, cols, 17);
+    kfi_grid_error_args args = {.weights = weights,
+                                .importance = importance,
+                                .n = cols,
+                                .scale = -0.09f, /* the range does not reach all weights */
+                                .offset = 0.01f,
+                                .zero = 7,
+                                .q_max = 15};
+    for (int i = 0; i < 2; i++) {
+        args.exponent = i == 0 ? 2.0f : 2.4f;
+        const float expected = kfi_grid_error_generic(&args);
+        const float actual = kernel(&args);
+        if (!same(&expected, &actual, 1)) {
+            return false;
+        }
+    }
+    return true;
+}

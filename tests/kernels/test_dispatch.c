@@ -115,6 +115,13 @@ static void wrong_attention(const kfi_attention_args *args)
     kfi_attention_generic(&early);
 }
 
+static float wrong_grid_error(const kfi_grid_error_args *args)
+{
+    kfi_grid_error_args squared = *args;
+    squared.exponent = 2.0f;
+    return kfi_grid_error_generic(&squared);
+}
+
 static void a_wrong_kernel_fails_its_check(void **state)
 {
     (void)state;

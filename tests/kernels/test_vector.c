@@ -235,6 +235,63 @@ static void sums_exponentials_as_plain_c_does(void **state)
     }
 }
 
+static double exact_grid_error(const kfi_grid_error_args *a)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < a->n; i++) {
+        const double w = (double)a->weights[i];
+        const double steps = rint((w - (double)a->offset) / (double)a->scale) + a->zero;
+        const double q = fmin(fmax(steps, 0.0), a->q_max);
+        const double e = w - ((double)a->scale * (q - a->zero) + (double)a->offset);
+        sum += (double)(a->importance != NULL ? a->importance[i] : 1.0f) *
+               pow(fabs(e), (double)a->exponent);
+    }
+    return sum;
+}
+
+static void ranks_grids_as_plain_c_does(void **state)
+{
+    (void)state;
+    static const float exponents[] = {2.0f, 2.4f, 3.0f, 4.0f};
+    static float weights[SIZE_MOST], importance[SIZE_MOST];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 7);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        for (size_t i = 0; i < 4 * COUNT(exponents); i++) {
+            const bool is_offset = i % 3 == 0;
+            for (size_t k = 0; k < sizes[s]; k++) {
+                weights[k] = 0.02f * kfi_rng_normal(&rng);
+                importance[k] = kfi_rng_uniform(&rng);
+            }
+            const kfi_grid_error_args args = {.weights = weights,
+                                              .importance = i % 2 == 0 ? importance : NULL,
+                                              .n = sizes[s],
+                                              .scale = 0.004f * kfi_rng_normal(&rng),
+                                              .offset = is_offset ? -0.03f : 0.0f,
+                                              .zero = is_offset ? 0 : 8,
+                                              .q_max = 15,
+                                              .exponent = exponents[i / 4]};
+            const float expected = kfi_grid_error_generic(&args);
+            const float actual = kfi_kernels_get()->grid_error(&args);
+            const double exact = exact_grid_error(&args);
+            assert_same(&expected, &actual, 1);
+            assert_true(fabs((double)actual - exact) <= 1e-3 * exact + 1e-12);
+        }
+    }
+}
+
+static void ranks_nothing_as_no_error(void **state)
+{
+    (void)state;
+    const float w[3] = {1.0f, -2.0f, 3.0f};
+    kfi_grid_error_args args = {.weights = w, .scale = 1.0f, .q_max = 15, .zero = 8, .exponent = 2};
+    assert_true(kfi_kernels_get()->grid_error(&args) == 0.0f);
+    args.n = 3;
+    assert_true(kfi_kernels_get()->grid_error(&args) == 0.0f); /* all are on the grid */
+    args.scale = 0.0f;
+    assert_true(kfi_kernels_get()->grid_error(&args) == 14.0f); /* all become 0 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +303,8 @@ int main(void)
         cmocka_unit_test(adds_as_plain_c_does),
         cmocka_unit_test(rotates_as_plain_c_does),
         cmocka_unit_test(sums_exponentials_as_plain_c_does),
+        cmocka_unit_test(ranks_grids_as_plain_c_does),
+        cmocka_unit_test(ranks_nothing_as_no_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "kernels/exp.h"
 #include "kernels/kernels_list.h"
 #include "kernels/lanes_inline.h"
+#include "kernels/power.h"
 
 /* ---- quantize ---- */
 
@@ -120,4 +121,32 @@ double kfi_log_sum_exp_generic(const float *x, size_t n, size_t *arg_max)
     }
     *arg_max = best;
     return (double)max + log(kfi_lanes_sum_double(lanes));
+}
+
+/* ---- error of a grid ---- */
+
+#define STEPS_MOST 1024.0f /* codes and zeros are below 256; keeps rounding in its range */
+
+static float on_grid(const kfi_grid_error_args *a, float inverse, float w)
+{
+    float q = (w - a->offset) * inverse;
+    q = q > STEPS_MOST ? STEPS_MOST : q;
+    q = q < -STEPS_MOST ? -STEPS_MOST : q;
+    q = q + ROUND_MAGIC - ROUND_MAGIC + (float)a->zero;
+    q = q < 0.0f ? 0.0f : q;
+    q = q > (float)a->q_max ? (float)a->q_max : q;
+    return a->scale * (q - (float)a->zero) + a->offset;
+}
+
+float kfi_grid_error_generic(const kfi_grid_error_args *a)
+{
+    float lanes[KFI_LANES] = {0};
+    const float inverse = a->scale == 0.0f ? 0.0f : 1.0f / a->scale; /* 0: all on the offset */
+    for (size_t i = 0; i < a->n; i++) {
+        const float e = a->weights[i] - on_grid(a, inverse, a->weights[i]);
+        const float importance = a->importance != NULL ? a->importance[i] : 1.0f;
+        float *const lane = &lanes[i % KFI_LANES];
+        *lane = fmaf(importance, kfi_error_power(e * e, a->exponent), *lane);
+    }
+    return kfi_lanes_sum(lanes);
 }

@@ -125,6 +125,12 @@ INLINE unsigned lanes_equal(lanes x, lanes y)
     return low | high << 8;
 }
 
+INLINE lanes lanes_zero_where_less(lanes x, lanes y, lanes z)
+{
+    return (lanes){_mm256_and_ps(_mm256_cmp_ps(y.a, z.a, _CMP_NLT_UQ), x.a),
+                   _mm256_and_ps(_mm256_cmp_ps(y.b, z.b, _CMP_NLT_UQ), x.b)};
+}
+
 INLINE void add_four(double *sums, __m128 x)
 {
     _mm256_storeu_pd(sums, _mm256_add_pd(_mm256_loadu_pd(sums), _mm256_cvtps_pd(x)));
@@ -156,6 +162,16 @@ INLINE ilanes ilanes_sub(ilanes x, ilanes y)
 INLINE ilanes ilanes_mul(ilanes x, ilanes y)
 {
     return (ilanes){_mm256_mullo_epi32(x.a, y.a), _mm256_mullo_epi32(x.b, y.b)};
+}
+
+INLINE ilanes ilanes_and(ilanes x, ilanes y)
+{
+    return (ilanes){_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)};
+}
+
+INLINE ilanes ilanes_or(ilanes x, ilanes y)
+{
+    return (ilanes){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }
 
 INLINE ilanes ilanes_max(ilanes x, ilanes y)

@@ -114,6 +114,12 @@ INLINE unsigned lanes_equal(lanes a, lanes b)
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
 }
 
+/* 0 where a < b, x elsewhere. */
+INLINE lanes lanes_zero_where_less(lanes x, lanes a, lanes b)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
+}
+
 /* Lanes 0 … 7 and 8 … 15 added to eight doubles each. */
 INLINE void lanes_add_double(double sums[16], lanes x)
 {
@@ -141,6 +147,16 @@ INLINE ilanes ilanes_sub(ilanes a, ilanes b)
 INLINE ilanes ilanes_mul(ilanes a, ilanes b)
 {
     return _mm512_mullo_epi32(a, b);
+}
+
+INLINE ilanes ilanes_and(ilanes a, ilanes b)
+{
+    return _mm512_and_si512(a, b);
+}
+
+INLINE ilanes ilanes_or(ilanes a, ilanes b)
+{
+    return _mm512_or_si512(a, b);
 }
 
 INLINE ilanes ilanes_max(ilanes a, ilanes b)

@@ -11,6 +11,7 @@
 #include "kernels/lanes_inline.h"
 #include "kernels/x86/exp_x86.h"
 #include "kernels/x86/names_x86.h"
+#include "kernels/x86/power_x86.h"
 
 #define QUANTIZE_LEAST 0x1p-100f
 #define ROUND_MAGIC    0x1.8p23f
@@ -163,4 +164,38 @@ double KERNEL_NAME(log_sum_exp)(const float *x, size_t n, size_t *arg_max)
         lanes_add_double(sums, lanes_first(e, lanes_zero(), n - i));
     }
     return (double)max + log(kfi_lanes_sum_double(sums));
+}
+
+/* ---- error of a grid ---- */
+
+#define STEPS_MOST 1024.0f
+
+INLINE lanes on_grid(const kfi_grid_error_args *a, lanes inverse, lanes w)
+{
+    const lanes magic = lanes_set1(ROUND_MAGIC);
+    const lanes zero = lanes_set1((float)a->zero);
+    const lanes offset = lanes_set1(a->offset);
+    lanes q = lanes_mul(lanes_sub(w, offset), inverse);
+    q = lanes_min(lanes_set1(STEPS_MOST), q);
+    q = lanes_max(lanes_set1(-STEPS_MOST), q);
+    q = lanes_add(lanes_sub(lanes_add(q, magic), magic), zero);
+    q = lanes_max(lanes_zero(), q);
+    q = lanes_min(lanes_set1((float)a->q_max), q);
+    return lanes_add(lanes_mul(lanes_set1(a->scale), lanes_sub(q, zero)), offset);
+}
+
+float KERNEL_NAME(grid_error)(const kfi_grid_error_args *a)
+{
+    const lanes inverse = lanes_set1(a->scale == 0.0f ? 0.0f : 1.0f / a->scale); /* exact */
+    lanes sums = lanes_zero();
+    for (size_t i = 0; i < a->n; i += KFI_LANES) {
+        const size_t n = a->n - i;
+        const lanes w = lanes_load_n(a->weights + i, n);
+        const lanes e = lanes_sub(w, on_grid(a, inverse, w));
+        const lanes power = lanes_error_power(lanes_mul(e, e), a->exponent);
+        const lanes importance =
+            a->importance != NULL ? lanes_load_n(a->importance + i, n) : lanes_set1(1.0f);
+        sums = lanes_first(lanes_fma(importance, power, sums), sums, n);
+    }
+    return lanes_total(sums);
 }
