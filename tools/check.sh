@@ -75,7 +75,7 @@ suite_in() {
     unset KERF_TEST_MODEL
     suite_directory=$1
     shift
-    run_suite "$suite_directory" --no-suite slow "$@"
+    run_suite "$suite_directory" --no-suite slow --timeout-multiplier 5 "$@"
 }
 
 suite_asan() {
