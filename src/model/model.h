@@ -10,7 +10,6 @@
 
 #include "io/sha256.h"
 #include "kerf/model.h"
-#include "io/sha256.h"
 #include "kernels/kernels.h"
 
 /* The seven linear layers of a block, in the order in which they are computed and quantized. */
