@@ -242,6 +242,31 @@ static kf_status read_model(kf_tokenizer *t, const kfi_json *root, kf_error *err
     return kfi_tokenizer_read_processor(t, kfi_json_get(root, "post_processor"), err);
 }
 
+kf_status kfi_tokenizer_parse_json(kf_tokenizer **tokenizer, const char *text, size_t n,
+                                   const kf_allocator *alloc, kf_error *err)
+{
+    kfi_json *root = NULL;
+    kf_tokenizer *t = NULL;
+    *tokenizer = NULL;
+    kf_status st = kfi_json_parse(&root, text, n, err);
+    if (st == KF_OK) {
+        st = kfi_tokenizer_new(&t, alloc, err);
+    }
+    if (st == KF_OK) {
+        st = read_model(t, root, err);
+    }
+    if (st == KF_OK) {
+        st = kfi_tokenizer_finish(t, err);
+    }
+    kfi_json_free(root);
+    if (st != KF_OK) {
+        kf_tokenizer_free(t);
+        return st;
+    }
+    *tokenizer = t;
+    return KF_OK;
+}
+
 static kf_status fill(kf_tokenizer *t, const char *directory, const kfi_json *root,
                       const char *path, kf_error *err)
 {

@@ -15,6 +15,10 @@ KF_NODISCARD kf_status kfi_tokenizer_json_bool(bool *dst, const kfi_json *object
 /* The member "type" of a part of the pipeline, "" where there is none. */
 const char *kfi_tokenizer_json_type(const kfi_json *object);
 
+/* A tokenizer from the text of a tokenizer.json alone. Statuses as of kf_tokenizer_open(). */
+KF_NODISCARD kf_status kfi_tokenizer_parse_json(kf_tokenizer **tokenizer, const char *text,
+                                                size_t n, const kf_allocator *alloc, kf_error *err);
+
 /* Reads normalizer and pre_tokenizer: what the text becomes before BPE. Sets bpe.byte_level,
  * spaces, nfc and pretokenizer. KF_UNSUPPORTED names what is not implemented. */
 KF_NODISCARD kf_status kfi_tokenizer_read_pipeline(kf_tokenizer *tokenizer, const kfi_json *root,

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "build_llama2c.h"
 #include "build_safetensors.h"
+#include "build_tokenizer.h"
 #include "build_zip.h"
 
 static bool all_written = true;
@@ -76,6 +77,21 @@ static void build_vocabulary(kfi_buf *buf)
     }
 }
 
+static void build_tokenizers(const char *directory)
+{
+    static const char *const pieces[] = {"\xE2\x96\x81"
+                                         "a",
+                                         "ab", "\xE2\x96\x81", "a", "b"};
+    kfi_buf buf;
+    tokenizer_spec spec = small_spec();
+    spec.pre = "qwen2";
+    spec.chat = "<|im_start|>{% for m in messages %}{{ m.content | trim }}{% endfor %}";
+    build_tokenizer_gguf(&buf, &spec);
+    write_seed(directory, "tokenizer_gguf/bytes", &buf);
+    build_spm_gguf(&buf, pieces, 5, KFI_GGUF_F32);
+    write_seed(directory, "tokenizer_gguf/pieces", &buf);
+}
+
 int main(int argc, char **argv)
 {
     kfi_buf buf;
@@ -105,6 +121,7 @@ int main(int argc, char **argv)
                "[0, -1, 1.5e-3, 9223372036854775807, true, false, null, \"\\u00e9\\ud83d\\ude00"
                "\\\"\\\\\\/\\b\\f\\n\\r\\t\", {\"a\": [[], {}]}, \"\xC3\xA9\xE2\x82\xAC\"]");
     write_seed(argv[1], "json/values", &buf);
+    build_tokenizers(argv[1]);
     build_sample_zip(&buf);
     write_seed(argv[1], "zip/sample", &buf);
     return all_written ? 0 : 1;

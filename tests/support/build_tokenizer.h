@@ -5,6 +5,8 @@
 #ifndef KERF_TESTS_BUILD_TOKENIZER_H
 #define KERF_TESTS_BUILD_TOKENIZER_H
 
+#include <stdio.h>
+
 #include "build_gguf.h"
 #include "text/byte_alphabet.h"
 #include "text/tokenizer.h"
