@@ -125,6 +125,7 @@ static kf_status measure_nearest(kfi_layer *layer, kfi_round_job *job, const kfi
     kfi_round_error error = {0};
     method->grid(&grid, job->knobs);
     KFI_TRY(kfi_round_fit(job, &grid, NULL, err));
+    job->is_fitted = true;
     kfi_round_nearest(job);
     KFI_TRY(kfi_round_measure(&error, job, err));
     layer->report.nearest_error = error.output;

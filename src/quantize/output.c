@@ -145,6 +145,29 @@ kf_status kfi_output_resume(const kfi_output *output, kfi_output_state *state,
     return KF_OK;
 }
 
+static kf_status remove_cut_off(void *ctx, const char *name, kf_error *err)
+{
+    static const char suffix[] = ".tmp"; /* of base/file.h */
+    const kfi_output *output = ctx;
+    const size_t n = strlen(name);
+    if (n < sizeof suffix || strcmp(name + n - (sizeof suffix - 1), suffix) != 0) {
+        return KF_OK;
+    }
+    char *path = kfi_path_join(output->alloc, output->partial, name);
+    if (path == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
+    }
+    const kf_status st = kfi_file_remove_tree(path, err);
+    free_text(output->alloc, path);
+    return st;
+}
+
+kf_status kfi_output_clean(const kfi_output *output, kf_error *err)
+{
+    kfi_output copy = *output; /* the visitor's context is not const */
+    return kfi_file_list(output->partial, remove_cut_off, &copy, err);
+}
+
 kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity, kf_error *err)
 {
     kfi_buf buf;

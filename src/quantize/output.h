@@ -33,6 +33,8 @@ KF_NODISCARD kf_status kfi_output_check(kfi_output *output, const kf_quantize_op
 KF_NODISCARD kf_status kfi_output_resume(const kfi_output *output, kfi_output_state *state,
                                          kfi_identity *identity, const kf_quantize_options *options,
                                          kf_error *err);
+/* Removes files of OUT.partial that were cut off while being written. */
+KF_NODISCARD kf_status kfi_output_clean(const kfi_output *output, kf_error *err);
 /* Makes OUT.partial, empty but for resume.json. */
 KF_NODISCARD kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity,
                                         kf_error *err);

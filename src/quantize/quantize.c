@@ -111,7 +111,7 @@ static kf_status begin(run *r, kfi_output_state state, kf_error *err)
 {
     if (state == KFI_OUTPUT_PARTIAL) {
         r->n_finished = kfi_resume_count(&r->writer);
-        return KF_OK;
+        return kfi_output_clean(&r->output, err);
     }
     KFI_TRY(
         kfi_decide_prefix(&r->identity.prefix, r->model, r->recipe, &r->worker, r->options, err));
@@ -126,15 +126,13 @@ static kf_status finish(run *r, kf_error *err)
     if (options->finish != NULL) {
         KFI_TRY(options->finish(options->ctx, r->output.partial, err));
     }
-    KFI_TRY(kfi_writer_kerf(&r->writer, &r->identity, err));
-    return kfi_output_finish(&r->output, err);
+    return kfi_writer_kerf(&r->writer, &r->identity, err);
 }
 
 static kf_status fill_result(run *r, kf_quantize_result *result, kf_error *err)
 {
     kfi_totals totals;
     kf_model_info info;
-    r->writer.directory = r->output.path;
     kf_model_get_info(r->model, &info);
     KFI_TRY(kfi_writer_totals(&totals, &r->writer, err));
     *result = (kf_quantize_result){
@@ -165,12 +163,14 @@ static kf_status run_all(run *r, kf_quantize_result *result, kf_error *err)
                              .worker = r->worker};
     if (state == KFI_OUTPUT_COMPLETE) {
         r->n_finished = kfi_model_config(r->model)->n_layers;
+        r->writer.directory = r->output.path;
         return fill_result(r, result, err);
     }
     KFI_TRY(begin(r, state, err));
     KFI_TRY(write_tensors(r, err));
     KFI_TRY(finish(r, err));
-    return fill_result(r, result, err);
+    KFI_TRY(fill_result(r, result, err)); /* in front of the name: after it nothing may fail */
+    return kfi_output_finish(&r->output, err);
 }
 
 static kf_status check_options(kf_quantize_options *checked, const kf_quantize_options *options,

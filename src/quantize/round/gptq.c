@@ -412,7 +412,9 @@ static kf_status gptq_round(kfi_round_job *job, const void *shared, kf_error *er
                           job->knobs[KNOB_STATIC_GROUPS] > 0.5 || job->knobs[KNOB_ACT_ORDER] > 0.5};
     pass.block = pass.block < job->cols ? pass.block : job->cols;
     if (pass.static_groups) {
-        KFI_TRY(kfi_round_fit(job, &grid, factor->dead, err));
+        if (!job->is_fitted || memchr(factor->dead, 1, factor->n) != NULL) {
+            KFI_TRY(kfi_round_fit(job, &grid, factor->dead, err));
+        }
         return run_pass(&pass, err);
     }
     float *importance = NULL;

@@ -26,6 +26,7 @@ typedef struct kfi_round_job {
     const kf_allocator *alloc;
     uint8_t *codes;  /* [rows][cols], filled by the method */
     kfi_grid *grids; /* [rows][kfi_format_groups()], filled by the method */
+    bool is_fitted;  /* grids hold what the method's grid() gives, dead columns not cleared */
     double loss;     /* what the method minimised, by its own formula; NaN where it has none */
 } kfi_round_job;
 
