@@ -50,7 +50,8 @@ kf_status kfi_check_finite(const char *name, const float *values, size_t n, uint
 {
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(values[i])) {
-            return kfi_fail(err, KF_FORMAT, first_index + i,
+            /* An index, not a byte: where it lies in the source depends on its type. */
+            return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
                             "tensor '%s': element %" PRIu64 " is %s; keep the tensor to quantize "
                             "the others",
                             name, first_index + i, isnan(values[i]) ? "NaN" : "infinite");

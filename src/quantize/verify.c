@@ -109,7 +109,9 @@ static kf_status check_floats(const kfi_tensor *tensor, kf_error *err)
         KFI_TRY(kfi_tensor_decode(values, tensor, begin, n, err));
         for (size_t i = 0; i < n; i++) {
             if (!isfinite(values[i])) {
-                return kfi_fail(err, KF_FORMAT, begin + i, "element %zu is %s", begin + i,
+                const size_t bytes = kfi_dtype_get(tensor->dtype)->block_bytes; /* of one */
+                return kfi_fail(err, KF_FORMAT, tensor->offset + (begin + i) * bytes,
+                                "element %zu is %s", begin + i,
                                 isnan(values[i]) ? "NaN" : "infinite");
             }
         }

@@ -230,7 +230,7 @@ static void what_is_not_finite_is_refused_with_tensor_and_index(void **state)
         assert_int_equal(quantize_to(f, "out", NULL, &err), KF_FORMAT);
         assert_non_null(strstr(err.msg, cases[i].tensor));
         assert_non_null(strstr(err.msg, "element 13"));
-        assert_int_equal(err.offset, 13);
+        assert_true(err.offset == KF_NO_OFFSET); /* an element is no byte of the file */
         assert_false(kfi_file_exists(quantize_fixture_path(f, "out")));
         (void)snprintf(keep, sizeof keep, "tensors.%s=keep", cases[i].tensor);
         quantize_fixture_set(f, keep);
