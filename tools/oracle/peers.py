@@ -6,7 +6,8 @@ pp512 = reading a prompt of 512 tokens, tg128 = writing 128 tokens one by one, i
 second. The programs take turns and the median over the rounds is printed, with the range.
 llama.cpp must be built for this machine; the source package of llama-cpp-python on PyPI
 carries it under vendor/llama.cpp (cmake -DGGML_NATIVE=ON, targets llama-bench and
-llama-quantize). Run nothing else meanwhile.
+llama-quantize). Run nothing else meanwhile: threads that spin at barriers, as llama.cpp's
+do, lose tenfold on a machine that is shared. A load average above 0.5 is warned of.
 
 A model is GGUF or GGUF=OTHER, where Kerf runs OTHER (say, a checkpoint that it quantized).
 With --q4_0 llama.cpp's own quantizer turns the first model into Q4_0, one more row.
@@ -22,6 +23,7 @@ import sys
 import tempfile
 
 TESTS = ("pp512", "tg128")
+IDLE_LOAD = 0.5
 
 
 def run(command):
@@ -89,9 +91,12 @@ def main():
     ap.add_argument("--rounds", type=int, default=5)
     args = ap.parse_args()
 
+    busy = os.getloadavg()[0]
     source = args.models[0].partition("=")[0]
     version = llama_bench(args.llama, source, args.threads)[1]  # Warms the page cache too.
     print(f"llama.cpp {version}; {args.threads} threads, {args.rounds} rounds; {platform.platform()}")
+    if busy > IDLE_LOAD:
+        print(f"peers.py: load average {busy:.1f}: other work spoils these figures", file=sys.stderr)
     if args.kerf:
         print(run([args.kerf, "--version"]).splitlines()[0])
     with tempfile.TemporaryDirectory() as folder:
