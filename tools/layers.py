@@ -18,7 +18,7 @@ import csource
 ROOMS = {
     "base": ([], ["pthread.h", "cpuid.h"]),
     "io": (["base"], ["jansson.h", "zlib.h", "curl/", "openssl/"]),
-    "text": (["base", "io"], ["pcre2.h", "utf8proc.h"]),
+    "text": (["base", "io"], ["utf8proc.h"]),
     "kernels": (["base"], ["immintrin.h", "arm_neon.h"]),
     "linalg": (["base", "kernels"], ["cblas.h", "lapacke.h"]),
     "format": (["base", "kernels", "linalg"], []),
