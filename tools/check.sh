@@ -56,6 +56,25 @@ build_clang() {
         check_ninja build-check/clang && echo
 }
 
+# An installation is what a user of the library gets: headers that find each other, a pkg-config file
+# that is enough to build with, a library and a program that run, a manual page without errors.
+check_install() {
+    install_prefix=$root/build-check/install
+    rm -rf "$install_prefix"
+    DESTDIR=$install_prefix meson install -C build-check/gcc --no-rebuild --quiet || return 1
+    pkg_config_dir=$(dirname "$(find "$install_prefix" -name kerf.pc)")
+    library_dir=$(dirname "$pkg_config_dir")
+    PKG_CONFIG_PATH=$pkg_config_dir PKG_CONFIG_SYSROOT_DIR=$install_prefix
+    export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR
+    # shellcheck disable=SC2046 # one word a flag
+    gcc -std=c11 -Wall -Werror $(pkg-config --cflags kerf) tools/check_install.c \
+        -o build-check/installed $(pkg-config --libs kerf) || return 1
+    LD_LIBRARY_PATH=$library_dir build-check/installed || return 1
+    LD_LIBRARY_PATH=$library_dir "$install_prefix/usr/local/bin/kerf" --version || return 1
+    [ -s "$install_prefix/usr/local/share/man/man1/kerf.1" ] || return 1
+    bash -n "$install_prefix/usr/local/share/bash-completion/completions/kerf"
+}
+
 # Asserts are on in these two builds. -O1 keeps the traces readable and the suite fast.
 build_asan() {
     CC=gcc configure build-check/asan --buildtype=debugoptimized -Doptimization=1 \
@@ -106,6 +125,7 @@ step "layers" python3 tools/layers.py
 step "headers" python3 tools/headers.py
 step "documentation" check_doc
 step "gcc" build_gcc
+step "install" check_install
 step "symbols" python3 tools/symbols.py build-check/gcc/src/libkerf.so
 if [ "${1:-}" != --fast ]; then
     step "clang" build_clang
