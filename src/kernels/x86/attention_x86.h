@@ -2,7 +2,7 @@
  *
  * Six rows (token, head) go through the keys together, a chunk of 256 keys at a time:
  *
- *     scores     lane = key, of one panel of 16: for every d one load, six broadcasts and fma
+ *     scores     lane = key, panels of 16: for every d a load a panel, six broadcasts, fma
  *     softmax    each row for itself
  *     values     lane = d: for every key one load a 16 values, a broadcast a row, fma
  *
@@ -41,35 +41,57 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-static float lanes_total(lanes x)
-{
-    float all[KFI_LANES];
-    lanes_store(all, x);
-    return kfi_lanes_sum(all);
-}
-
 /* ---- scores ---- */
 
-/* Of the panel of keys at `keys` for all rows, to column `first` of the scores. */
-static void score_panel(const row_block *b, const float *keys, size_t first)
+/* Of n_panels (a constant) panels of keys from `keys` on, for all rows, to column `first` of the
+ * scores. */
+INLINE void score_panels(const row_block *b, const float *keys, size_t first, const int n_panels)
 {
     const float *const *q = b->q;
-    lanes sum[ROWS];
+    const size_t panel_floats = b->args->head_dim * KFI_PANEL_ROWS;
+    const lanes scale = lanes_set1(b->args->scale);
+    lanes sum[ROWS][TILE_PANELS];
     UNROLL
     for (int r = 0; r < ROWS; r++) {
-        sum[r] = lanes_zero();
-    }
-    for (size_t d = 0; d < b->args->head_dim; d++) {
-        const lanes k = lanes_load(keys + d * KFI_PANEL_ROWS);
         UNROLL
-        for (int r = 0; r < ROWS; r++) {
-            sum[r] = lanes_fma(lanes_set1(q[r][d]), k, sum[r]);
+        for (int p = 0; p < n_panels; p++) {
+            sum[r][p] = lanes_zero();
         }
     }
-    const lanes scale = lanes_set1(b->args->scale);
+    for (size_t d = 0; d < b->args->head_dim; d++) {
+        lanes k[TILE_PANELS];
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            k[p] = lanes_load(keys + (size_t)p * panel_floats + d * KFI_PANEL_ROWS);
+        }
+        UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const lanes x = lanes_set1(q[r][d]);
+            UNROLL
+            for (int p = 0; p < n_panels; p++) {
+                sum[r][p] = lanes_fma(x, k[p], sum[r][p]);
+            }
+        }
+    }
     UNROLL
     for (int r = 0; r < ROWS; r++) {
-        lanes_store(b->scores->p[r] + first, lanes_mul(sum[r], scale));
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            float *const scores = b->scores->p[r] + first + (size_t)p * KFI_PANEL_ROWS;
+            lanes_store(scores, lanes_mul(sum[r][p], scale));
+        }
+    }
+}
+
+/* Of the first n keys. */
+static void score_keys(const row_block *b, const float *keys, size_t n)
+{
+    size_t i = 0;
+    for (; i + (TILE_PANELS - 1) * KFI_PANEL_ROWS < n; i += TILE_PANELS * KFI_PANEL_ROWS) {
+        score_panels(b, keys + i * b->args->head_dim, i, TILE_PANELS);
+    }
+    for (; i < n; i += KFI_PANEL_ROWS) {
+        score_panels(b, keys + i * b->args->head_dim, i, 1);
     }
 }
 
@@ -80,22 +102,17 @@ static float soften(float *p, size_t n, float *maximum)
 {
     lanes greatest = lanes_set1(-INFINITY);
     lanes sums = lanes_zero();
-    float all[KFI_LANES];
     for (size_t i = 0; i < n; i += KFI_LANES) {
         greatest = lanes_max(lanes_first(lanes_load(p + i), greatest, n - i), greatest);
     }
-    lanes_store(all, greatest);
-    *maximum = p[0];
-    for (size_t i = 0; i < KFI_LANES; i++) {
-        *maximum = all[i] > *maximum ? all[i] : *maximum;
-    }
+    *maximum = lanes_greatest(greatest);
     for (size_t i = 0; i < n; i += KFI_LANES) {
         const lanes e = lanes_exp(lanes_sub(lanes_load(p + i), lanes_set1(*maximum)));
         const lanes seen = lanes_first(e, lanes_zero(), n - i);
         lanes_store(p + i, seen);
         sums = lanes_add(sums, seen);
     }
-    return lanes_total(sums);
+    return lanes_sum(sums);
 }
 
 /* ---- values ---- */
@@ -214,9 +231,7 @@ static void attend_chunk(const row_block *b, size_t begin)
     const size_t common = b->n_visible[0] > begin ? least(b->n_visible[0] - begin, most) : 0;
     float max[ROWS];
     float sum[ROWS];
-    for (size_t i = 0; i < most; i += KFI_PANEL_ROWS) {
-        score_panel(b, keys + i * dim, i);
-    }
+    score_keys(b, keys, most);
     for (size_t r = 0; r < b->n_rows; r++) {
         if (b->n_visible[r] > begin) {
             sum[r] = soften(b->scores->p[r], least(b->n_visible[r] - begin, most), &max[r]);

@@ -108,6 +108,24 @@ INLINE lanes lanes_abs(lanes x)
     return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), x);
 }
 
+/* The sum by the tree of lanes_inline.h: halves of 16, 8, 4 and 2 lanes are added. */
+INLINE float lanes_sum(lanes x)
+{
+    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* The greatest of 16 lanes, none of which is NaN. */
+INLINE float lanes_greatest(lanes x)
+{
+    const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
 /* Bit i: lane i equals x. */
 INLINE unsigned lanes_equal(lanes a, lanes b)
 {

@@ -21,25 +21,6 @@ INLINE size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* The greatest of 16 lanes, none of which is NaN. */
-static float lanes_greatest(lanes x)
-{
-    float all[KFI_LANES];
-    float greatest = -INFINITY;
-    lanes_store(all, x);
-    for (size_t i = 0; i < KFI_LANES; i++) {
-        greatest = all[i] > greatest ? all[i] : greatest;
-    }
-    return greatest;
-}
-
-static float lanes_total(lanes x)
-{
-    float all[KFI_LANES];
-    lanes_store(all, x);
-    return kfi_lanes_sum(all);
-}
-
 /* ---- quantize ---- */
 
 static float max_magnitude(const float *x, size_t n)
@@ -90,7 +71,7 @@ void KERNEL_NAME(rms_norm)(float *dst, const float *src, const float *weight, si
         const lanes x = lanes_load_n(src + i, n - i);
         squares = lanes_fma(x, x, squares); /* + 0 * 0 where there is no element */
     }
-    const float mean = lanes_total(squares) / (float)n;
+    const float mean = lanes_sum(squares) / (float)n;
     const lanes inverse = lanes_set1(1.0f / sqrtf(mean + epsilon));
     for (size_t i = 0; i < n; i += KFI_LANES) {
         const lanes x = lanes_mul(lanes_load_n(src + i, n - i), inverse);
@@ -197,5 +178,5 @@ float KERNEL_NAME(grid_error)(const kfi_grid_error_args *a)
             a->importance != NULL ? lanes_load_n(a->importance + i, n) : lanes_set1(1.0f);
         sums = lanes_first(lanes_fma(importance, power, sums), sums, n);
     }
-    return lanes_total(sums);
+    return lanes_sum(sums);
 }
