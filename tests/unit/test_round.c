@@ -131,7 +131,7 @@ static kfi_round_error measured(layer *l)
 {
     kf_error err = {0};
     kfi_round_error error = {0};
-    const kfi_round_job job = job_of(l, NULL);
+    kfi_round_job job = job_of(l, NULL);
     CHECK_OK(kfi_round_measure(&error, &job, &err), &err);
     return error;
 }

@@ -27,6 +27,7 @@ typedef struct kfi_round_job {
     uint8_t *codes;  /* [rows][cols], filled by the method */
     kfi_grid *grids; /* [rows][kfi_format_groups()], filled by the method */
     bool is_fitted;  /* grids hold what the method's grid() gives, dead columns not cleared */
+    double output;   /* tr(W H W^T), kept by the first kfi_round_measure(); 0: not known yet */
     double loss;     /* what the method minimised, by its own formula; NaN where it has none */
 } kfi_round_job;
 
@@ -52,7 +53,7 @@ typedef struct kfi_round_grid {
      "mse"},                                                                                         \
         {"exponent", "The clip search minimises the sum of |w - w~| to this power.", NULL, 1.0, 4.0, \
          "2.4"},                                                                                     \
-        {"shrink", "Least part of the range that the clip search tries.", NULL, 0.1, 1.0, "0.2"},    \
+        {"shrink", "Least part of the range that the clip search tries.", NULL, 0.1, 1.0, "0.45"},   \
     {                                                                                                \
         "importance", "Weights of the clip search: none, or the mean square of the input.",          \
             "none|mean_square", 0, 0, importance_default                                             \
@@ -80,8 +81,8 @@ typedef struct kfi_round_error {
     double error_sum, weight_sum; /* ||W - W~||^2 and ||W||^2, to join pieces of a matrix */
 } kfi_round_error;
 
-/* Cost: 2 rows cols^2 operations with a Gram matrix, else O(rows cols). */
-KF_NODISCARD kf_status kfi_round_measure(kfi_round_error *error, const kfi_round_job *job,
-                                         kf_error *err);
+/* Cost: 2 rows cols^2 operations with a Gram matrix, twice that the first time; else O(rows cols).
+ */
+KF_NODISCARD kf_status kfi_round_measure(kfi_round_error *error, kfi_round_job *job, kf_error *err);
 
 #endif /* KFI_QUANTIZE_ROUND_H */
