@@ -139,11 +139,15 @@ static kf_status round_job(kfi_layer *layer, kfi_round_job *job, const kfi_worke
 {
     kfi_round_error error = {0};
     KFI_TRY(prepare(prepared, worker, use, job->statistics, err));
-    const bool has_nearest = job->statistics != NULL && job->statistics->gram != NULL;
+    const bool has_nearest =
+        job->statistics != NULL && job->statistics->gram != NULL && !worker->is_trial;
     if (has_nearest) {
         KFI_TRY(measure_nearest(layer, job, use->method, err));
     }
     KFI_TRY(use->method->round(job, prepared->shared, err));
+    if (worker->is_trial) {
+        return kfi_layer_pack(layer, job, err);
+    }
     KFI_TRY(kfi_round_measure(&error, job, err));
     layer->report.weight_error = error.weight;
     layer->report.output_error = error.output;
@@ -204,7 +208,9 @@ static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_la
     const kfi_linear *linear = source->linear;
     kf_format_name(layer->format, source->treatment.weights);
     KFI_TRY(kfi_check_finite(source->name, linear->weights, linear->rows * linear->cols, 0, err));
-    warn_of_zero_rows(worker, source->name, linear);
+    if (!worker->is_trial) {
+        warn_of_zero_rows(worker, source->name, linear);
+    }
     layer->linear.weights = NULL;
     layer->linear.activation = source->treatment.activations;
     layer->report.method = kfi_treatment_round(&source->treatment)->method->about.name;

@@ -36,6 +36,7 @@ typedef struct kfi_worker {
     kf_pool *pool;
     const kf_allocator *alloc;
     const kf_callbacks *callbacks;
+    bool is_trial; /* only the result counts: errors are not measured, nothing is warned of */
 } kfi_worker;
 
 /* A matrix of the source and what the recipe says of it. */
