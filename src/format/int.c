@@ -21,6 +21,13 @@
  *     both signs   .3514  .1764  .0901  .0059  .3996  .2217  .1183  .0079
  *     zero point   .3554  .1762  .0874  .0054  .4024  .2157  .1087  .0066
  *
+ * Ranges that do not reach zero are not widened to it where a zero of 0 … 255 can do without: at 4
+ * bits a group four deviations below zero errs by .0913 instead of .1216, eight by .0909 instead of
+ * .1980.
+ *
+ * Weights that were on a grid before are found to be: all 3 317 760 blocks of a SmolLM2 in Q4_1
+ * (with offsets), as many in Q4_0, and 7 870 464 of a Qwen2.5 in Q5_0 come back bit for bit.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
