@@ -2,9 +2,10 @@
  *
  * One grammar everywhere (recipes, files, kernels, tables):
  *
- *     weights      int2 … int8, mxint2 … mxint8, then g32 | g64 | g128 | row, then a (zero points)
- * or o (fp16 offsets) int4g64  int3g128a  int4g32o  int8row  mxint4g32 activations  int8tg64 (per
- * token and group of 64), int8t (per token), float float        not quantized
+ *     weights      int2 ... int8 or mxint2 ... mxint8, then g32 | g64 | g128 | row, then (int only)
+ *                  a (zero points) or o (fp16 offsets): int4g64  int3g128a  int4g32o  mxint8g32
+ *     activations  int8t (a scale a token), int8tg32 | int8tg64 | int8tg128 (a token and group)
+ *     float        not quantized
  *
  * The bytes are drawn in docs/FORMAT.md.
  *
@@ -61,7 +62,7 @@ typedef struct kf_format {
 /** An activation format: symmetric integers -127 … 127, made while running. */
 typedef struct kf_activation {
     uint8_t bits;   /**< 8, or 32 for float */
-    uint32_t group; /**< 64, or KF_GROUP_ROW for one scale a token */
+    uint32_t group; /**< 32, 64 or 128, or KF_GROUP_ROW for one scale a token */
 } kf_activation;
 
 /** Enough for every name and a NUL. */

@@ -5,14 +5,21 @@
  * (generic/) that says what it computes, in which order; the vector variants give the same bits.
  * The order of float steps:
  *
- *   matmul_int8   per row: for each segment (the finer of weight group and activation group)
- * ascending in k: isum = sum q x - z sum x (exact int32);  acc = fma((float)isum, s_w s_x, acc)
- *                 zero kind offset: isum = sum q x, then also acc = fma((float)sum x, o s_x, acc)
- *   matmul_float  per row and group ascending: t = sum over k ascending of fma(q - z, x_k, t) from
- * t = 0; acc = fma(t, s, acc) zero kind offset: t over q x, u = sum of x_k ascending (u += x_k);
- * acc = fma(t, s, acc); acc = fma(u, o, acc) reductions    over 16 lanes (element i goes to lane i
- * mod 16), joined by the tree (0+8,1+9,…) (0+4,…) (0+2,0+1) attention     scores by fma ascending
- * in d; softmax over fixed chunks of 256 keys, merged in ascending order; exp by exp.h
+ *   matmul_int8   per row, for each segment ascending in k (the finer of weight group and
+ *                 activation group, at most 32 768 columns):
+ *                     isum = sum q x - z sum x, exact in int32
+ *                     acc = fma((float)isum, s_w s_x, acc)
+ *                 zero kind offset: isum = sum q x, and then
+ *                     acc = fma((float)sum x, o s_x, acc)
+ *   matmul_float  per row, for each group ascending:
+ *                     t = fma(q - z, x_k, t) for k ascending, from t = 0
+ *                     acc = fma(t, s, acc)
+ *                 zero kind offset: t over q x, u += x_k for k ascending, and then
+ *                     acc = fma(u, o, acc)
+ *   reductions    over 16 lanes (element i goes to lane i mod 16), joined by the tree
+ *                 (0+8, 1+9, ...), (0+4, ...), (0+2, 1+3), (0+1)
+ *   attention     scores by fma ascending in d; softmax over fixed chunks of 256 keys, merged in
+ *                 ascending order; exp by exp.h
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -5,9 +5,9 @@
  * so codes of up to 7 bits cannot saturate, and for fewer bits several quads of columns are added
  * before they are widened:
  *
- *     bits        2 … 4   5   6   7   8
- *     most / quad  3810   7874   16002   32258   (255 would be 64770)
- *     quads        8      4      2       1       1, in two parts: q & 0x7F and q & 0x80
+ *     bits            2 to 4      5       6       7       8
+ *     most of a quad    3810   7874   16002   32258   64770
+ *     quads a sum          8      4       2       1       1, in two parts: q & 0x7F and q & 0x80
  *
  * One token: codes go from memory through registers into the product. Several tokens: a panel is
  * unpacked once to bytes, and a tile of 4 tokens x 16 rows keeps 8 registers of 16-bit sums.
