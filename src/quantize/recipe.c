@@ -4,7 +4,6 @@
  */
 #include "quantize/recipe.h"
 
-#include <assert.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,19 +42,6 @@ static kfi_treatment default_treatment(const char *method)
     return treatment;
 }
 
-/* Embedding and head: 8 bits hold the range of a row's groups well, and searching for a better one
- * takes longer than the whole rest of a recipe without calibration. */
-static kfi_treatment table_treatment(void)
-{
-    kfi_treatment treatment = default_treatment("rtn");
-    kfi_method_use *use = &treatment.methods[0];
-    const size_t i_knob = kfi_knob_find(use->method, "fit", 3);
-    const kf_status st = kfi_knob_parse(&use->knobs[i_knob], use->method, i_knob, "minmax", NULL);
-    assert(st == KF_OK);
-    (void)st;
-    return treatment;
-}
-
 static kf_status recipe_new(kf_recipe **dst, const char *name, size_t n, const kf_allocator *alloc,
                             kf_error *err)
 {
@@ -77,8 +63,8 @@ static kf_status recipe_new(kf_recipe **dst, const char *name, size_t n, const k
     recipe->samples = 32;
     recipe->length = 2048;
     recipe->linears = default_treatment("rtn");
-    recipe->embedding = table_treatment();
-    recipe->head = table_treatment();
+    recipe->embedding = default_treatment("rtn");
+    recipe->head = default_treatment("rtn");
     *dst = recipe;
     return KF_OK;
 }

@@ -249,6 +249,7 @@ static void gptq_leaves_less_output_error_than_rtn(void **state)
         layer_init(&l, 40, 256, formats[i % N_FORMATS], 200 + i);
         add_tokens(&l, 2000, i);
         kfi_knobs_default(l.knobs, rtn);
+        set(&l, rtn, "fit", "mse");
         (void)round_with(&l, rtn, NULL);
         const kfi_round_error nearest = measured(&l);
         kfi_knobs_default(l.knobs, gptq);
@@ -361,6 +362,7 @@ static void importance_moves_the_clip_search(void **state)
         l.statistics.gram[c * l.cols + c] = c % 8 == 0 ? 1000.0f : 1.0f;
     }
     kfi_knobs_default(l.knobs, rtn);
+    set(&l, rtn, "fit", "mse");
     set(&l, rtn, "exponent", "2");
     (void)round_with(&l, rtn, NULL);
     const kfi_round_error plain = measured(&l);
@@ -382,6 +384,7 @@ static void without_memory_nothing_leaks(void **state)
         layer_init(&l, 40, 64, "int4g64a", 500);
         add_tokens(&l, 300, 5);
         kfi_knobs_default(l.knobs, method);
+        set(&l, method, "fit", "mse");
         set(&l, method, "importance", "mean_square");
         kf_status st = KF_NOMEM;
         for (size_t fail_at = 1; st != KF_OK; fail_at++) {

@@ -48,7 +48,7 @@ enum {
 };
 
 static const kf_knob knobs[] = {
-    KFI_ROUND_GRID_KNOBS("none"),
+    KFI_ROUND_GRID_KNOBS("mse"),
     {"damping", "Added to the diagonal of H, as a part of its mean.", NULL, 0.0, 10.0, "0.01"},
     {"block", "Columns rounded before the rest is updated.", NULL, 1.0, 4096.0, "128"},
     {"act_order", "Round columns in the order of falling H_ii; implies static_groups.",

@@ -44,19 +44,19 @@ typedef struct kfi_round_grid {
 
 /* The four knobs that describe a kfi_round_grid, for the tables of methods; they are read with
  * kfi_round_grid_read() from the first of the four. */
-#define KFI_ROUND_GRID_KNOBS(importance_default)                                                     \
+#define KFI_ROUND_GRID_KNOBS(fit_default)                                                            \
     {"fit",                                                                                          \
      "How a group's range is chosen: its weights' own, or shrunk to the least error.",               \
      "minmax|mse",                                                                                   \
      0,                                                                                              \
      0,                                                                                              \
-     "mse"},                                                                                         \
+     fit_default},                                                                                   \
         {"exponent", "The clip search minimises the sum of |w - w~| to this power.", NULL, 1.0, 4.0, \
          "2.4"},                                                                                     \
         {"shrink", "Least part of the range that the clip search tries.", NULL, 0.1, 1.0, "0.45"},   \
     {                                                                                                \
         "importance", "Weights of the clip search: none, or the mean square of the input.",          \
-            "none|mean_square", 0, 0, importance_default                                             \
+            "none|mean_square", 0, 0, "none"                                                         \
     }
 #define KFI_ROUND_GRID_N_KNOBS 4u
 

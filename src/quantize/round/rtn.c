@@ -5,11 +5,17 @@
  * (its option "mse"); with importance=mean_square each weight's term counts by the mean square of
  * its input, a diagonal stand-in for the output error.
  *
+ * The search leaves less weight error and yet a worse model where the bits suffice: SmolLM2-135M,
+ * WikiText-2 test, float activations, zero points, groups of 64, perplexity min-max / search:
+ * W4 25.3 / 26.2 (first 8 windows), W3 87 / 97, W2 1.7e6 / 2.4e4 (first 4). Clipping hits the few
+ * large weights that carry the first token's outlying inputs. So it is off by default, and
+ * rtn-w2 turns it on.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "quantize/method.h"
 
-static const kf_knob knobs[] = {KFI_ROUND_GRID_KNOBS("none")};
+static const kf_knob knobs[] = {KFI_ROUND_GRID_KNOBS("minmax")};
 
 static void rtn_request(kfi_statistics_request *request, const double *values)
 {
