@@ -168,6 +168,25 @@ static void long_words_merge_like_short_ones(void **state)
     kf_tokenizer_free(t);
 }
 
+/* A quadratic search would need hours. */
+static void a_word_of_a_megabyte_takes_no_time(void **state)
+{
+    (void)state;
+    kf_tokenizer *t = open_small();
+    kf_error err = {0};
+    const size_t n_text = (size_t)1 << 20;
+    char *text = kfi_alloc(NULL, n_text);
+    size_t n = 0;
+    assert_non_null(text);
+    for (size_t i = 0; i < n_text; i++) {
+        text[i] = "he"[i % 2];
+    }
+    CHECK_OK(kf_tokenizer_encode(NULL, 0, &n, t, text, n_text, 0, &err), &err);
+    assert_int_equal(n, n_text / 2);
+    kfi_free(NULL, text, n_text);
+    kf_tokenizer_free(t);
+}
+
 static void llama3_takes_whole_words_first(void **state)
 {
     (void)state;
@@ -343,6 +362,7 @@ int main(void)
         cmocka_unit_test(knows_its_roles),
         cmocka_unit_test(pieces_are_bytes),
         cmocka_unit_test(long_words_merge_like_short_ones),
+        cmocka_unit_test(a_word_of_a_megabyte_takes_no_time),
         cmocka_unit_test(llama3_takes_whole_words_first),
         cmocka_unit_test(sentencepiece_escapes_spaces_and_falls_back_to_bytes),
         cmocka_unit_test(sentencepiece_words_end_only_where_no_piece_spans),
