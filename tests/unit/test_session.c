@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
@@ -387,6 +388,63 @@ static void decoding_allocates_nothing(void **state)
     tiny_model_free(tiny);
 }
 
+typedef struct sharing {
+    kf_model *model;
+    const uint32_t *ids;
+    float *logits;
+    kf_status status;
+} sharing;
+
+static void *run_session(void *ctx)
+{
+    sharing *s = ctx;
+    kf_error err = {0};
+    kf_session *session = NULL;
+    size_t n = 0;
+    s->status = kf_session_new(&session, s->model, NULL, &err);
+    for (size_t pass = 0; pass < 5 && s->status == KF_OK; pass++) {
+        kf_session_truncate(session, 0);
+        s->status = kf_session_eval(session, s->ids, N_IDS, &err);
+        if (s->status == KF_OK) {
+            const float *hidden = kf_session_hidden(session, &n);
+            s->status = kf_session_head(session, s->logits, hidden, N_IDS, &err);
+        }
+    }
+    kf_session_free(session);
+    return NULL;
+}
+
+/* With its weights kept, and taking turns in one scratch block. */
+static void two_threads_may_share_a_model(void **state)
+{
+    kf_error err = {0};
+    const tiny_options o = tiny_options_of("llama");
+    running alone = start(*state, &o, 1, 0);
+    float *expected = new_logits();
+    eval(&alone, expected, 0, N_IDS);
+    for (int i = 0; i < 2; i++) {
+        kf_model_options options = KF_MODEL_OPTIONS_INIT;
+        kf_model *model = NULL;
+        pthread_t threads[2];
+        sharing shared[2];
+        options.float_cache_bytes = i == 0 ? 0 : 1;
+        CHECK_OK(kf_model_open(&model, alone.tiny->path, &options, &err), &err);
+        for (size_t t = 0; t < 2; t++) {
+            shared[t] = (sharing){.model = model, .ids = alone.ids, .logits = new_logits()};
+            assert_int_equal(pthread_create(&threads[t], NULL, run_session, &shared[t]), 0);
+        }
+        for (size_t t = 0; t < 2; t++) {
+            assert_int_equal(pthread_join(threads[t], NULL), 0);
+            assert_int_equal(shared[t].status, KF_OK);
+            assert_memory_equal(shared[t].logits, expected, N_IDS * TINY_VOCABULARY * 4);
+            kfi_free(NULL, shared[t].logits, 0);
+        }
+        kf_model_close(model);
+    }
+    kfi_free(NULL, expected, 0);
+    stop(&alone);
+}
+
 static void without_a_prefix_a_session_begins_empty(void **state)
 {
     kf_error err = {0};
@@ -417,6 +475,7 @@ int main(void)
         IN_DIRECTORY(refuses_logits_of_more_than_a_batch),
         IN_DIRECTORY(cancelling_keeps_the_finished_batches),
         IN_DIRECTORY(decoding_allocates_nothing),
+        IN_DIRECTORY(two_threads_may_share_a_model),
         IN_DIRECTORY(without_a_prefix_a_session_begins_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
