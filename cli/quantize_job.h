@@ -1,0 +1,28 @@
+/* quantize_job.h - quantizing with what the command line has at hand; shared by quantize and
+ * compare.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KERF_CLI_QUANTIZE_JOB_H
+#define KERF_CLI_QUANTIZE_JOB_H
+
+#include "kerf/quantize.h"
+#include "subject.h"
+
+typedef struct quantize_job {
+    const cli_subject *source; /* model and tokenizer open */
+    const kf_recipe *recipe;
+    const char *out;
+    const uint32_t *calibration; /* ids, or NULL */
+    size_t n_calibration;
+    const char *spill;
+    uint64_t seed;
+    bool resume, force, dry_run;
+    void (*layer)(void *ctx, const kf_layer_report *report);
+    void *ctx;
+} quantize_job;
+
+/* Fills in the prefix and the tokenizer's files, and quantizes. */
+kf_status quantize_job_run(kf_quantize_result *result, const quantize_job *job, kf_error *err);
+
+#endif /* KERF_CLI_QUANTIZE_JOB_H */

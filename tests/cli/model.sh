@@ -1,0 +1,163 @@
+# The commands on a tiny random checkpoint: output, exit codes, files.
+#
+# SPDX-License-Identifier: Apache-2.0
+. "$(dirname "$0")/tap.sh"
+
+root=${KERF_SOURCE_ROOT:?}
+model=$scratch/model
+text=$scratch/text.txt
+python3 "$root/tests/support/random_model.py" "$model" --layers 3
+cat "$root/README.md" "$root/CONTRIBUTING.md" "$root/LICENSE" >"$text"
+small="--window 128 --windows 4"
+calibration="--set calib.samples=4 --set calib.length=128"
+
+# json FIELD...: the last run's output is one JSON object a line, the last one with these fields.
+json() {
+    [ "$code" -eq 0 ] && python3 -c '
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+missing = [name for name in sys.argv[2:] if name not in lines[-1]]
+sys.exit(f"missing {missing}" if missing else 0)' "$scratch/out" "$@" 2>>"$scratch/err"
+}
+
+# field NAME: a field of the last line of the last run's JSON.
+field() {
+    python3 -c '
+import json, sys
+print(json.loads(open(sys.argv[1], encoding="utf-8").read().splitlines()[-1])[sys.argv[2]])' \
+        "$scratch/out" "$1"
+}
+
+same_files() {
+    (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2) >"$scratch/a"
+    (cd "$2" && find . -type f -exec sha256sum {} + | sort -k 2) >"$scratch/b"
+    cmp -s "$scratch/a" "$scratch/b"
+}
+
+# --- info, tokenize ------------------------------------------------------------------------------
+
+run info "$model"
+prints "^architecture     llama" "info names the architecture"
+run info "$model" --json --tensors
+json architecture parameters bits_per_weight bits_per_weight_linear bytes tensors
+result "info as JSON" $?
+[ "$(field bits_per_weight)" = 32.0 ]
+result "a float32 checkpoint has 32 bits a weight" $?
+
+run tokenize "$model" --text "$text"
+cp "$scratch/out" "$scratch/ids"
+[ "$code" -eq 0 ] && [ "$(wc -l <"$scratch/ids")" -eq "$(wc -c <"$text")" ]
+result "a byte tokenizer gives an id a byte" $?
+run tokenize "$model" --text "$scratch/ids" --decode
+cmp -s "$scratch/out" "$text"
+result "decode gives the text back" $?
+echo 5000 >"$scratch/bad-ids"
+run tokenize "$model" --text "$scratch/bad-ids" --decode
+[ "$code" -eq 3 ]
+result "an id outside the vocabulary is refused" $?
+
+# --- quantize, verify ----------------------------------------------------------------------------
+
+exits 0 "rtn-w4 needs no calibration text" quantize "$model" -o "$scratch/rtn" --recipe rtn-w4
+[ -d "$scratch/rtn" ] && [ ! -e "$scratch/rtn.partial" ]
+result "the output has its final name and nothing else is left" $?
+exits 0 "verify accepts it" verify "$scratch/rtn"
+fails 3 "force" "an existing output is refused" quantize "$model" -o "$scratch/rtn" --recipe rtn-w4
+exits 0 "force replaces it" quantize "$model" -o "$scratch/rtn" --recipe rtn-w4 --force
+fails 2 "calib" "gptq says that it needs a text" quantize "$model" -o "$scratch/x" --recipe gptq-w4
+fails 2 "bogus" "an unknown knob" quantize "$model" -o "$scratch/x" --recipe rtn-w4 --set bogus=1
+fails 3 "damping" "a knob out of range" \
+    quantize "$model" -o "$scratch/x" --recipe gptq-w4 --calib "$text" --set gptq.damping=-1
+fails 3 "no-such-text" "a missing text" \
+    quantize "$model" -o "$scratch/x" --recipe gptq-w4 --calib "$scratch/no-such-text"
+exits 0 "dry run" \
+    quantize "$model" -o "$scratch/x" --recipe gptq-w4 --calib "$text" $calibration --dry-run
+[ ! -e "$scratch/x" ] && [ ! -e "$scratch/x.partial" ]
+result "a dry run writes nothing" $?
+
+run quantize "$model" -o "$scratch/gptq" --recipe gptq-w3 --calib "$text" $calibration --json
+json seconds peak_rss_bytes bits_per_weight bytes
+result "quantize as JSON ends with a summary" $?
+[ "$(wc -l <"$scratch/out")" -ge 22 ]
+result "and has a line for every layer before it" $?
+run quantize "$model" -o "$scratch/gptq-1" --recipe gptq-w3 --calib "$text" $calibration -t 1
+same_files "$scratch/gptq" "$scratch/gptq-1"
+result "one thread gives the same bytes as all" $?
+
+mkdir "$scratch/gptq-2.partial"
+fails 3 "resume" "a left-over partial output is refused with the way on" \
+    quantize "$model" -o "$scratch/gptq-2" --recipe gptq-w3 --calib "$text" $calibration
+
+cp -r "$scratch/rtn" "$scratch/broken"
+weights=$(ls "$scratch/broken"/model-*.safetensors | head -n 1)
+printf 'X' | dd of="$weights" bs=1 seek=3000 conv=notrunc 2>/dev/null
+fails 3 "safetensors" "verify finds a changed byte" verify "$scratch/broken"
+fails 3 "" "verify of what is no checkpoint" verify "$model"
+
+# --- eval ----------------------------------------------------------------------------------------
+
+run eval "$model" --text "$text" $small --json --save-reference "$scratch/reference"
+json model tokens windows perplexity perplexity_se kl_mean top1 bits_per_weight bytes seconds \
+    tokens_per_second activations
+result "eval as JSON" $?
+[ "$(field tokens)" = 508 ] && [ "$(field windows)" = 4 ] && [ "$(field kl_mean)" = None ]
+result "a window of 128 has 127 scored tokens" $?
+run eval "$scratch/gptq" --text "$text" $small --json --against "$model"
+json kl_median kl_99 kl_max loss_difference loss_difference_se reference_perplexity
+result "eval against a reference" $?
+run eval "$scratch/gptq" --text "$text" $small --no-prefix --json --against "$model" \
+    --reference "$scratch/reference"
+json kl_mean top1
+result "eval against a saved reference" $?
+run eval "$scratch/gptq" --text "$text" $small --no-prefix --json --against "$model"
+direct=$(field kl_mean)
+run eval "$scratch/gptq" --text "$text" $small --no-prefix --json --against "$model" \
+    --reference "$scratch/reference"
+[ "$(field kl_mean)" = "$direct" ]
+result "a saved reference gives the same divergence" $?
+fails 3 "another text" "a reference of another text is refused" eval "$scratch/gptq" \
+    --text "$root/LICENSE" $small --no-prefix --against "$model" --reference "$scratch/reference"
+run eval "$model" --text "$text" $small --json --against "$model"
+[ "$(field top1)" = 1.0 ]
+result "a model agrees with itself" $?
+exits 0 "logits as npy" eval "$model" --text "$text" --window 16 --windows 1 --logits "$scratch/l.npy"
+[ "$(wc -c <"$scratch/l.npy")" -eq $((16 * 272 * 4 + 128)) ]
+result "one row of logits a token" $?
+fails 3 "at least one window" "a text that is too short" eval "$model" --text "$model/config.json"
+fails 3 "context" "a window above the context" eval "$model" --text "$text" --window 1024
+run eval "$scratch/rtn" --text "$text" $small --activations float --json
+[ "$(field activations)" = float ]
+result "float activations are said in the report" $?
+
+# --- run, bench, compare -------------------------------------------------------------------------
+
+run run "$scratch/gptq" -p "Once" -n 16 --seed 7
+cp "$scratch/out" "$scratch/first"
+run run "$scratch/gptq" -p "Once" -n 16 --seed 7 -t 1
+[ "$code" -eq 0 ] && cmp -s "$scratch/out" "$scratch/first"
+result "the same seed writes the same text" $?
+run run "$scratch/gptq" -p "Once" -n 16 --temp 0 --json
+json text tokens prompt_tokens tokens_per_second stopped_by
+result "run as JSON" $?
+[ "$(field tokens)" = 16 ] && [ "$(field stopped_by)" = length ]
+result "run counts its tokens" $?
+run run "$model" -p "Once" --context 20 --json --temp 0
+[ "$(field stopped_by)" = context ]
+result "a full context stops the answer" $?
+fails 3 "context holds 20" "a prompt longer than the context" run "$model" -f "$text" --context 20
+fails 3 "chat template" "a model without a chat template" run "$model" --chat -p Hello
+code=0
+printf 'Once' | "$kerf" run "$model" - -n 4 >"$scratch/out" 2>"$scratch/err" || code=$?
+[ "$code" -eq 0 ]
+result "a prompt from standard input" $?
+
+run bench "$scratch/gptq" --prompt 32 -n 8 --repeats 1 --json
+json test tokens_per_second bytes_per_token kernels
+result "bench as JSON" $?
+run compare "$model" --recipes rtn-w8,gptq-w4 --text "$text" $small $calibration -n 8 --json
+json recipe perplexity bits_per_weight answer
+result "compare as JSON" $?
+[ "$(wc -l <"$scratch/out")" -eq 3 ]
+result "compare has a row for the source and one a recipe" $?
+
+finish

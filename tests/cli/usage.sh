@@ -1,0 +1,61 @@
+# Mistakes in the command line, help, the manual page and the completion.
+#
+# SPDX-License-Identifier: Apache-2.0
+. "$(dirname "$0")/tap.sh"
+
+exits 2 "no command prints help and is a mistake"
+exits 0 "help is no mistake" --help
+exits 0 "help of a command" help quantize
+exits 0 "help of a command the other way" quantize --help
+prints "--recipe" "help of quantize names its options"
+exits 0 "version" --version
+prints "^kerf [0-9]" "version prints a number"
+run --version -v
+prints "matmul_int8" "version -v names the kernels in use"
+
+fails 2 "unknown command 'quantise'" "unknown command" quantise
+fails 2 "unknown command" "help of an unknown command" help quantise
+fails 2 "unknown option '--bogus'" "unknown option" info x --bogus
+fails 2 "needs a value" "option without its value" eval x --text
+fails 2 "takes no value" "flag with a value" info x --json=1
+fails 2 "missing argument" "missing model" info
+fails 2 "missing --text" "eval without a text" eval x
+fails 2 "missing -o" "quantize without an output" quantize x --recipe rtn-w4
+fails 2 "missing --recipe" "quantize without a recipe" quantize x -o y
+fails 2 "rtn-w9" "unknown recipe" quantize x -o y --recipe rtn-w9
+fails 2 "unknown method" "unknown method" methods bogus
+fails 2 "is not a whole number" "threads that are no number" info x -t two
+fails 2 "neither 'none' nor 'bos'" "unknown start" eval x --text y --start eos
+fails 2 "unexpected argument" "too many arguments" info x y
+fails 3 "expected 0 to 1024" "threads out of range" info x -t 5000
+fails 3 "expected 2 to" "window out of range" eval x --text y --window 1
+fails 3 "expected 0 to 100" "temperature out of range" run x -p a --temp -1
+fails 3 "no-such-model" "missing model file" info "$scratch/no-such-model.gguf"
+
+printf 'not a model' >"$scratch/garbage.gguf"
+fails 3 "garbage.gguf" "a file that is no model" info "$scratch/garbage.gguf"
+: >"$scratch/empty.gguf"
+fails 3 "empty.gguf" "an empty file" info "$scratch/empty.gguf"
+mkdir "$scratch/empty-directory"
+fails 3 "empty-directory" "an empty directory" info "$scratch/empty-directory"
+
+run methods
+prints "^  gptq " "methods lists gptq"
+prints "^  rtn-w4 " "methods lists the recipes"
+run methods gptq
+prints "2210.17323" "a method names its paper"
+run methods --json
+prints '"name":"gptq"' "methods as JSON"
+
+run help --man
+prints "^.SS kerf quantize" "the manual page has every command"
+run help --bash
+bash -n "$scratch/out"
+result "the completion is a valid script" $?
+
+code=0
+"$kerf" --help >/dev/full 2>"$scratch/err" || code=$?
+[ "$code" -eq 1 ] && grep -q "cannot write standard output" "$scratch/err"
+result "a full disk on standard output is an error" $?
+
+finish
