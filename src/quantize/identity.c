@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "kerf/version.h"
 #include "model/checkpoint_names.h"
-#include "quantize/kerf_version.h"
 
 static kf_status hash_recipe(char hex[KFI_SHA256_HEX], const kf_recipe *recipe, kf_error *err)
 {
@@ -103,7 +103,7 @@ static void put_prefix(kfi_json_writer *writer, const kfi_identity *identity)
 void kfi_identity_put(kfi_json_writer *writer, const kfi_identity *identity)
 {
     put_count(writer, "format_version", KFI_CHECKPOINT_VERSION);
-    put_text(writer, "kerf_version", KFI_VERSION_TEXT);
+    put_text(writer, "kerf_version", kf_version());
     put_recipe(writer, identity);
     put_text(writer, "source", identity->source);
     put_text(writer, "source_sha256", identity->source_hash);
@@ -165,7 +165,7 @@ kf_status kfi_identity_match(kfi_identity *identity, const kfi_json *document,
 {
     char seed[24];
     (void)snprintf(seed, sizeof seed, "%" PRIu64, identity->seed);
-    KFI_TRY(compare(document, "kerf_version", KFI_VERSION_TEXT, "version of Kerf", err));
+    KFI_TRY(compare(document, "kerf_version", kf_version(), "version of Kerf", err));
     KFI_TRY(compare(document, "recipe_sha256", identity->recipe_hash, "recipe", err));
     KFI_TRY(compare(document, "source_sha256", identity->source_hash, "source", err));
     KFI_TRY(compare(document, "calibration_sha256", identity->calibration_hash, "calibration text",

@@ -79,8 +79,8 @@ static void build_vocabulary(kfi_buf *buf)
 
 static void build_tokenizers(const char *directory)
 {
-    static const char *const pieces[] = {"\xE2\x96\x81"
-                                         "a",
+    static const char *const pieces[] = {("\xE2\x96\x81"
+                                          "a"),
                                          "ab", "\xE2\x96\x81", "a", "b"};
     kfi_buf buf;
     tokenizer_spec spec = small_spec();

@@ -110,8 +110,8 @@ static void every_pretokenizer_comes_back(void **state)
 static void sentencepiece_comes_back(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"\xE2\x96\x81"
-                                         "he",
+    static const char *const pieces[] = {("\xE2\x96\x81"
+                                          "he"),
                                          "he",
                                          "llo",
                                          "ll",
