@@ -52,7 +52,8 @@ static void killed_at_random_moments_it_resumes_to_the_same_bytes(void **state)
 {
     (void)state;
     enum {
-        MOMENTS = 20
+        MOMENTS = 20,
+        TRIES = 80
     };
     kf_error err = {0};
     kfi_rng rng;
@@ -64,9 +65,9 @@ static void killed_at_random_moments_it_resumes_to_the_same_bytes(void **state)
     const pid_t whole = start_child(f, quantize_fixture_path(f, "whole"));
     assert_int_equal(waitpid(whole, &status, 0), whole);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    const double seconds = kfi_clock_seconds() - start;
+    double seconds = kfi_clock_seconds() - start;
     size_t n_cut = 0;
-    for (size_t i = 0; i < MOMENTS; i++) {
+    for (size_t i = 0; i < TRIES && n_cut < MOMENTS; i++) {
         CHECK_OK(kfi_file_remove_tree(quantize_fixture_path(f, "out"), &err), &err);
         f->options.resume = false;
         const pid_t child = start_child(f, quantize_fixture_path(f, "out"));
@@ -77,14 +78,18 @@ static void killed_at_random_moments_it_resumes_to_the_same_bytes(void **state)
             assert_same_directories(quantize_fixture_path(f, "whole"),
                                     quantize_fixture_path(f, "out"));
         }
-        n_cut += WIFSIGNALED(status);
+        if (!WIFSIGNALED(status)) { /* it was done before: others may keep the machine less busy */
+            seconds *= 0.8;
+            continue;
+        }
+        n_cut++;
         f->options.resume = true;
         CHECK_OK(kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe,
                              &f->options, &err),
                  &err);
         assert_same_directories(quantize_fixture_path(f, "whole"), quantize_fixture_path(f, "out"));
     }
-    assert_true(n_cut > MOMENTS / 2);
+    assert_int_equal(n_cut, MOMENTS);
     quantize_fixture_free(f);
 }
 
