@@ -255,11 +255,13 @@ static kf_status measure_recipe(cli_comparison *c, const char *name, kf_error *e
         st = set_error(err, KF_INVALID, "recipe %s needs --calib FILE", name);
     }
     if (st == KF_OK) {
+        const bool calibrates =
+            kf_recipe_calibrates(recipe) != NULL || strcmp(kf_recipe_prefix(recipe), "auto") == 0;
         const quantize_job job = {.source = &c->source,
                                   .recipe = recipe,
                                   .out = path,
-                                  .calibration = c->calibration.ids,
-                                  .n_calibration = c->calibration.n_ids,
+                                  .calibration = calibrates ? c->calibration.ids : NULL,
+                                  .n_calibration = calibrates ? c->calibration.n_ids : 0,
                                   .seed = c->options->common.seed,
                                   .force = true};
         st = quantize_job_run(&result, &job, err);
