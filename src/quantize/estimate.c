@@ -12,11 +12,16 @@
 #include "quantize/plan.h"
 #include "quantize/table.h"
 
-/* Measured on SmolLM2-135M by gptq-w4 and rtn-w4: all passes over the tokens take some 2.5 times a
- * full-precision forward; rounding, fitting and measuring take so many times one fit of a grid. */
+/* What the work costs in full-precision forwards of one token (the Gram matrix of a token is about
+ * half of one, a packed pass less than one), and in fits of a grid. Solving and measuring a layer
+ * of n inputs are some 4 n^2 multiplications a row: as many as 4 n tokens take. */
 #define PASSES_PER_FORWARD 2.5
-#define FITS_CALIBRATED    3.0
+#define SOLVER_TOKENS      4.0
+#define FITS_CALIBRATED    2.0
 #define FITS_PLAIN         1.5
+/* The two trials of prefix=auto, in runs over their tokens; they measure no errors. */
+#define TRIALS       2.0
+#define TRIAL_TOKENS 8192.0
 /* Files beside the tensors: configuration, index, reports. */
 #define DOCUMENT_BYTES_A_LAYER 4096u
 #define PROBE_TOKENS           256u
@@ -224,8 +229,13 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, kf_error *
     if (n_tokens > 0) {
         KFI_TRY(time_forward(&forward, e, err));
     }
-    *seconds = forward * (double)n_tokens * (double)e->config->n_layers * PASSES_PER_FORWARD +
-               fit * (double)e->linear_parameters * (n_tokens > 0 ? FITS_CALIBRATED : FITS_PLAIN);
+    const bool tries = strcmp(e->recipe->prefix, "auto") == 0 && e->options->n_prefix > 0;
+    const double solver = SOLVER_TOKENS * (double)(e->config->hidden + e->config->feed_forward) / 2;
+    double tokens = (double)n_tokens * PASSES_PER_FORWARD + solver;
+    tokens += tries ? TRIALS * (TRIAL_TOKENS * PASSES_PER_FORWARD + solver / 2) : 0.0;
+    *seconds = forward * tokens * (double)e->config->n_layers +
+               fit * (double)e->linear_parameters *
+                   ((n_tokens > 0 ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0));
     return KF_OK;
 }
 
