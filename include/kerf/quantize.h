@@ -29,7 +29,7 @@ typedef struct kf_knob {
     const char *name; /**< As in a recipe. */
     const char *help; /**< One sentence. */
     const char
-        *choices;   /**< "minmax|mse" for a word or "true|false" for a switch, NULL for a number. */
+        *choices;   /**< "minmax|mse" for a word, "false|true" for a switch, NULL for a number. */
     double minimum; /**< Of a number. */
     double maximum; /**< Of a number. */
     const char *fallback; /**< The default, as it would be written in a recipe. */

@@ -224,7 +224,7 @@ static void every_knob_of_gptq_is_heard(void **state)
         "gptq.fit=minmax",
         "gptq.importance=mean_square",
         "gptq.exponent=4",
-        "gptq.prefix_in_gram=true",
+        "gptq.prefix_in_gram=false",
     };
     kf_error err = {0};
     for (size_t i = 0; i < sizeof knobs / sizeof knobs[0]; i++) {

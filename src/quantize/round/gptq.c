@@ -26,6 +26,12 @@
  * (columns by descending H_ii) implies static groups: every grid is fitted to the original weights,
  * so that groups stay contiguous and nothing is gathered at run time.
  *
+ * The first token of a sequence (an attention sink) decides which settings carry. SmolLM2-135M, W4
+ * with zero points, groups of 64, the exact start token, float activations, WikiText-2 test
+ * perplexity: first 8 windows, 8 x 2048 calibration tokens: min-max 20.85, clip search 20.28 (full
+ * precision 19.17); first 4 windows, 4 x 2048 tokens, with the prefix / with it taken away again:
+ * its rows in H 26.1 / 30.6, not in H 26.2 / 66.6. So they are in.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
@@ -59,7 +65,7 @@ static const kf_knob knobs[] = {
     {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
      NULL, 0.0, 10000.0, "1"},
     {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
-     "false"},
+     "true"},
 };
 
 /* ---- what layers with the same input share: the order of the columns, and U ---- */
