@@ -109,6 +109,7 @@ fresh_run() {
 }
 
 fresh_root=$(mktemp -d "${TMPDIR:-/tmp}/kerf-fresh-XXXXXX")
+chmod 755 "$fresh_root" # apt drops its rights to download, and must get in
 trap fresh_cleanup EXIT
 trap 'exit 130' INT TERM
 
