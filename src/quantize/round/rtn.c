@@ -7,7 +7,7 @@
  *
  * The search leaves less weight error and yet a worse model where the bits suffice: SmolLM2-135M,
  * WikiText-2 test, float activations, zero points, groups of 64, perplexity min-max / search:
- * W4 25.3 / 26.2 (first 8 windows), W3 87 / 97, W2 1.7e6 / 2.4e4 (first 4). Clipping hits the few
+ * W4 25.3 / 26.8 (first 8 windows), W3 87 / 97, W2 1.7e6 / 2.4e4 (first 4). Clipping hits the few
  * large weights that carry the first token's outlying inputs. So it is off by default, and
  * rtn-w2 turns it on.
  *
