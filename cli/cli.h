@@ -33,6 +33,7 @@ enum {
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
     OPTION_TEXT,   /* const char * */
+    OPTION_WORD,   /* const char *, one of those in argument: "none|bos" */
     OPTION_COUNT,  /* uint64_t in minimum … maximum */
     OPTION_NUMBER, /* double in minimum … maximum */
     OPTION_LIST    /* text_list: may be given several times */

@@ -449,7 +449,7 @@ static const cli_option options_table[] = {
      offsetof(compare_options, windows), 0, 1e9},
     {"set", 's', OPTION_LIST, "KEY=VALUE", "change a knob in every recipe; may be repeated",
      offsetof(compare_options, set), 0, 0},
-    {"activations", 0, OPTION_TEXT, "float", "run the packed weights on float32 activations",
+    {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
      offsetof(compare_options, activations), 0, 0},
     {"dir", 0, OPTION_TEXT, "DIR", "keep the checkpoints here (default: a temporary directory)",
      offsetof(compare_options, dir), 0, 0},

@@ -144,13 +144,6 @@ static int run(const cli_command *command, int argc, char **argv)
     if (options.text == NULL) {
         return fail_usage(command, "missing --text FILE: the text to measure on");
     }
-    if (strcmp(options.start, "none") != 0 && strcmp(options.start, "bos") != 0) {
-        return fail_usage(command, "--start: '%s' is neither 'none' nor 'bos'", options.start);
-    }
-    if (strcmp(options.activations, "float") != 0 && strcmp(options.activations, "recipe") != 0) {
-        return fail_usage(command, "--activations: '%s' is neither 'float' nor 'recipe'",
-                          options.activations);
-    }
     if (options.reference != NULL && options.against == NULL) {
         return fail_usage(command, "--reference needs --against: the model that it was saved from");
     }
@@ -181,11 +174,11 @@ static const cli_option options_table[] = {
      offsetof(eval_options, window), 2, 1e9},
     {"windows", 0, OPTION_COUNT, "N", "only the first N windows (default: all)",
      offsetof(eval_options, windows), 0, 1e9},
-    {"start", 0, OPTION_TEXT, "none|bos", "what stands in front of a window (default none)",
+    {"start", 0, OPTION_WORD, "none|bos", "what stands in front of a window (default none)",
      offsetof(eval_options, start), 0, 0},
     {"no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",
      offsetof(eval_options, no_prefix), 0, 0},
-    {"activations", 0, OPTION_TEXT, "float", "run the packed weights on float32 activations",
+    {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
      offsetof(eval_options, activations), 0, 0},
     {"save-reference", 0, OPTION_TEXT, "FILE", "keep this model's final hidden states",
      offsetof(eval_options, save_reference), 0, 0},

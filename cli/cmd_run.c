@@ -311,10 +311,6 @@ static int run(const cli_command *command, int argc, char **argv)
     if ((options.prompt != NULL) + (options.file != NULL) + (options.common.n_positional > 1) > 1) {
         return fail_usage(command, "give one prompt: -p TEXT, -f FILE or -");
     }
-    if (strcmp(options.activations, "float") != 0 && strcmp(options.activations, "recipe") != 0) {
-        return fail_usage(command, "--activations: '%s' is neither 'float' nor 'recipe'",
-                          options.activations);
-    }
     if (run_model(&options, &subject, &generator, &prompt, &reason, &err) != KF_OK) {
         exit_code = fail_status(&err);
     } else if (reason == STOP_INTERRUPTED) {
@@ -353,7 +349,7 @@ static const cli_option options_table[] = {
      offsetof(run_options, context), 1, 1e9},
     {"no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",
      offsetof(run_options, no_prefix), 0, 0},
-    {"activations", 0, OPTION_TEXT, "float", "run the packed weights on float32 activations",
+    {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
      offsetof(run_options, activations), 0, 0},
 };
 

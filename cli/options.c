@@ -69,6 +69,19 @@ static int check_range(const cli_option *option, const char *text, double value)
                       option->maximum);
 }
 
+/* True for one of the words between the bars of choices. */
+static bool is_choice(const char *choices, const char *word)
+{
+    const size_t n = strlen(word);
+    for (const char *choice = choices; choice != NULL; choice = strchr(choice, '|')) {
+        choice += *choice == '|';
+        if (n > 0 && strcspn(choice, "|") == n && memcmp(choice, word, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Stores an option's value; EXIT_DONE or the exit code. */
 static int store_value(void *values, const cli_command *command, const cli_option *option,
                        const char *text)
@@ -79,6 +92,13 @@ static int store_value(void *values, const cli_command *command, const cli_optio
         *(bool *)slot = true;
         return EXIT_DONE;
     case OPTION_TEXT:
+        *(const char **)slot = text;
+        return EXIT_DONE;
+    case OPTION_WORD:
+        if (!is_choice(option->argument, text)) {
+            return fail_usage(command, "--%s: '%s' is not one of %s", option->name, text,
+                              option->argument);
+        }
         *(const char **)slot = text;
         return EXIT_DONE;
     case OPTION_COUNT: {

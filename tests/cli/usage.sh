@@ -25,7 +25,10 @@ fails 2 "missing --recipe" "quantize without a recipe" quantize x -o y
 fails 2 "rtn-w9" "unknown recipe" quantize x -o y --recipe rtn-w9
 fails 2 "unknown method" "unknown method" methods bogus
 fails 2 "is not a whole number" "threads that are no number" info x -t two
-fails 2 "neither 'none' nor 'bos'" "unknown start" eval x --text y --start eos
+fails 2 "'eos' is not one of none|bos" "unknown start" eval x --text y --start eos
+fails 2 "is not one of recipe|float" "part of a word" eval x --text y --activations flo
+fails 2 "is not one of recipe|float" "an empty word" run x -p a --activations ''
+fails 2 "is not one of recipe|float" "unknown activations" compare x --text y --activations int8
 fails 2 "unexpected argument" "too many arguments" info x y
 fails 3 "expected 0 to 1024" "threads out of range" info x -t 5000
 fails 3 "expected 2 to" "window out of range" eval x --text y --window 1
