@@ -120,6 +120,9 @@ bool terminal_interrupted(void);
 /* Forgets an interrupt: a conversation stops the answer, not the program. */
 void terminal_rearm(void);
 
+/* Seconds since an arbitrary start. */
+double clock_seconds(void);
+
 /* Number forms for people: "98.4 MB", "1 min 23 s". dst of 32 bytes. */
 const char *format_bytes(char dst[32], uint64_t bytes);
 const char *format_seconds(char dst[32], double seconds);

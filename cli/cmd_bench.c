@@ -6,7 +6,6 @@
 
 #include <jansson.h>
 #include <stdlib.h>
-#include <time.h>
 
 typedef struct bench_options {
     common_options common;
@@ -21,13 +20,6 @@ typedef struct bench_test {
     bool one_by_one;
 } bench_test;
 
-static double now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Ids that differ from each other: which ones does not matter for speed. */
 static void fill_ids(uint32_t *ids, size_t n, size_t vocabulary)
 {
@@ -40,7 +32,7 @@ static void fill_ids(uint32_t *ids, size_t n, size_t vocabulary)
 static kf_status time_tokens(double *seconds, kf_session *session, const uint32_t *ids, size_t n,
                              bool one_by_one, float *logits, size_t hidden_size, kf_error *err)
 {
-    const double started = now();
+    const double started = clock_seconds();
     const size_t step = one_by_one ? 1 : n;
     kf_status st = KF_OK;
     for (size_t i = 0; st == KF_OK && i < n; i += step) {
@@ -51,7 +43,7 @@ static kf_status time_tokens(double *seconds, kf_session *session, const uint32_
             st = kf_session_head(session, logits, hidden + (n_hidden - 1) * hidden_size, 1, err);
         }
     }
-    *seconds = now() - started;
+    *seconds = clock_seconds() - started;
     return st;
 }
 

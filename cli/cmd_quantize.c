@@ -7,7 +7,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct quantize_options {
     common_options common;
@@ -15,13 +14,6 @@ typedef struct quantize_options {
     text_list set;
     bool resume, force, dry_run;
 } quantize_options;
-
-static double now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void print_line(json_t *line)
 {
@@ -175,7 +167,7 @@ static kf_status read_calibration(cli_document *document, const cli_subject *sou
 static int quantize(const quantize_options *options, cli_subject *source, cli_document *calibration,
                     kf_recipe **recipe, kf_error *err)
 {
-    const double started = now();
+    const double started = clock_seconds();
     kf_quantize_result result;
     bool header = false;
     kf_status st = open_recipe(recipe, options, err);
@@ -205,9 +197,9 @@ static int quantize(const quantize_options *options, cli_subject *source, cli_do
         return fail_status(err);
     }
     if (options->common.json) {
-        summary_json(options, *recipe, &result, now() - started);
+        summary_json(options, *recipe, &result, clock_seconds() - started);
     } else {
-        summary_text(options, &result, now() - started);
+        summary_text(options, &result, clock_seconds() - started);
     }
     return EXIT_DONE;
 }

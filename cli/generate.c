@@ -6,14 +6,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-static double now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 const char *stop_reason_name(stop_reason reason)
 {
@@ -236,7 +228,7 @@ kf_status generator_answer(cli_answer *answer, cli_generator *g, const uint32_t 
     g->n_text = 0;
     g->n_printed = 0;
     kf_detokenizer_init(&detokenizer, g->tokenizer);
-    const double started = now();
+    const double started = clock_seconds();
     kf_status st = reserve_text(g, 0, err);
     if (st == KF_OK) {
         g->text[0] = '\0';
@@ -253,13 +245,13 @@ kf_status generator_answer(cli_answer *answer, cli_generator *g, const uint32_t 
         answer->reason = STOP_INTERRUPTED;
         return KF_OK;
     }
-    const double prompt_done = now();
+    const double prompt_done = clock_seconds();
     answer->prompt_seconds = prompt_done - started;
     while (st == KF_OK && !done && (n_max == 0 || answer->n_tokens < n_max)) {
         st = step(g, &detokenizer, &done, &answer->reason, err);
         answer->n_tokens += answer->reason != STOP_END;
     }
-    answer->seconds = now() - prompt_done;
+    answer->seconds = clock_seconds() - prompt_done;
     if (st == KF_OK && answer->reason != STOP_TEXT) {
         st = reserve_text(g, 16, err);
         if (st == KF_OK) {

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 
 static int exit_code_of(kf_status status)
 {
@@ -42,13 +43,18 @@ int fail_status(const kf_error *err)
     return exit_code_of(err->code);
 }
 
+static void print_error(const char *format, va_list arguments)
+{
+    terminal_clear();
+    (void)fputs("kerf: error: ", stderr);
+    (void)vfprintf(stderr, format, arguments);
+}
+
 int fail_usage(const cli_command *command, const char *format, ...)
 {
     va_list arguments;
-    terminal_clear();
-    (void)fputs("kerf: error: ", stderr);
     va_start(arguments, format);
-    (void)vfprintf(stderr, format, arguments);
+    print_error(format, arguments);
     va_end(arguments);
     if (command != NULL) {
         (void)fprintf(stderr, "; 'kerf %s --help' explains\n", command->name);
@@ -61,13 +67,18 @@ int fail_usage(const cli_command *command, const char *format, ...)
 int fail_input(const char *format, ...)
 {
     va_list arguments;
-    terminal_clear();
-    (void)fputs("kerf: error: ", stderr);
     va_start(arguments, format);
-    (void)vfprintf(stderr, format, arguments);
+    print_error(format, arguments);
     va_end(arguments);
     (void)fputc('\n', stderr);
     return EXIT_BAD_INPUT;
+}
+
+double clock_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 const char *format_bytes(char dst[32], uint64_t bytes)

@@ -6,7 +6,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The one terminal of the process: a command line has no second one. */
@@ -18,13 +17,6 @@ static struct {
 } terminal;
 
 static volatile sig_atomic_t interrupts;
-
-static double now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void on_signal(int number)
 {
@@ -67,7 +59,7 @@ static void print_amount(const char *unit, double value)
 static void on_progress(void *ctx, const kf_progress *progress)
 {
     (void)ctx;
-    const double t = now();
+    const double t = clock_seconds();
     if (strncmp(terminal.task, progress->task, sizeof terminal.task - 1) != 0) {
         (void)snprintf(terminal.task, sizeof terminal.task, "%s", progress->task);
         terminal.started = t;
