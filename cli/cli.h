@@ -26,9 +26,7 @@ enum {
     EXIT_BAD_INPUT = 3
 };
 
-/* ---- options
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- options ---- */
 
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
@@ -92,9 +90,7 @@ extern const size_t common_option_count;
  * error. */
 bool options_parse(void *values, int *exit_code, const cli_command *command, int argc, char **argv);
 
-/* ---- help
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- help ---- */
 
 void help_program(FILE *out);
 void help_command(FILE *out, const cli_command *command);

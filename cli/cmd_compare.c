@@ -2,9 +2,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "compare_table.h"
 #include "generate.h"
 #include "quantize_job.h"
-#include "report_json.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,107 +22,35 @@ typedef struct compare_options {
     common_options common;
     const char *recipes, *text, *calib, *dir, *prompt, *activations;
     text_list set;
+    bool force;
     uint64_t window, windows, tokens;
 } compare_options;
 
-/* A finished row of the table. */
-typedef struct row {
-    char name[64];
-    char source[96];
-    char activations[KF_FORMAT_NAME_BYTES];
-    const char *prefix;
-    uint64_t bytes;
-    double bits_per_weight, bits_per_weight_linear;
-    kf_eval_result eval;
-    double quantize_seconds;
-    double answer_rate; /* tokens a second */
-    char *answer;
-} row;
+/* Hidden states of the source behind so many tokens, kept for all rows that start with them. */
+typedef struct compare_reference {
+    uint32_t *start; /* malloc'ed */
+    size_t n;
+    char path[PATH_BYTES];
+} compare_reference;
 
 typedef struct cli_comparison {
     const compare_options *options;
     cli_subject source;
     cli_document text, calibration;
-    bool split;                     /* calibration is the first half of the text */
-    char dir[PATH_BYTES - 300];     /* where checkpoints and reference states go */
-    bool own_dir;                   /* made by us: removed at the end */
-    char references[2][PATH_BYTES]; /* reference states without and with the start token; "" = not
-                                       made */
-    row rows[ROWS_MAX];
+    kf_recipe *recipes[ROWS_MAX];
+    size_t n_recipes;
+    char dir[PATH_BYTES - 300]; /* where checkpoints and reference states go */
+    bool own_dir;               /* made by us: removed at the end */
+    compare_reference references[ROWS_MAX];
+    size_t n_references;
+    compare_row rows[ROWS_MAX];
     size_t n_rows;
 } cli_comparison;
 
-/* ---- output
- * ---------------------------------------------------------------------------------------------------
- */
-
-static void print_heading(const cli_comparison *c)
-{
-    const char *name = c->options->text;
-    if (c->split) {
-        (void)printf("text: %s; calibrated on its first half, measured on its second\n", name);
-    } else {
-        (void)printf("text: %s; calibrated on %s\n", name,
-                     c->options->calib != NULL ? c->options->calib : "nothing");
-    }
-    (void)printf("\n%-10s %9s %6s %6s %20s %9s %7s %8s %9s  %s\n", "recipe", "size", "bits",
-                 "linear", "perplexity", "KL", "top-1", "token/s", "quantize",
-                 "activations, prefix");
-    (void)fflush(stdout);
-}
-
-static void print_row(const row *r)
-{
-    char size[32];
-    char seconds[32];
-    terminal_clear();
-    (void)printf("%-10s %9s %6.3f %6.3f %10.3f +- %6.3f ", r->name, format_bytes(size, r->bytes),
-                 r->bits_per_weight, r->bits_per_weight_linear, r->eval.perplexity,
-                 r->eval.perplexity_se);
-    if (isfinite(r->eval.kl_mean)) {
-        (void)printf("%9.4f %6.2f%% ", r->eval.kl_mean, 100 * r->eval.top1);
-    } else {
-        (void)printf("%9s %7s ", "-", "-");
-    }
-    (void)printf("%8.1f %9s  %s, %s\n", r->answer_rate,
-                 r->quantize_seconds > 0 ? format_seconds(seconds, r->quantize_seconds) : "-",
-                 r->activations, r->prefix);
-    (void)fflush(stdout);
-}
-
-static void print_row_json(const row *r)
-{
-    json_t *line = json_pack(
-        "{s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:I}",
-        "recipe", json_text(r->name), "source", json_text(r->source), "bytes", (json_int_t)r->bytes,
-        "bits_per_weight", json_number(r->bits_per_weight), "bits_per_weight_linear",
-        json_number(r->bits_per_weight_linear), "tokens", (json_int_t)r->eval.tokens, "windows",
-        (json_int_t)r->eval.windows, "perplexity", json_number(r->eval.perplexity), "perplexity_se",
-        json_number(r->eval.perplexity_se), "loss_difference", json_number(r->eval.loss_difference),
-        "loss_difference_se", json_number(r->eval.loss_difference_se), "kl_mean",
-        json_number(r->eval.kl_mean), "top1", json_number(r->eval.top1), "activations",
-        r->activations, "prefix", r->prefix, "tokens_per_second", json_number(r->answer_rate),
-        "quantize_seconds", json_number(r->quantize_seconds), "peak_rss_bytes",
-        (json_int_t)kf_memory_peak());
-    (void)json_object_set_new(line, "answer", json_text(r->answer != NULL ? r->answer : ""));
-    json_print(line, 9);
-    (void)fflush(stdout);
-}
-
-static void print_answers(const cli_comparison *c)
-{
-    (void)printf("\nwhat each wrote behind \"%s\":\n", c->options->prompt);
-    for (size_t i = 0; i < c->n_rows; i++) {
-        (void)printf("\n%s\n%s\n", c->rows[i].name, c->rows[i].answer);
-    }
-}
-
-/* ---- one row
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- one row ---- */
 
 /* Lets the model write behind the prompt, greedily, and measures how fast. */
-static kf_status write_answer(row *r, const cli_comparison *c, const cli_subject *subject,
+static kf_status write_answer(compare_row *r, const cli_comparison *c, const cli_subject *subject,
                               kf_error *err)
 {
     cli_generator g = {0};
@@ -155,7 +83,7 @@ static kf_status write_answer(row *r, const cli_comparison *c, const cli_subject
     return st;
 }
 
-static void describe(row *r, const cli_subject *subject)
+static void describe(compare_row *r, const cli_subject *subject)
 {
     kf_model_info info;
     kf_model_get_info(subject->model, &info);
@@ -164,7 +92,7 @@ static void describe(row *r, const cli_subject *subject)
     r->bytes = info.bytes;
     r->bits_per_weight = info.bits_per_weight;
     r->bits_per_weight_linear = info.bits_per_weight_linear;
-    r->prefix = info.n_prefix > 0 ? "start token" : "none";
+    r->prefix = info.n_prefix == 0 ? "none" : info.n_prefix == 1 ? "start token" : "text";
 }
 
 static void set_windows(kf_eval_options *eval, const cli_comparison *c)
@@ -174,31 +102,52 @@ static void set_windows(kf_eval_options *eval, const cli_comparison *c)
     eval->windows = (size_t)c->options->windows;
 }
 
-/* Measures the source itself with or without the start token and keeps its hidden states for all
- * rows. */
-static kf_status measure_reference(kf_eval_result *result, cli_comparison *c, bool start,
-                                   kf_error *err)
+/* Measures the source behind these tokens and keeps its hidden states. */
+static kf_status measure_reference(kf_eval_result *result, cli_comparison *c, const uint32_t *start,
+                                   size_t n, kf_error *err)
 {
     kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
-    char path[PATH_BYTES];
-    set_windows(&eval, c);
-    (void)snprintf(path, sizeof path, "%s/reference-%s.safetensors", c->dir,
-                   start ? "start" : "none");
-    eval.start = start ? kf_tokenizer_start(c->source.tokenizer) : KF_NO_TOKEN;
-    eval.save_reference = path;
-    const kf_status st = kf_eval(result, c->source.model, c->text.ids, c->text.n_ids, &eval, err);
-    if (st == KF_OK) {
-        memcpy(c->references[start], path, sizeof path);
+    compare_reference *reference = &c->references[c->n_references];
+    reference->start = malloc((n + 1) * sizeof *start);
+    if (reference->start == NULL) {
+        return set_error(err, KF_NOMEM, "%zu start tokens", n);
     }
-    return st;
+    for (size_t i = 0; i < n; i++) {
+        reference->start[i] = start[i];
+    }
+    reference->n = n;
+    (void)snprintf(reference->path, sizeof reference->path, "%s/reference-%zu.safetensors", c->dir,
+                   c->n_references);
+    c->n_references++; /* freed and removed at the end, also when it fails now */
+    set_windows(&eval, c);
+    eval.start = reference->start;
+    eval.n_start = n;
+    eval.save_reference = reference->path;
+    return kf_eval(result, c->source.model, c->text.ids, c->text.n_ids, &eval, err);
+}
+
+/* The reference of a row that starts with these tokens; measured where no row before did. */
+static kf_status find_reference(const char **path, cli_comparison *c, const uint32_t *start,
+                                size_t n, kf_error *err)
+{
+    kf_eval_result unused;
+    for (size_t i = 0; i < c->n_references; i++) {
+        const compare_reference *r = &c->references[i];
+        if (r->n == n && (n == 0 || memcmp(r->start, start, n * sizeof *start) == 0)) {
+            *path = r->path;
+            return KF_OK;
+        }
+    }
+    *path = c->references[c->n_references].path;
+    return measure_reference(&unused, c, start, n, err);
 }
 
 static kf_status measure_source(cli_comparison *c, kf_error *err)
 {
-    row *r = &c->rows[c->n_rows];
+    compare_row *r = &c->rows[c->n_rows];
     (void)snprintf(r->name, sizeof r->name, "float");
     describe(r, &c->source);
-    kf_status st = measure_reference(&r->eval, c, false, err);
+    kf_status st = measure_reference(&r->eval, c, NULL, 0, err);
     if (st == KF_OK) {
         st = write_answer(r, c, &c->source, err);
     }
@@ -206,7 +155,8 @@ static kf_status measure_source(cli_comparison *c, kf_error *err)
     return st;
 }
 
-static kf_status measure_checkpoint(row *r, cli_comparison *c, const char *path, kf_error *err)
+static kf_status measure_checkpoint(compare_row *r, cli_comparison *c, const char *path,
+                                    kf_error *err)
 {
     cli_subject subject = {.pool = c->source.pool};
     kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
@@ -215,21 +165,16 @@ static kf_status measure_checkpoint(row *r, cli_comparison *c, const char *path,
         (strcmp(c->options->activations, "float") == 0 ? SUBJECT_FLOAT_ACTIVATIONS : 0);
     kf_status st = subject_open(&subject, path, &c->options->common, parts, err);
     if (st == KF_OK) {
-        describe(r, &subject);
         kf_model_info info;
         kf_model_get_info(subject.model, &info);
-        const bool start = info.n_prefix > 0;
-        kf_eval_result unused;
-        if (c->references[start][0] == '\0') {
-            st = measure_reference(&unused, c, start, err);
-        }
+        describe(r, &subject);
+        st = find_reference(&eval.reference_file, c, kf_model_prefix(subject.model), info.n_prefix,
+                            err);
+    }
+    if (st == KF_OK) {
         set_windows(&eval, c);
         eval.reference = c->source.model;
-        eval.reference_start = start ? kf_tokenizer_start(c->source.tokenizer) : KF_NO_TOKEN;
-        eval.reference_file = c->references[start];
-        if (st == KF_OK) {
-            st = kf_eval(&r->eval, subject.model, c->text.ids, c->text.n_ids, &eval, err);
-        }
+        st = kf_eval(&r->eval, subject.model, c->text.ids, c->text.n_ids, &eval, err);
     }
     if (st == KF_OK) {
         st = write_answer(r, c, &subject, err);
@@ -239,45 +184,37 @@ static kf_status measure_checkpoint(row *r, cli_comparison *c, const char *path,
     return st;
 }
 
-static kf_status measure_recipe(cli_comparison *c, const char *name, kf_error *err)
+/* Quantizes by a recipe, or takes what an earlier comparison left in the directory. */
+static kf_status measure_recipe(cli_comparison *c, const kf_recipe *recipe, kf_error *err)
 {
-    row *r = &c->rows[c->n_rows];
-    kf_recipe *recipe = NULL;
+    compare_row *r = &c->rows[c->n_rows];
     kf_quantize_result result;
     char path[PATH_BYTES];
-    (void)snprintf(r->name, sizeof r->name, "%s", name);
-    (void)snprintf(path, sizeof path, "%s/%s", c->dir, name);
-    kf_status st = kf_recipe_open(&recipe, name, NULL, err);
-    for (size_t i = 0; st == KF_OK && i < c->options->set.n; i++) {
-        st = kf_recipe_set(recipe, c->options->set.items[i], err);
+    const bool calibrates =
+        kf_recipe_calibrates(recipe) != NULL || strcmp(kf_recipe_prefix(recipe), "auto") == 0;
+    (void)snprintf(r->name, sizeof r->name, "%s", kf_recipe_name(recipe));
+    const int n = snprintf(path, sizeof path, "%s/%s", c->dir, kf_recipe_name(recipe));
+    if (n < 0 || (size_t)n >= sizeof path) {
+        return set_error(err, KF_RANGE, "the name of recipe '%.40s…' is too long", r->name);
     }
-    if (st == KF_OK && kf_recipe_calibrates(recipe) != NULL && c->calibration.n_ids == 0) {
-        st = set_error(err, KF_INVALID, "recipe %s needs --calib FILE", name);
-    }
-    if (st == KF_OK) {
-        const bool calibrates =
-            kf_recipe_calibrates(recipe) != NULL || strcmp(kf_recipe_prefix(recipe), "auto") == 0;
-        const quantize_job job = {.source = &c->source,
-                                  .recipe = recipe,
-                                  .out = path,
-                                  .calibration = calibrates ? c->calibration.ids : NULL,
-                                  .n_calibration = calibrates ? c->calibration.n_ids : 0,
-                                  .seed = c->options->common.seed,
-                                  .force = true};
-        st = quantize_job_run(&result, &job, err);
-    }
+    const quantize_job job = {.source = &c->source,
+                              .recipe = recipe,
+                              .out = path,
+                              .calibration = calibrates ? c->calibration.ids : NULL,
+                              .n_calibration = calibrates ? c->calibration.n_ids : 0,
+                              .seed = c->options->common.seed,
+                              .resume = true,
+                              .force = c->options->force};
+    kf_status st = quantize_job_run(&result, &job, err);
     if (st == KF_OK) {
         r->quantize_seconds = result.seconds;
         st = measure_checkpoint(r, c, path, err);
     }
-    kf_recipe_free(recipe);
     c->n_rows += st == KF_OK;
     return st;
 }
 
-/* ---- the table
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- the table ---- */
 
 /* The directory for checkpoints: the user's, or a temporary one. */
 static kf_status make_directory(cli_comparison *c, kf_error *err)
@@ -320,7 +257,6 @@ static kf_status read_texts(cli_comparison *c, kf_error *err)
     while (half < c->text.n_text && c->text.text[half] != '\n') {
         half++;
     }
-    c->split = true;
     st = encode_text(&c->calibration.ids, &c->calibration.n_ids, c->source.tokenizer, c->text.text,
                      half, 0, err);
     return st == KF_OK
@@ -331,20 +267,54 @@ static kf_status read_texts(cli_comparison *c, kf_error *err)
 static kf_status finish_row(const cli_comparison *c, kf_status st)
 {
     if (st == KF_OK) {
-        const row *r = &c->rows[c->n_rows - 1];
+        const compare_row *r = &c->rows[c->n_rows - 1];
         if (c->options->common.json) {
-            print_row_json(r);
+            compare_print_row_json(r);
         } else {
-            print_row(r);
+            compare_print_row(r);
         }
     }
     return st;
 }
 
+/* Opens one recipe with the changes that --set makes. */
+static kf_status open_recipe(cli_comparison *c, const char *name, kf_error *err)
+{
+    if (c->n_recipes + 1 == ROWS_MAX) { /* one row is the source's */
+        return set_error(err, KF_RANGE, "more than %d recipes", ROWS_MAX - 1);
+    }
+    kf_status st = kf_recipe_open(&c->recipes[c->n_recipes], name, NULL, err);
+    c->n_recipes += st == KF_OK;
+    for (size_t i = 0; st == KF_OK && i < c->options->set.n; i++) {
+        st = kf_recipe_set(c->recipes[c->n_recipes - 1], c->options->set.items[i], err);
+    }
+    return st;
+}
+
+/* All of them before any work: a misspelled name is told at once. */
+static kf_status open_recipes(cli_comparison *c, kf_error *err)
+{
+    kf_status st = KF_OK;
+    char *rest = NULL;
+    char *list = strdup(c->options->recipes);
+    if (list == NULL) {
+        return set_error(err, KF_NOMEM, "names of recipes");
+    }
+    for (char *name = strtok_r(list, ",", &rest); st == KF_OK && name != NULL;
+         name = strtok_r(NULL, ",", &rest)) {
+        st = open_recipe(c, name, err);
+    }
+    free(list);
+    return st;
+}
+
 static kf_status compare(cli_comparison *c, kf_error *err)
 {
-    kf_status st = subject_open(&c->source, c->options->common.positional[0], &c->options->common,
-                                SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
+    kf_status st = open_recipes(c, err);
+    if (st == KF_OK) {
+        st = subject_open(&c->source, c->options->common.positional[0], &c->options->common,
+                          SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
+    }
     if (st == KF_OK) {
         st = read_texts(c, err);
     }
@@ -355,19 +325,14 @@ static kf_status compare(cli_comparison *c, kf_error *err)
         return st;
     }
     if (!c->options->common.json) {
-        print_heading(c);
+        compare_print_heading(c->options->text, c->options->calib);
     }
     st = finish_row(c, measure_source(c, err));
-    char *list = strdup(c->options->recipes);
-    char *rest = NULL;
-    for (char *name = list != NULL ? strtok_r(list, ",", &rest) : NULL; st == KF_OK && name != NULL;
-         name = strtok_r(NULL, ",", &rest)) {
-        st = c->n_rows < ROWS_MAX ? finish_row(c, measure_recipe(c, name, err))
-                                  : set_error(err, KF_RANGE, "more than %d recipes", ROWS_MAX - 1);
+    for (size_t i = 0; st == KF_OK && i < c->n_recipes; i++) {
+        st = finish_row(c, measure_recipe(c, c->recipes[i], err));
     }
-    free(list);
     if (st == KF_OK && !c->options->common.json) {
-        print_answers(c);
+        compare_print_answers(c->rows, c->n_rows, c->options->prompt);
     }
     return st;
 }
@@ -397,6 +362,11 @@ static void comparison_close(cli_comparison *c)
 {
     for (size_t i = 0; i < ROWS_MAX; i++) {
         free(c->rows[i].answer);
+        kf_recipe_free(c->recipes[i]);
+    }
+    for (size_t i = 0; i < c->n_references; i++) {
+        free(c->references[i].start);
+        (void)unlink(c->references[i].path);
     }
     document_free(&c->text);
     document_free(&c->calibration);
@@ -451,6 +421,8 @@ static const cli_option options_table[] = {
      offsetof(compare_options, set), 0, 0},
     {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
      offsetof(compare_options, activations), 0, 0},
+    {"force", 0, OPTION_FLAG, NULL, "quantize anew what DIR holds already",
+     offsetof(compare_options, force), 0, 0},
     {"dir", 0, OPTION_TEXT, "DIR", "keep the checkpoints here (default: a temporary directory)",
      offsetof(compare_options, dir), 0, 0},
     {"prompt", 'p', OPTION_TEXT, "TEXT", "what every model goes on from",
@@ -466,7 +438,8 @@ const cli_command command_compare = {
     .description =
         "One row a recipe: size, bits per weight, perplexity, divergence from the source, tokens a second, time to quantize, and a paragraph "
         "that it wrote. KL and top-1 compare with the source started the same way. Without --calib the first half of the text "
-        "calibrates and the second is measured.",
+        "calibrates and the second is measured. Checkpoints kept with --dir are taken up again by a later comparison "
+        "by the same recipe, text and seed.",
     .examples =
         "  kerf compare $(kerf pull) --text manual.txt --windows 4 --set calib.samples=4\n"
         "  kerf compare model.gguf --recipes rtn-w4,gptq-w4 --text test.txt --calib train.txt --json\n",

@@ -84,8 +84,7 @@ static kf_status open_reference(cli_subject *reference, const cli_subject *main,
         return KF_OK;
     }
     reference->pool = main->pool;
-    return subject_open(reference, options->against, &options->common,
-                        SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
+    return subject_open(reference, options->against, &options->common, SUBJECT_MODEL, err);
 }
 
 static kf_status evaluate(const eval_options *options, cli_subject *main, cli_subject *reference,
@@ -108,21 +107,17 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
     if (st != KF_OK) {
         return st;
     }
-    kf_model_info info;
-    kf_model_get_info(main->model, &info);
     const uint32_t start = kf_tokenizer_start(main->tokenizer);
-    const bool has_prefix = info.n_prefix > 0 && !options->no_prefix;
     if (bos && start == KF_NO_TOKEN) {
         return set_error(err, KF_RANGE, "--start bos: this model's tokenizer names no start token");
     }
     eval.callbacks = main->callbacks;
     eval.window = (size_t)options->window;
     eval.windows = (size_t)options->windows;
-    eval.start = bos ? start : KF_NO_TOKEN;
+    eval.start = bos ? &start : NULL;
+    eval.n_start = 1;
     eval.no_prefix = options->no_prefix;
     eval.reference = reference->model;
-    eval.reference_start =
-        bos || has_prefix ? start : KF_NO_TOKEN; /* a comparison has the same start */
     eval.reference_file = options->reference;
     eval.save_reference = options->save_reference;
     eval.logits = options->logits;

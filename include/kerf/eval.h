@@ -26,25 +26,24 @@ typedef struct kf_eval_options {
     const kf_callbacks *callbacks; /**< Borrowed, or NULL. */
     size_t window;                 /**< Tokens a window, >= 2. */
     size_t windows;                /**< Only the first so many; 0 = all. */
-    uint32_t start;      /**< Token put in front of every window (computed by the model itself);
-                            UINT32_MAX = none. */
+    const uint32_t
+        *start;          /**< Tokens put in front of every window, computed by the model itself;
+                              borrowed, NULL = nothing. A stored prefix in use takes their place. */
+    size_t n_start;      /**< Number of them. */
     bool no_prefix;      /**< Do not use the stored prefix of a checkpoint. */
-    kf_model *reference; /**< Also compare with this model, borrowed; NULL = no comparison. */
-    uint32_t reference_start;   /**< Its start token; UINT32_MAX = none. */
+    kf_model *reference; /**< Also compare with this model, borrowed; NULL = no comparison. It runs
+                            with the same tokens in front as the model. */
     const char *reference_file; /**< Final hidden states of the reference, saved before: its forward
                                    pass is skipped; NULL = compute. */
     const char *save_reference; /**< Save this model's final hidden states here; NULL = do not. */
     const char
         *logits; /**< Write all logits as .npy [tokens][vocabulary] here (large); NULL = do not. */
-    double *token_loss;  /**< Room for windows * (window - 1) losses in nats, in order, or NULL. */
-    size_t token_loss_n; /**< Room at token_loss. */
 } kf_eval_options;
 
 /** The defaults. */
 #define KF_EVAL_OPTIONS_INIT                                                                       \
     {                                                                                              \
-        sizeof(kf_eval_options), NULL, NULL, 2048, 0, UINT32_MAX, false, NULL, UINT32_MAX, NULL,   \
-            NULL, NULL, NULL, 0                                                                    \
+        sizeof(kf_eval_options), NULL, NULL, 2048, 0, NULL, 0, false, NULL, NULL, NULL, NULL       \
     }
 
 /** What was measured. Members of the comparison are NaN without a reference. */

@@ -20,9 +20,7 @@
 extern "C" {
 #endif
 
-/* ---- methods
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- methods ---- */
 
 /** A knob of a method: a number with a range, or a word out of a list. */
 typedef struct kf_knob {
@@ -50,9 +48,7 @@ typedef struct kf_method {
 /** The i-th method, or NULL past the end. */
 KF_API const kf_method *kf_method_at(size_t i);
 
-/* ---- recipes
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- recipes ---- */
 
 /** A recipe: formats, methods, knobs; opaque. */
 typedef struct kf_recipe kf_recipe;
@@ -105,9 +101,7 @@ KF_API void kf_recipe_calibration(const kf_recipe *recipe, size_t *samples, size
 /** Name and one-line description of the i-th recipe that comes with Kerf; false past the end. */
 KF_API bool kf_recipe_at(size_t i, const char **name, const char **description);
 
-/* ---- quantizing
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- quantizing ---- */
 
 /** What became of one layer; strings borrowed for the call. */
 typedef struct kf_layer_report {

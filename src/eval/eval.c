@@ -8,6 +8,7 @@
  */
 #include "kerf/eval.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,19 +24,20 @@
 #include "io/npy.h"
 #include "model/model.h"
 
-#define HEAD_TOKENS ((size_t)64)
+#define HEAD_TOKENS  ((size_t)64)
+#define BATCH_TOKENS ((size_t)1024)
 
 /* One of the two models: where its hidden states of a window go, and its logits of a piece. */
 typedef struct side {
     kf_model *model;
     kf_session *session;
-    uint32_t start;
-    bool no_prefix;
+    const uint32_t *front; /* what stands in front of every window; borrowed */
+    size_t n_front;
+    bool no_prefix; /* a stored prefix is not used */
     size_t n_hidden;
-    uint32_t *ids;  /* prefix or start token, then the window */
-    size_t n_front; /* of them */
-    float *hidden;  /* [window][n_hidden] */
-    float *logits;  /* [HEAD_TOKENS][vocabulary] */
+    uint32_t *ids; /* front, then the window */
+    float *hidden; /* [window][n_hidden] */
+    float *logits; /* [HEAD_TOKENS][vocabulary] */
 } side;
 
 typedef struct evaluation {
@@ -72,23 +74,10 @@ static size_t side_logits_bytes(const evaluation *e)
     return HEAD_TOKENS * e->vocabulary * sizeof(float);
 }
 
-/* Puts in front of every window what the model starts with. */
-static void side_set_front(side *s, const kfi_prefix *prefix)
-{
-    if (prefix->n > 0 && !s->no_prefix) {
-        memcpy(s->ids, prefix->ids, prefix->n * sizeof *s->ids);
-    } else if (s->start != UINT32_MAX) {
-        s->ids[0] = s->start;
-    }
-}
-
 static kf_status side_open(evaluation *e, side *s, kf_error *err)
 {
-    const kfi_prefix *prefix = kfi_model_get_prefix(s->model);
     const kfi_config *config = kfi_model_config(s->model);
     kf_session_options options = KF_SESSION_OPTIONS_INIT;
-    const bool has_prefix = prefix->n > 0 && !s->no_prefix;
-    s->n_front = has_prefix ? prefix->n : s->start != UINT32_MAX ? 1 : 0;
     s->n_hidden = config->hidden;
     if (e->window > config->context || s->n_front > config->context - e->window) {
         return kfi_fail(
@@ -96,12 +85,14 @@ static kf_status side_open(evaluation *e, side *s, kf_error *err)
             "a window of %zu tokens with %zu in front does not fit the model's context of %zu",
             e->window, s->n_front, config->context);
     }
-    if (s->start != UINT32_MAX && s->start >= config->vocabulary) {
-        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "start token %u is outside the vocabulary",
-                        s->start);
+    for (size_t i = 0; i < s->n_front; i++) {
+        if (s->front[i] >= config->vocabulary) {
+            return kfi_fail(err, KF_RANGE, i, "start token %" PRIu32 " is outside the vocabulary",
+                            s->front[i]);
+        }
     }
     options.context = e->window + s->n_front;
-    options.batch = options.context < 1024 ? options.context : 1024;
+    options.batch = options.context < BATCH_TOKENS ? options.context : BATCH_TOKENS;
     options.no_prefix = s->no_prefix;
     KFI_TRY(kf_session_new(&s->session, s->model, &options, err));
     s->ids = kfi_alloc(e->alloc, side_ids_bytes(e, s));
@@ -110,7 +101,9 @@ static kf_status side_open(evaluation *e, side *s, kf_error *err)
     if (s->ids == NULL || s->hidden == NULL || s->logits == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "hidden states and logits of a window");
     }
-    side_set_front(s, prefix);
+    for (size_t i = 0; i < s->n_front; i++) {
+        s->ids[i] = s->front[i];
+    }
     return KF_OK;
 }
 
@@ -125,13 +118,12 @@ static void side_close(const evaluation *e, side *s)
 /* Hidden states of a window's tokens into s->hidden; those of what stands in front are dropped. */
 static kf_status side_forward(const evaluation *e, side *s, size_t i_window, kf_error *err)
 {
-    const size_t batch = 1024;
     const size_t n = s->n_front + e->window;
     size_t used = 0;
     memcpy(s->ids + s->n_front, e->ids + i_window * e->window, e->window * sizeof *s->ids);
     KFI_TRY(kf_session_begin(s->session, s->ids, n, &used, err));
     for (size_t i = used; i < n;) {
-        const size_t n_piece = n - i < batch ? n - i : batch;
+        const size_t n_piece = n - i < BATCH_TOKENS ? n - i : BATCH_TOKENS;
         size_t n_got = 0;
         KFI_TRY(kf_session_eval(s->session, s->ids + i, n_piece, err));
         const float *hidden = kf_session_hidden(s->session, &n_got);
@@ -227,9 +219,6 @@ static kf_status evaluate_window(evaluation *e, size_t i_window, kf_error *err)
             reference_loss += score->reference_loss;
             e->divergence[i_token] = score->divergence;
             e->agreements += score->agrees;
-            if (e->options->token_loss != NULL && i_token < e->options->token_loss_n) {
-                e->options->token_loss[i_token] = score->loss;
-            }
         }
     }
     KFI_TRY(write_last_logits(e, err));
@@ -246,7 +235,7 @@ static void fill_result(kf_eval_result *result, const evaluation *e)
     result->perplexity = exp(result->loss);
     result->perplexity_se = result->perplexity * result->loss_se;
     result->tokens_per_second = (double)n / e->seconds;
-    result->n_prefix = e->options->no_prefix ? 0 : kfi_model_get_prefix(e->model.model)->n;
+    result->n_prefix = e->model.no_prefix ? 0 : e->model.n_front;
     kfi_mean_and_error(&result->loss_difference, &result->loss_difference_se, e->difference,
                        e->windows);
     result->reference_perplexity = exp(result->loss - result->loss_difference);
@@ -265,11 +254,11 @@ static void fill_result(kf_eval_result *result, const evaluation *e)
 static kf_status make_key(kfi_reference_key *key, const evaluation *e, const side *s, kf_error *err)
 {
     const kfi_prefix *prefix = kfi_model_get_prefix(s->model);
-    *key = (kfi_reference_key){.start = s->start,
-                               .n_prefix = s->no_prefix ? 0 : prefix->n,
+    *key = (kfi_reference_key){.n_prefix = s->no_prefix ? 0 : prefix->n,
                                .window = e->window,
                                .windows = e->windows,
                                .hidden = kfi_model_config(s->model)->hidden};
+    KFI_TRY(kfi_sha256_bytes(key->front, s->front, s->n_front * sizeof *s->front, err));
     kf_model_info info;
     kf_model_get_info(s->model, &info);
     (void)snprintf(key->activations, sizeof key->activations, "%s", info.activations);
@@ -394,6 +383,28 @@ static void evaluation_close(evaluation *e)
     kfi_free(e->alloc, e, sizeof *e);
 }
 
+/* Both sides get the same tokens in front: the model's stored prefix, else the start that was asked
+ * for. A side takes them from its own stored prefix where that is how they begin. */
+static void set_fronts(evaluation *e, kf_model *model)
+{
+    const kf_eval_options *o = e->options;
+    const kfi_prefix *prefix = kfi_model_get_prefix(model);
+    const bool has_prefix = prefix->n > 0 && !o->no_prefix;
+    e->model = (side){.model = model,
+                      .front = has_prefix ? prefix->ids : o->start,
+                      .n_front = has_prefix         ? prefix->n
+                                 : o->start != NULL ? o->n_start
+                                                    : 0,
+                      .no_prefix = !has_prefix};
+    e->reference = e->model;
+    e->reference.model = o->reference;
+    if (o->reference != NULL) {
+        const kfi_prefix *own = kfi_model_get_prefix(o->reference);
+        e->reference.no_prefix = own->n == 0 || own->n > e->model.n_front ||
+                                 memcmp(own->ids, e->model.front, own->n * sizeof *own->ids) != 0;
+    }
+}
+
 kf_status kf_eval(kf_eval_result *result, kf_model *model, const uint32_t *ids, size_t n,
                   const kf_eval_options *options, kf_error *err)
 {
@@ -406,8 +417,7 @@ kf_status kf_eval(kf_eval_result *result, kf_model *model, const uint32_t *ids, 
     e->options = o;
     e->alloc = o->alloc;
     e->ids = ids;
-    e->model = (side){.model = model, .start = o->start, .no_prefix = o->no_prefix};
-    e->reference = (side){.model = o->reference, .start = o->reference_start};
+    set_fronts(e, model);
     kfi_report_init(&e->report, o->callbacks);
     kf_status st = check_options(e, n, err);
     if (st == KF_OK) {

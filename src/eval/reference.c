@@ -48,7 +48,7 @@ static void put_header(kfi_json_writer *json, const kfi_reference_key *key)
     put_pair(json, "model", key->model);
     put_pair(json, "activations", key->activations);
     put_pair(json, "text", key->text);
-    put_count(json, "start", key->start);
+    put_pair(json, "front", key->front);
     put_count(json, "prefix", key->n_prefix);
     put_count(json, "window", key->window);
     kfi_json_end_object(json);
@@ -143,7 +143,7 @@ static kf_status check_key(kfi_reference *r, const char *path, const kfi_referen
     KFI_TRY(check_text(r->file, path, "model", key->model, "reference model", err));
     KFI_TRY(check_text(r->file, path, "activations", key->activations, "activation format", err));
     KFI_TRY(check_count(r->file, path, "window", key->window, "window", err));
-    KFI_TRY(check_count(r->file, path, "start", key->start, "start token", err));
+    KFI_TRY(check_text(r->file, path, "front", key->front, "start", err));
     KFI_TRY(check_count(r->file, path, "prefix", key->n_prefix, "prefix", err));
     KFI_TRY(check_text(r->file, path, "text", key->text, "text or number of windows", err));
     r->hidden = kfi_tensor_find(kfi_safetensors_tensors(r->file), "hidden");

@@ -20,8 +20,8 @@ typedef struct kfi_reference_key {
     char model[KFI_SHA256_HEX];
     char activations[KF_FORMAT_NAME_BYTES]; /* that it ran with */
     char text[KFI_SHA256_HEX];              /* of the ids of all windows */
-    uint32_t start;                         /* UINT32_MAX = none */
-    size_t n_prefix;                        /* stored prefix in front */
+    char front[KFI_SHA256_HEX];             /* of the ids in front of every window */
+    size_t n_prefix;                        /* of them from a stored prefix */
     size_t window, windows, hidden;
 } kfi_reference_key;
 

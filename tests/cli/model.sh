@@ -159,5 +159,31 @@ json recipe perplexity bits_per_weight answer
 result "compare as JSON" $?
 [ "$(wc -l <"$scratch/out")" -eq 3 ]
 result "compare has a row for the source and one a recipe" $?
+fails 2 "no recipe 'gptq-w5'" "compare tells of a misspelled recipe before any work" \
+    compare "$model" --recipes rtn-w8,gptq-w5 --text "$text" $small
+
+cat >"$scratch/spoken.json" <<'JSON'
+{"weights": "int4g64a", "activations": "int8tg64", "prefix": "You are a saw.",
+ "methods": [{"name": "rtn"}]}
+JSON
+run compare "$model" --recipes "$scratch/spoken.json" --text "$text" --calib "$text" $small \
+    -n 4 --json --dir "$scratch/kept"
+json kl_mean
+result "compare takes a recipe's file" $?
+[ "$(field recipe)" = spoken ] && [ "$(field prefix)" = text ]
+result "and names its row by it" $?
+kl=$(field kl_mean)
+run eval "$scratch/kept/spoken" --text "$text" $small --against "$model" --json
+[ "$(field kl_mean)" = "$kl" ] && [ "$(field prefix_tokens)" = 15 ]
+result "a reference starts with the whole prefix, in compare and in eval" $?
+run eval "$scratch/kept/spoken" --text "$text" $small --against "$scratch/kept/spoken" --json
+[ "$(field kl_mean)" = 0.0 ] && [ "$(field top1)" = 1.0 ]
+result "a checkpoint with a prefix agrees with itself" $?
+touch "$scratch/before"
+run compare "$model" --recipes "$scratch/spoken.json" --text "$text" --calib "$text" $small \
+    -n 4 --json --dir "$scratch/kept"
+[ "$code" -eq 0 ] && [ "$(field kl_mean)" = "$kl" ] &&
+    [ -z "$(find "$scratch/kept" -name '*.safetensors' -newer "$scratch/before")" ]
+result "compare takes up a checkpoint that it kept" $?
 
 finish

@@ -1,0 +1,67 @@
+/* compare_table.c - the table of kerf compare.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "compare_table.h"
+#include "report_json.h"
+
+#include <math.h>
+
+void compare_print_heading(const char *text, const char *calibration)
+{
+    if (calibration == NULL) {
+        (void)printf("text: %s; calibrated on its first half, measured on its second\n", text);
+    } else {
+        (void)printf("text: %s; calibrated on %s\n", text, calibration);
+    }
+    (void)printf("\n%-10s %9s %6s %6s %20s %9s %7s %8s %9s  %s\n", "recipe", "size", "bits",
+                 "linear", "perplexity", "KL", "top-1", "token/s", "quantize",
+                 "activations, prefix");
+    (void)fflush(stdout);
+}
+
+void compare_print_row(const compare_row *r)
+{
+    char size[32];
+    char seconds[32];
+    terminal_clear();
+    (void)printf("%-10s %9s %6.3f %6.3f %10.3f +- %6.3f ", r->name, format_bytes(size, r->bytes),
+                 r->bits_per_weight, r->bits_per_weight_linear, r->eval.perplexity,
+                 r->eval.perplexity_se);
+    if (isfinite(r->eval.kl_mean)) {
+        (void)printf("%9.4f %6.2f%% ", r->eval.kl_mean, 100 * r->eval.top1);
+    } else {
+        (void)printf("%9s %7s ", "-", "-");
+    }
+    (void)printf("%8.1f %9s  %s, %s\n", r->answer_rate,
+                 r->quantize_seconds > 0 ? format_seconds(seconds, r->quantize_seconds) : "-",
+                 r->activations, r->prefix);
+    (void)fflush(stdout);
+}
+
+void compare_print_row_json(const compare_row *r)
+{
+    json_t *line = json_pack(
+        "{s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:I}",
+        "recipe", json_text(r->name), "source", json_text(r->source), "bytes", (json_int_t)r->bytes,
+        "bits_per_weight", json_number(r->bits_per_weight), "bits_per_weight_linear",
+        json_number(r->bits_per_weight_linear), "tokens", (json_int_t)r->eval.tokens, "windows",
+        (json_int_t)r->eval.windows, "perplexity", json_number(r->eval.perplexity), "perplexity_se",
+        json_number(r->eval.perplexity_se), "loss_difference", json_number(r->eval.loss_difference),
+        "loss_difference_se", json_number(r->eval.loss_difference_se), "kl_mean",
+        json_number(r->eval.kl_mean), "top1", json_number(r->eval.top1), "activations",
+        r->activations, "prefix", r->prefix, "tokens_per_second", json_number(r->answer_rate),
+        "quantize_seconds", json_number(r->quantize_seconds), "peak_rss_bytes",
+        (json_int_t)kf_memory_peak());
+    (void)json_object_set_new(line, "answer", json_text(r->answer != NULL ? r->answer : ""));
+    json_print(line, 12);
+    (void)fflush(stdout);
+}
+
+void compare_print_answers(const compare_row *rows, size_t n, const char *prompt)
+{
+    (void)printf("\nwhat each wrote behind \"%s\":\n", prompt);
+    for (size_t i = 0; i < n; i++) {
+        (void)printf("\n%s\n%s\n", rows[i].name, rows[i].answer);
+    }
+}
