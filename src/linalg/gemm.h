@@ -2,7 +2,7 @@
  *
  * OpenBLAS chooses its kernel by the processor's model number and has chosen wrong ones for
  * processors newer than itself. So its product is compared once with plain C, and if it differs,
- * plain C is what runs.
+ * plain C is what runs, and a warning says so.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -37,6 +37,13 @@ typedef struct kfi_gemm {
 void kfi_blas_init(void);
 /* False where OpenBLAS's product was wrong. */
 bool kfi_blas_is_sound(void);
+/* What to tell the user then, or NULL. */
+const char *kfi_blas_warning(void);
+
+typedef void kfi_gemm_fn(const kfi_gemm *gemm);
+/* Whether products of every kind, and one with a vector, are those of plain C to the bit, on inputs
+ * whose sums are exact. */
+bool kfi_gemm_check(kfi_gemm_fn *run);
 
 void kfi_gemm_run(const kfi_gemm *gemm);
 /* The same in plain C: sums ascend in k in chunks that fit the cache. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "linalg/gemm.h"
 #include "model/architecture.h"
 #include "model/checkpoint_names.h"
 #include "model/opened.h"
@@ -199,7 +200,6 @@ const char *kfi_model_source_format(const kf_model *model, const char *name)
 
 bool kf_kernel_in_use(size_t i, const char **family, const char **variant)
 {
-    (void)kfi_kernels_get();
     *family = kfi_kernels_family(i);
     *variant = kfi_kernels_variant(i);
     return *family != NULL;
@@ -207,6 +207,6 @@ bool kf_kernel_in_use(size_t i, const char **family, const char **variant)
 
 const char *kf_kernel_warning(void)
 {
-    (void)kfi_kernels_get();
-    return kfi_kernels_warning();
+    const char *warning = kfi_kernels_warning();
+    return warning != NULL ? warning : kfi_blas_warning();
 }

@@ -155,6 +155,31 @@ static void trusts_the_library_of_this_machine(void **state)
 {
     (void)state;
     assert_true(kfi_blas_is_sound());
+    assert_null(kfi_blas_warning());
+}
+
+/* Wrong in one element of one kind only, and there by the last bit. */
+static void wrong_in_the_last_row(const kfi_gemm *gemm)
+{
+    kfi_gemm_run_plain(gemm);
+    if (gemm->kind == KFI_GEMM_TN) {
+        float *last = &gemm->c[(gemm->m - 1) * gemm->ld_c + gemm->n - 1];
+        *last = nextafterf(*last, INFINITY);
+    }
+}
+
+static void wrong_for_a_vector(const kfi_gemm *gemm)
+{
+    kfi_gemm_run_plain(gemm);
+    gemm->c[0] += gemm->m == 1 ? 1.0f : 0.0f;
+}
+
+static void finds_a_library_that_computes_wrong(void **state)
+{
+    (void)state;
+    assert_true(kfi_gemm_check(kfi_gemm_run_plain));
+    assert_false(kfi_gemm_check(wrong_in_the_last_row));
+    assert_false(kfi_gemm_check(wrong_for_a_vector));
 }
 
 static void a_gram_matrix_is_symmetric_and_adds_up(void **state)
@@ -323,6 +348,7 @@ int main(void)
         cmocka_unit_test(multiplies_by_a_matrix_alike_for_any_thread_count),
         cmocka_unit_test(the_plain_product_computes_the_same),
         cmocka_unit_test(trusts_the_library_of_this_machine),
+        cmocka_unit_test(finds_a_library_that_computes_wrong),
         cmocka_unit_test(a_gram_matrix_is_symmetric_and_adds_up),
         cmocka_unit_test(a_cholesky_factor_multiplies_back),
         cmocka_unit_test(the_reverse_factor_is_that_of_the_direct_inverse),
