@@ -141,6 +141,11 @@ void kfi_checkpoint_drop(const kfi_checkpoint *checkpoint, const kfi_tensor *ten
     }
 }
 
+bool kfi_config_has_bias(const kfi_config *config, kfi_linear_role role)
+{
+    return config->architecture->qkv_bias && role <= KFI_LINEAR_V;
+}
+
 static kf_status each_of_block(const kfi_config *config, size_t i_layer, kfi_needed_fn *visit,
                                void *ctx, kf_error *err)
 {
@@ -161,7 +166,7 @@ static kf_status each_of_block(const kfi_config *config, size_t i_layer, kfi_nee
     for (kfi_linear_role role = 0; role < KFI_LINEAR_COUNT; role++) {
         KFI_TRY(
             visit(ctx, kfi_name_weight(i_layer, role).text, shapes[role][0], shapes[role][1], err));
-        if (config->architecture->qkv_bias && role <= KFI_LINEAR_V) {
+        if (kfi_config_has_bias(config, role)) {
             KFI_TRY(visit(ctx, kfi_name_bias(i_layer, role).text, 1, shapes[role][0], err));
         }
     }
@@ -212,6 +217,31 @@ static kf_status check_needed(void *ctx, const char *name, size_t rows, size_t c
     return KF_OK;
 }
 
+/* A bias that the architecture does not add would be left out in silence: some files of Llama's
+ * name have them. */
+static kf_status refuse_other_biases(const kfi_checkpoint *checkpoint, kf_error *err)
+{
+    const kfi_config *config = &checkpoint->config;
+    for (size_t i = 0; i < config->n_layers; i++) {
+        for (kfi_linear_role role = 0; role < KFI_LINEAR_COUNT; role++) {
+            const kfi_name name = kfi_name_bias(i, role);
+            const kfi_tensor *tensor = kfi_checkpoint_find(checkpoint, name.text);
+            if (tensor != NULL && !kfi_config_has_bias(config, role)) {
+                return kfi_fail(err, KF_UNSUPPORTED, tensor->offset,
+                                "tensor '%s': a bias there is not implemented for %s", name.text,
+                                config->architecture->name);
+            }
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_tensors(kfi_checkpoint *checkpoint, kf_error *err)
+{
+    KFI_TRY(kfi_config_each_tensor(&checkpoint->config, check_needed, checkpoint, err));
+    return refuse_other_biases(checkpoint, err);
+}
+
 static kf_status is_gguf(bool *result, const char *path, kf_error *err)
 {
     kfi_file_map map = {NULL, 0};
@@ -255,7 +285,7 @@ kf_status kfi_checkpoint_open(kfi_checkpoint *checkpoint, const char *path,
     kfi_arena_init(&checkpoint->arena, alloc, ARENA_CEILING);
     kf_status st = load(checkpoint, path, err);
     if (st == KF_OK) {
-        st = kfi_config_each_tensor(&checkpoint->config, check_needed, checkpoint, err);
+        st = check_tensors(checkpoint, err);
         if (st != KF_OK) {
             kfi_fail_prefix(err, "%s: ", kfi_path_name(path));
         }

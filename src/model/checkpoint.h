@@ -90,6 +90,8 @@ KF_NODISCARD kf_status kfi_checkpoint_read_rows(const kfi_checkpoint *checkpoint
 /* Its pages in the file are not needed any more. */
 void kfi_checkpoint_drop(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor);
 
+/* Whether the architecture adds a bias to this layer's result. */
+bool kfi_config_has_bias(const kfi_config *config, kfi_linear_role role);
 /* Calls visit for every tensor that the model needs, by its name and shape (vectors: rows 1). */
 typedef kf_status kfi_needed_fn(void *ctx, const char *name, size_t rows, size_t cols,
                                 kf_error *err);

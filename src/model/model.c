@@ -113,7 +113,7 @@ static void take_linear(kfi_linear *linear, const kf_model *model, const kfi_ten
 static kf_status take_block(kf_model *model, size_t i_layer, kf_error *err)
 {
     kfi_block *block = &model->blocks[i_layer];
-    const bool qkv_bias = model->checkpoint.config.architecture->qkv_bias;
+    const kfi_config *config = &model->checkpoint.config;
     KFI_TRY(take_vector(&block->attention_norm, model, kfi_name_attention_norm(i_layer).text, err));
     KFI_TRY(take_vector(&block->mlp_norm, model, kfi_name_mlp_norm(i_layer).text, err));
     for (kfi_linear_role role = 0; role < KFI_LINEAR_COUNT; role++) {
@@ -121,7 +121,7 @@ static kf_status take_block(kf_model *model, size_t i_layer, kf_error *err)
         const kfi_tensor *tensor = kfi_checkpoint_find(&model->checkpoint, name.text);
         model->sources[i_layer].linears[role] = tensor;
         take_linear(&block->linears[role], model, tensor);
-        if (qkv_bias && role <= KFI_LINEAR_V) {
+        if (kfi_config_has_bias(config, role)) {
             KFI_TRY(take_vector(&block->linears[role].bias, model,
                                 kfi_name_bias(i_layer, role).text, err));
         }

@@ -181,6 +181,28 @@ static void rejects_another_shape_and_a_missing_tensor(void **state)
     tiny_model_free(tiny);
 }
 
+/* Computed without them, the model would answer nonsense. */
+static void refuses_a_bias_that_the_architecture_has_not(void **state)
+{
+    kf_error err = {0};
+    tiny_options o = tiny_options_of("qwen2");
+    tiny_model *tiny = tiny_model_new(*state, &o);
+    char config[600];
+    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
+    kfi_buf text;
+    kfi_buf_init(&text, NULL, 1 << 16);
+    CHECK_OK(kfi_file_read(&text, config, &err), &err);
+    char *name = strstr(text.data, "Qwen2ForCausalLM");
+    assert_non_null(name);
+    memcpy(name, "LlamaForCausalLM", 16);
+    CHECK_OK(kfi_file_write(config, text.data, text.n, &err), &err);
+    kfi_buf_deinit(&text);
+    kf_model *model = NULL;
+    assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "'model.layers.0.self_attn.q_proj.bias'"));
+    tiny_model_free(tiny);
+}
+
 static void an_untied_model_needs_its_head(void **state)
 {
     kf_error err = {0};
@@ -286,6 +308,7 @@ int main(void)
         IN_DIRECTORY(finds_the_weights_of_qwen2),
         IN_DIRECTORY(says_what_a_model_is_and_weighs),
         IN_DIRECTORY(rejects_another_shape_and_a_missing_tensor),
+        IN_DIRECTORY(refuses_a_bias_that_the_architecture_has_not),
         IN_DIRECTORY(an_untied_model_needs_its_head),
         IN_DIRECTORY(says_what_is_not_a_model),
         IN_DIRECTORY(names_the_tool_that_quantized_a_foreign_checkpoint),
