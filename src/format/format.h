@@ -65,6 +65,11 @@ void kfi_packed_decode_row(float *dst, const kfi_packed *packed, size_t row, siz
 /* Codes and grids of one row back (any of the two may be NULL). */
 void kfi_packed_read_row(uint8_t *codes, kfi_grid *grids, const kfi_packed *packed, size_t row);
 
+static inline bool kfi_activation_is_same(kf_activation a, kf_activation b)
+{
+    return a.bits == b.bits && a.group == b.group;
+}
+
 /* Bits a weight of this tensor, everything included. */
 double kfi_packed_bits(const kfi_packed *packed);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "format/format.h"
 #include "linalg/gemm.h"
 #include "model/architecture.h"
 #include "model/checkpoint_names.h"
@@ -22,13 +23,6 @@ typedef struct totals {
     size_t n_formats;
     bool all_float32;
 } totals;
-
-static bool is_linear(const char *name)
-{
-    const size_t n = strlen(name);
-    return strncmp(name, "model.layers.", 13) == 0 && n > 12 &&
-           strcmp(name + n - 12, "_proj.weight") == 0;
-}
 
 static void note_format(totals *t, const kfi_tensor *tensor)
 {
@@ -52,7 +46,7 @@ static kf_status add_tensor(void *ctx, const char *name, size_t rows, size_t col
     const uint64_t n = (uint64_t)rows * cols;
     t->parameters += n;
     t->bytes += tensor->bytes;
-    if (is_linear(name)) {
+    if (kfi_name_is_linear(name)) {
         t->linear_parameters += n;
         t->linear_bytes += tensor->bytes;
     }
@@ -82,18 +76,13 @@ static const char *describe_source(kf_model *model, const totals *t)
     return kfi_arena_strndup(&model->checkpoint.arena, text, strlen(text));
 }
 
-static bool same_activation(kf_activation a, kf_activation b)
-{
-    return a.bits == b.bits && a.group == b.group;
-}
-
 /* The one format of all linear layers, or "mixed". */
 static const char *describe_activations(kf_model *model)
 {
     const kf_activation first = model->blocks[0].linears[0].activation;
     for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
         for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-            if (!same_activation(first, model->blocks[i].linears[role].activation)) {
+            if (!kfi_activation_is_same(first, model->blocks[i].linears[role].activation)) {
                 return "mixed";
             }
         }

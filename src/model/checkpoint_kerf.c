@@ -69,9 +69,8 @@ static kf_status read_settings(kfi_checkpoint *checkpoint, const kfi_json *quant
 static kf_status take_packed(kfi_checkpoint *checkpoint, size_t i_tensor, kf_error *err)
 {
     kfi_tensor *tensor = &checkpoint->table.tensors[i_tensor];
-    const size_t n = strlen(tensor->name);
-    const size_t n_suffix = strlen(KFI_SUFFIX_PACKED);
-    if (n <= n_suffix || strcmp(tensor->name + n - n_suffix, KFI_SUFFIX_PACKED) != 0) {
+    const size_t n = kfi_name_unpacked(tensor->name);
+    if (n == 0) {
         return KF_OK;
     }
     if (tensor->dtype != KFI_DTYPE_U8) {
@@ -94,7 +93,7 @@ static kf_status take_packed(kfi_checkpoint *checkpoint, size_t i_tensor, kf_err
         return st;
     }
     kf_format_name(stored->packed_format, stored->packed.format);
-    tensor->name = kfi_arena_strndup(&checkpoint->arena, tensor->name, n - n_suffix);
+    tensor->name = kfi_arena_strndup(&checkpoint->arena, tensor->name, n);
     if (tensor->name == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for the names of tensors");
     }

@@ -5,6 +5,7 @@
 #include "model/checkpoint_names.h"
 
 #include <stdio.h>
+#include <string.h>
 
 const char *kfi_linear_name(kfi_linear_role role)
 {
@@ -48,6 +49,26 @@ kfi_name kfi_name_packed(const char *name)
     kfi_name packed;
     (void)snprintf(packed.text, sizeof packed.text, "%s" KFI_SUFFIX_PACKED, name);
     return packed;
+}
+
+size_t kfi_name_unpacked(const char *name)
+{
+    const size_t n = strlen(name);
+    const size_t n_suffix = strlen(KFI_SUFFIX_PACKED);
+    const bool is_packed =
+        n > n_suffix && memcmp(name + n - n_suffix, KFI_SUFFIX_PACKED, n_suffix) == 0;
+    return is_packed ? n - n_suffix : 0;
+}
+
+bool kfi_name_is_linear(const char *name)
+{
+    static const char layers[] = "model.layers.";
+    static const char weight[] = "_proj.weight";
+    const size_t n_unpacked = kfi_name_unpacked(name);
+    const size_t n = n_unpacked > 0 ? n_unpacked : strlen(name);
+    const size_t n_weight = sizeof weight - 1;
+    return n > n_weight && strncmp(name, layers, sizeof layers - 1) == 0 &&
+           memcmp(name + n - n_weight, weight, n_weight) == 0;
 }
 
 kfi_name kfi_name_file(size_t i_file, size_t n_files)

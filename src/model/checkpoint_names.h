@@ -65,6 +65,10 @@ kfi_name kfi_name_attention_norm(size_t i_layer);
 kfi_name kfi_name_mlp_norm(size_t i_layer);
 /* NAME.packed */
 kfi_name kfi_name_packed(const char *name);
+/* The length of NAME in NAME.packed; 0 for other names. */
+size_t kfi_name_unpacked(const char *name);
+/* Whether it is the weight of a block's linear layer, packed or not. */
+bool kfi_name_is_linear(const char *name);
 /* "model-00001-of-00031.safetensors": file i (counted from 0) of n. */
 kfi_name kfi_name_file(size_t i_file, size_t n_files);
 

@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "base/alloc.h"
+#include "format/format.h"
 #include "linalg/matrix.h"
 #include "model/workspace.h"
 
@@ -144,8 +145,7 @@ static bool is_packed(const kfi_linear *linear)
 /* Layers that can run over one list of panels. */
 static bool go_together(const kfi_linear *a, const kfi_linear *b)
 {
-    return is_packed(a) && is_packed(b) && a->activation.bits == b->activation.bits &&
-           a->activation.group == b->activation.group;
+    return is_packed(a) && is_packed(b) && kfi_activation_is_same(a->activation, b->activation);
 }
 
 /* Runs linears[0] and as many of its successors as go with it; returns how many. */

@@ -80,13 +80,6 @@ static kf_status check_checksums(verifying *v, kf_error *err)
 
 /* ---- tensors ---- */
 
-static bool is_packed(const char *name)
-{
-    const size_t n = strlen(name);
-    const size_t n_suffix = strlen(KFI_SUFFIX_PACKED);
-    return n > n_suffix && strcmp(name + n - n_suffix, KFI_SUFFIX_PACKED) == 0;
-}
-
 static kf_status check_packed(const kfi_tensor *tensor, kf_error *err)
 {
     kfi_packed packed;
@@ -130,7 +123,8 @@ static kf_status check_tensors(verifying *v, kf_error *err)
         const kfi_tensor *tensor = &table->tensors[i];
         st = check_cancelled(v, err);
         if (st == KF_OK) {
-            st = is_packed(tensor->name) ? check_packed(tensor, err) : check_floats(tensor, err);
+            st = kfi_name_unpacked(tensor->name) > 0 ? check_packed(tensor, err)
+                                                     : check_floats(tensor, err);
             if (st != KF_OK) {
                 kfi_fail_prefix(err, "'%s', tensor '%s': ",
                                 kfi_safetensors_file_name(file, tensor->i_file), tensor->name);

@@ -136,20 +136,6 @@ static kf_status write_document(const kfi_writer *writer, const char *name, kfi_
 
 /* ---- totals ---- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    const size_t n = strlen(text);
-    const size_t n_end = strlen(end);
-    return n >= n_end && strcmp(text + n - n_end, end) == 0;
-}
-
-/* A matrix of a block, packed or kept. */
-static bool is_linear(const char *name)
-{
-    return strncmp(name, "model.layers.", 13) == 0 &&
-           (ends_with(name, "_proj.weight") || ends_with(name, "_proj.weight" KFI_SUFFIX_PACKED));
-}
-
 static kf_status sum_file(void *ctx, const char *name, const kfi_safetensors *file, kf_error *err)
 {
     (void)name;
@@ -158,7 +144,8 @@ static kf_status sum_file(void *ctx, const char *name, const kfi_safetensors *fi
     const kfi_tensor_table *table = kfi_safetensors_tensors(file);
     for (size_t i = 0; i < table->n; i++) {
         totals->bytes += table->tensors[i].bytes;
-        totals->linear_bytes += is_linear(table->tensors[i].name) ? table->tensors[i].bytes : 0;
+        totals->linear_bytes +=
+            kfi_name_is_linear(table->tensors[i].name) ? table->tensors[i].bytes : 0;
     }
     return KF_OK;
 }
@@ -225,16 +212,11 @@ kf_status kfi_writer_index(const kfi_writer *writer, kf_error *err)
 
 /* ---- config.json ---- */
 
-static bool same_activation(kf_activation a, kf_activation b)
-{
-    return a.bits == b.bits && a.group == b.group;
-}
-
 static void put_override(kfi_json_writer *json, const kfi_writer *writer,
                          const kfi_treatment *treatment, const char *name)
 {
     if (!treatment->keep &&
-        !same_activation(treatment->activations, writer->recipe->linears.activations)) {
+        !kfi_activation_is_same(treatment->activations, writer->recipe->linears.activations)) {
         char text[KF_FORMAT_NAME_BYTES];
         kf_activation_name(text, treatment->activations);
         put_text(json, name, text);

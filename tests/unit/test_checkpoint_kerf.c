@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "fixtures.h"
 #include "kerf/model.h"
+#include "model/checkpoint_names.h"
 #include "model/forward.h"
 #include "oracle_forward.h"
 #include "tiny_kerf.h"
@@ -237,6 +238,28 @@ static void says_what_a_kerf_checkpoint_weighs(void **state)
     assert_true(info.bits_per_weight_linear > 4.25 && info.bits_per_weight_linear < 4.6);
     kf_model_close(model);
     tiny_model_free(p.tiny);
+}
+
+static void tells_by_its_name_what_a_tensor_is(void **state)
+{
+    (void)state;
+    assert_true(kfi_name_is_linear(kfi_name_weight(12, KFI_LINEAR_DOWN).text));
+    assert_true(kfi_name_is_linear("model.layers.3.self_attn.q_proj.weight.packed"));
+    static const char *const others[] = {
+        "",
+        ".packed",
+        "model.layers.",
+        "model.layers.0.self_attn.q_proj.bias",
+        "model.layers.0.input_layernorm.weight",
+        "model.embed_tokens.weight.packed",
+        "other.layers.0.mlp.up_proj.weight",
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_false(kfi_name_is_linear(others[i]));
+    }
+    assert_int_equal(kfi_name_unpacked("lm_head.weight.packed"), 14);
+    assert_int_equal(kfi_name_unpacked("lm_head.weight"), 0);
+    assert_int_equal(kfi_name_unpacked(".packed"), 0);
 }
 
 static void decoding_allocates_nothing(void **state)
@@ -593,6 +616,7 @@ int main(void)
         IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
         IN_DIRECTORY(kept_tensors_and_overrides_mix),
         IN_DIRECTORY(says_what_a_kerf_checkpoint_weighs),
+        cmocka_unit_test(tells_by_its_name_what_a_tensor_is),
         IN_DIRECTORY(decoding_allocates_nothing),
         IN_DIRECTORY(rejects_what_is_wrong_with_a_checkpoint),
         IN_DIRECTORY(a_prompt_that_begins_with_the_prefix_uses_it),
