@@ -165,7 +165,9 @@ KF_API void kf_tokenizer_free_text(const kf_tokenizer *tokenizer, char *text);
 /**
  * Writes tokenizer.json, tokenizer_config.json (with the chat template), special_tokens_map.json
  * and generation_config.json into a directory: copied from a source directory, made from the
- * metadata of a GGUF; PyPI `tokenizers` loads it with equal ids.
+ * metadata of a GGUF; PyPI `tokenizers` loads it with equal ids. The terms of use come along:
+ * LICENSE*, NOTICE* and USE_POLICY* of a source directory; what the metadata of a GGUF says about
+ * its licence, as a file NOTICE.
  *
  * @param tokenizer  open tokenizer
  * @param directory  existing directory, borrowed

@@ -68,6 +68,8 @@ bool kfi_is_plain_name(kfi_text name);
 /* Plain names joined by slashes, at most 8 of them. */
 bool kfi_is_plain_path(kfi_text path);
 bool kfi_text_ends_with(kfi_text text, const char *suffix);
+/* A file that says on which terms the model may be used: LICENSE*, NOTICE*, USE_POLICY*. */
+bool kfi_is_licence(kfi_text name);
 /* A file that belongs to a checkpoint beside its weights: configuration, tokenizer, template,
  * licence, the index of shards. */
 bool kfi_is_model_companion(kfi_text name);

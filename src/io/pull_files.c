@@ -53,6 +53,12 @@ static bool begins_with(kfi_text text, const char *prefix)
     return text.n >= n && strncasecmp(text.data, prefix, n) == 0;
 }
 
+bool kfi_is_licence(kfi_text name)
+{
+    return begins_with(name, "license") || begins_with(name, "notice") ||
+           begins_with(name, "use_policy");
+}
+
 bool kfi_is_model_companion(kfi_text name)
 {
     static const char *const suffixes[] = {".json", ".jinja", "tokenizer.model", "merges.txt",
@@ -62,5 +68,5 @@ bool kfi_is_model_companion(kfi_text name)
             return true;
         }
     }
-    return begins_with(name, "license") || begins_with(name, "notice");
+    return kfi_is_licence(name);
 }

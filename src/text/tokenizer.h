@@ -46,6 +46,7 @@ struct kf_tokenizer {
     kfi_jinja *chat;           /* parsed, or NULL */
     kf_error chat_error;       /* why it was not understood */
     const char *source;        /* directory whose files kf_tokenizer_save() copies, or NULL */
+    const char *notice;        /* text of the NOTICE file that it writes, or NULL */
 };
 
 /* An empty tokenizer to be filled by a reader. */

@@ -10,8 +10,10 @@
 #include "base/fail.h"
 #include "io/gguf.h"
 #include "text/tokenizer.h"
+#include "text/unicode.h"
 
-#define KEY(name) "tokenizer.ggml." name
+#define KEY(name)   "tokenizer.ggml." name
+#define NOTICE_HEAD "The metadata of the source model says about its licence:\n"
 
 static bool text_is(kfi_text text, const char *name)
 {
@@ -248,6 +250,35 @@ static kf_status read_settings(kf_tokenizer *t, const kfi_gguf *gguf, kf_error *
                : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "chat template of %zu bytes", chat.n);
 }
 
+/* What the metadata says about the model's licence, as text; NULL where it says nothing. */
+static kf_status read_notice(kf_tokenizer *t, const kfi_gguf *gguf, kf_error *err)
+{
+    static const char *const keys[] = {"general.license", "general.license.name",
+                                       "general.license.link"};
+    kf_status st = KF_OK;
+    kfi_buf notice;
+    kfi_buf_init(&notice, t->alloc, SIZE_MAX / 2);
+    for (size_t i = 0; st == KF_OK && i < sizeof keys / sizeof keys[0]; i++) {
+        kfi_text value = {0};
+        if (kfi_gguf_find(gguf, keys[i]) == NULL) {
+            continue;
+        }
+        st = kfi_gguf_text(&value, gguf, keys[i], err);
+        if (st == KF_OK) {
+            (void)kfi_buf_printf(&notice, "%s%s: ", notice.n == 0 ? NOTICE_HEAD : "", keys[i]);
+            kfi_utf8_append_valid(&notice, value.data, value.n);
+            (void)kfi_buf_append_byte(&notice, '\n');
+        }
+    }
+    if (st == KF_OK && (notice.n > 0 || notice.failed)) {
+        t->notice = notice.failed ? NULL : kfi_arena_strndup(&t->arena, notice.data, notice.n);
+        st = t->notice != NULL ? KF_OK
+                               : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "text of the licence");
+    }
+    kfi_buf_deinit(&notice);
+    return st;
+}
+
 static kf_status fill(kf_tokenizer *t, const kfi_gguf *gguf, kf_error *err)
 {
     KFI_TRY(read_kind(t, gguf, err));
@@ -255,6 +286,7 @@ static kf_status fill(kf_tokenizer *t, const kfi_gguf *gguf, kf_error *err)
     KFI_TRY(t->bpe.byte_level ? read_merges(t, gguf, err) : read_scores(t, gguf, err));
     KFI_TRY(read_roles(t, gguf, err));
     KFI_TRY(read_settings(t, gguf, err));
+    KFI_TRY(read_notice(t, gguf, err));
     return kfi_tokenizer_finish(t, err);
 }
 

@@ -20,6 +20,7 @@ typedef struct tokenizer_spec {
     const char *model; /* "gpt2" when NULL */
     const char *pre;   /* key left out when NULL */
     const char *chat;
+    const char *licence;       /* key left out when NULL */
     const char *const *merges; /* "left right", in the byte alphabet */
     size_t n_merges;
     const char *const *extra; /* special tokens */
@@ -112,7 +113,8 @@ static inline void put_kinds(kfi_buf *buf, const tokenizer_spec *spec)
 
 static inline void build_tokenizer_gguf(kfi_buf *buf, const tokenizer_spec *spec)
 {
-    const uint64_t n_kv = 5 + (spec->pre != NULL) + (spec->chat != NULL) + (spec->bos != LEFT_OUT) +
+    const uint64_t n_kv = 5 + (spec->pre != NULL) + (spec->chat != NULL) +
+                          2 * (spec->licence != NULL) + (spec->bos != LEFT_OUT) +
                           (spec->eos != LEFT_OUT);
     gguf_begin(buf, 3, 0, n_kv);
     gguf_key_text(buf, "tokenizer.ggml.model", spec->model != NULL ? spec->model : "gpt2");
@@ -121,6 +123,10 @@ static inline void build_tokenizer_gguf(kfi_buf *buf, const tokenizer_spec *spec
     }
     if (spec->chat != NULL) {
         gguf_key_text(buf, "tokenizer.chat_template", spec->chat);
+    }
+    if (spec->licence != NULL) {
+        gguf_key_text(buf, "general.license", spec->licence);
+        gguf_key_text(buf, "general.license.link", "https://example.org/terms");
     }
     put_tokens(buf, spec);
     put_kinds(buf, spec);

@@ -69,19 +69,21 @@ static void takes_what_a_model_needs_and_no_more(void **state)
     const http_reply replies[] = {
         {.target = LIST,
          .text = ABOUT(
-             SMALL(".gitattributes") "," SMALL("README.md") "," SMALL("config.json") "," SMALL("tokenizer.json") "," SMALL("LICENSE.txt") "," SMALL("model-1-of-2.safetensors") "," SMALL("model-2-of-2.safetensors") "," SMALL(
+             SMALL(".gitattributes") "," SMALL("README.md") "," SMALL("config.json") "," SMALL("tokenizer.json") "," SMALL("LICENSE.txt") "," SMALL("USE_POLICY.md") "," SMALL("model-1-of-2.safetensors") "," SMALL("model-2-of-2.safetensors") "," SMALL(
                  "consolidated.safetensors") "," SMALL("pytorch_model.bin") "," SMALL("run.py") "," SMALL("onnx/config.json") "," SMALL("../evil.json") "," SMALL("/evil.json"))},
         {.target = RESOLVE "config.json", .text = "{}"},
         {.target = RESOLVE "tokenizer.json", .text = "{tok}"},
         {.target = RESOLVE "LICENSE.txt", .text = "free"},
+        {.target = RESOLVE "USE_POLICY.md", .text = "be good"},
         {.target = RESOLVE "model-1-of-2.safetensors", .text = "one"},
         {.target = RESOLVE "model-2-of-2.safetensors", .text = "two"}};
     PULL_START(f, replies);
     CHECK_OK(pull_fixture_run(f, "hf:org/tiny"), &f->err);
     pull_fixture_check_file(f, HERE "/tokenizer.json", "{tok}");
     pull_fixture_check_file(f, HERE "/LICENSE.txt", "free");
+    pull_fixture_check_file(f, HERE "/USE_POLICY.md", "be good");
     pull_fixture_check_file(f, HERE "/model-2-of-2.safetensors", "two");
-    assert_int_equal(http_server_n_requests(f->server), 6);
+    assert_int_equal(http_server_n_requests(f->server), 7);
 }
 
 static void brings_one_file(void **state)

@@ -153,6 +153,83 @@ static void llama2c_comes_back(void **state)
     check_data("models/stories260K/stories260K.bin");
 }
 
+static void write_file(const char *directory, const char *name, const char *text)
+{
+    kf_error err = {0};
+    char *path = kfi_path_join(NULL, directory, name);
+    CHECK_OK(kfi_file_write(path, text, strlen(text), &err), &err);
+    kfi_free(NULL, path, strlen(path) + 1);
+}
+
+/* NULL text: the file is not there. */
+static void assert_file(const char *directory, const char *name, const char *text)
+{
+    kf_error err = {0};
+    kfi_buf content;
+    char *path = kfi_path_join(NULL, directory, name);
+    assert_int_equal(kfi_file_exists(path), text != NULL);
+    if (text != NULL) {
+        kfi_buf_init(&content, NULL, 1000);
+        CHECK_OK(kfi_file_read(&content, path, &err), &err);
+        assert_string_equal(content.data, text);
+        kfi_buf_deinit(&content);
+    }
+    kfi_free(NULL, path, strlen(path) + 1);
+}
+
+static const char notice[] = "The metadata of the source model says about its licence:\n"
+                             "general.license: apache-2.0\n"
+                             "general.license.link: https://example.org/terms\n";
+
+static void the_licence_comes_along(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_buf buf;
+    kf_tokenizer *t = NULL;
+    kf_tokenizer *copy = NULL;
+    tokenizer_spec spec = small_spec();
+    char *first = fixture_directory_new();
+    char *second = fixture_directory_new();
+    spec.licence = "apache-2.0";
+    build_tokenizer_gguf(&buf, &spec);
+    CHECK_OK(read_tokenizer(&t, &buf, NULL, &err), &err);
+    CHECK_OK(kf_tokenizer_save(t, first, &err), &err);
+    assert_file(first, "NOTICE", notice);
+    write_file(first, "LICENSE.txt", "free");
+    write_file(first, "USE_POLICY.md", "be good");
+    write_file(first, "README.md", "about the source");
+    char *directory = kfi_path_join(NULL, first, "LICENSES");
+    CHECK_OK(kfi_file_make_directories(directory, &err), &err);
+    kfi_free(NULL, directory, strlen(directory) + 1);
+    CHECK_OK(kf_tokenizer_open(&copy, first, NULL, &err), &err);
+    CHECK_OK(kf_tokenizer_save(copy, second, &err), &err);
+    assert_file(second, "NOTICE", notice);
+    assert_file(second, "LICENSE.txt", "free");
+    assert_file(second, "USE_POLICY.md", "be good");
+    assert_file(second, "README.md", NULL);
+    kf_tokenizer_free(copy);
+    kf_tokenizer_free(t);
+    fixture_directory_free(first);
+    fixture_directory_free(second);
+}
+
+static void without_a_licence_there_is_no_notice(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_buf buf;
+    kf_tokenizer *t = NULL;
+    const tokenizer_spec spec = small_spec();
+    char *directory = fixture_directory_new();
+    build_tokenizer_gguf(&buf, &spec);
+    CHECK_OK(read_tokenizer(&t, &buf, NULL, &err), &err);
+    CHECK_OK(kf_tokenizer_save(t, directory, &err), &err);
+    assert_file(directory, "NOTICE", NULL);
+    kf_tokenizer_free(t);
+    fixture_directory_free(directory);
+}
+
 static void a_directory_that_is_gone_cannot_be_copied(void **state)
 {
     (void)state;
@@ -186,7 +263,8 @@ static void survives_an_allocator_that_fails(void **state)
         kfi_buf buf;
         kf_tokenizer *t = NULL;
         kf_tokenizer *again = NULL;
-        const tokenizer_spec spec = small_spec();
+        tokenizer_spec spec = small_spec();
+        spec.licence = "apache-2.0";
         fixture_allocator_init(&a, fail_at);
         build_tokenizer_gguf(&buf, &spec);
         st = read_tokenizer(&t, &buf, &a.allocator, &err);
@@ -212,6 +290,8 @@ int main(void)
         cmocka_unit_test(sentencepiece_comes_back),
         cmocka_unit_test(llama_sentencepiece_comes_back),
         cmocka_unit_test(llama2c_comes_back),
+        cmocka_unit_test(the_licence_comes_along),
+        cmocka_unit_test(without_a_licence_there_is_no_notice),
         cmocka_unit_test(a_directory_that_is_gone_cannot_be_copied),
         cmocka_unit_test(survives_an_allocator_that_fails),
     };
