@@ -182,6 +182,10 @@ kf_status kfi_tokenizer_read_pipeline(kf_tokenizer *tokenizer, const kfi_json *r
                            bytes ? "with both ByteLevel and U+2581"
                                  : "with neither ByteLevel nor U+2581 for spaces");
     }
+    if (bytes ? tokenizer->spaces.prefix != KFI_SPACE_PREFIX_NEVER : tokenizer->nfc) {
+        return unsupported(err, "normalizer",
+                           bytes ? "Prepend with ByteLevel" : "NFC without ByteLevel");
+    }
     return bytes || tokenizer->pretokenizer == KFI_PRETOKENIZER_NONE
                ? KF_OK
                : unsupported(err, "pre-tokenizer", "Split or Digits without ByteLevel");

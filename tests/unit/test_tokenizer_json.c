@@ -204,6 +204,9 @@ static void refuses_other_pipelines_by_name(void **state)
          "null", "pattern '\\w+'"},
         {"null", BYTE_LEVEL, "{\"type\":\"BertProcessing\"}", "post-processor 'BertProcessing'"},
         {"null", "null", "null", "with neither"},
+        {"{\"type\":\"NFC\"}", "{\"type\":\"Metaspace\"}", "null", "NFC without ByteLevel"},
+        {"{\"type\":\"Prepend\",\"prepend\":\"\xE2\x96\x81\"}", BYTE_LEVEL, "null",
+         "Prepend with ByteLevel"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char json[4096];
