@@ -24,8 +24,8 @@ size_t kfi_pretokenize_next(kfi_pretokenizer kind, const char *text, size_t n);
 /* Finds a pre-tokenizer by its name in GGUF metadata (tokenizer.ggml.pre). */
 bool kfi_pretokenizer_by_name(kfi_pretokenizer *kind, const char *name, size_t n);
 
-/* Finds a pre-tokenizer by its regular expression as published in tokenizer.json; NULL-terminated
- * text of n bytes. */
+/* Finds a pre-tokenizer by its regular expression as published in tokenizer.json; text of n
+ * bytes. */
 bool kfi_pretokenizer_by_pattern(kfi_pretokenizer *kind, const char *pattern, size_t n);
 
 /* The regular expression of a kind that has one, else NULL. */

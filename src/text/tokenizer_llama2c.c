@@ -55,8 +55,8 @@ static kf_status set_tokens(kf_tokenizer *t, const kfi_llama2c_vocabulary *v, kf
 static kf_status fill(kf_tokenizer *t, const kfi_llama2c_vocabulary *v, kf_error *err)
 {
     if (v->n < FIRST_PIECE) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "vocabulary of %zu tokens, expected %u more",
-                        v->n, FIRST_PIECE);
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                        "vocabulary of %zu tokens, expected at least %u", v->n, FIRST_PIECE);
     }
     t->spaces.escape = true;
     t->spaces.prefix = KFI_SPACE_PREFIX_ALWAYS;
