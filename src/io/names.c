@@ -79,7 +79,8 @@ size_t kfi_names_find(const kfi_names *names, kfi_text name)
     }
     const size_t mask = names->n_slots - 1;
     size_t slot = (size_t)hash_text(name) & mask;
-    while (names->slots[slot] != 0) {
+    for (size_t n_probes = 0; n_probes < KFI_NAMES_MAX_PROBES && names->slots[slot] != 0;
+         n_probes++) {
         const size_t i = names->slots[slot] - 1;
         if (text_equal(names->name(names->items, i), name)) {
             return i;

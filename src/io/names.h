@@ -27,8 +27,8 @@ kfi_shown kfi_string_show(const char *text);
  *   slot = mix(hash(name)) mod n_slots, then the next ones
  *
  * At most half of the slots are taken, so a million honest names never need more than some 80
- * probes. A file whose names were made to collide is refused at KFI_NAMES_MAX_PROBES: that keeps
- * the worst case linear without a secret key. */
+ * probes. A file whose names were made to collide is refused at KFI_NAMES_MAX_PROBES, and a search
+ * ends there: that keeps the worst case linear without a secret key. */
 typedef struct kfi_names {
     const void *items;
     kfi_text (*name)(const void *items, size_t i);

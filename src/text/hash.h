@@ -1,4 +1,4 @@
-/* hash.h - hashing of short strings and pairs for this room's tables.
+/* hash.h - hashing of short strings and of pairs of ids.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -17,8 +17,7 @@ static inline uint64_t kfi_hash_u64(uint64_t x)
     return x ^ (x >> 32);
 }
 
-/* Eight bytes a step. Not meant to resist an adversary who chooses keys: tables over hostile input
- * are built once, from a file that is already bounded. */
+/* Eight bytes a step. Not meant to resist an adversary who chooses keys: enough for a cache. */
 static inline uint64_t kfi_hash_bytes(const char *bytes, size_t n)
 {
     uint64_t hash = n;

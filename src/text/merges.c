@@ -42,28 +42,37 @@ void kfi_merges_deinit(kfi_merges *merges)
     *merges = (kfi_merges){.alloc = merges->alloc};
 }
 
+/* The slot of a pair, or the free one where it belongs; NULL where neither is near. */
 static kfi_merge *slot_of(const kfi_merges *merges, uint32_t left, uint32_t right)
 {
     const size_t mask = merges->n_slots - 1;
     size_t i = (size_t)kfi_hash_u64((uint64_t)left << 32 | right) & mask;
-    while (merges->slots[i].left != KF_NO_TOKEN &&
-           (merges->slots[i].left != left || merges->slots[i].right != right)) {
+    for (size_t n_probes = 0; n_probes < KFI_MERGES_MAX_PROBES; n_probes++) {
+        kfi_merge *slot = &merges->slots[i];
+        if (slot->left == KF_NO_TOKEN || (slot->left == left && slot->right == right)) {
+            return slot;
+        }
         i = (i + 1) & mask;
     }
-    return &merges->slots[i];
+    return NULL;
 }
 
-void kfi_merges_put(kfi_merges *merges, kfi_merge merge)
+kf_status kfi_merges_put(kfi_merges *merges, kfi_merge merge, kf_error *err)
 {
     kfi_merge *slot = slot_of(merges, merge.left, merge.right);
+    if (slot == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "merge %u: too many merges with equal hashes",
+                        merge.rank);
+    }
     merges->n += slot->left == KF_NO_TOKEN;
     *slot = merge;
+    return KF_OK;
 }
 
 const kfi_merge *kfi_merges_find(const kfi_merges *merges, uint32_t left, uint32_t right)
 {
     const kfi_merge *slot = slot_of(merges, left, right);
-    return slot->left == KF_NO_TOKEN ? NULL : slot;
+    return slot == NULL || slot->left == KF_NO_TOKEN ? NULL : slot;
 }
 
 kf_status kfi_merges_put_keys(kfi_merges *merges, const kfi_vocabulary *vocabulary,
@@ -92,8 +101,7 @@ kf_status kfi_merges_put_keys(kfi_merges *merges, const kfi_vocabulary *vocabula
                         : merge.right == KF_NO_TOKEN ? right
                                                      : joined);
     }
-    kfi_merges_put(merges, merge);
-    return KF_OK;
+    return kfi_merges_put(merges, merge, err);
 }
 
 /* One split of a piece, with what orders it. */
@@ -166,7 +174,7 @@ kf_status kfi_merges_from_scores(kfi_merges *merges, const kfi_vocabulary *vocab
     st = kfi_merges_init(merges, n, alloc, err);
     for (size_t i = 0; st == KF_OK && i < n; i++) {
         sorted[i].merge.rank = (uint32_t)i;
-        kfi_merges_put(merges, sorted[i].merge);
+        st = kfi_merges_put(merges, sorted[i].merge, err);
     }
     kfi_free(alloc, sorted, n * sizeof *sorted);
     return st;

@@ -14,7 +14,11 @@ typedef struct kfi_merge {
     uint32_t id; /* what the two become */
 } kfi_merge;
 
-/* Open addressing over a power of two of slots, at most 2/3 full. */
+/* Open addressing over a power of two of slots, at most 2/3 full. Rules that were made to collide
+ * are refused and a search ends at KFI_MERGES_MAX_PROBES, as in io/names.h; a million honest rules
+ * need some 80. */
+#define KFI_MERGES_MAX_PROBES 512u
+
 typedef struct kfi_merges {
     const kf_allocator *alloc;
     kfi_merge *slots;
@@ -27,8 +31,9 @@ KF_NODISCARD kf_status kfi_merges_init(kfi_merges *merges, size_t n, const kf_al
                                        kf_error *err);
 void kfi_merges_deinit(kfi_merges *merges);
 
-/* Adds a rule; a pair that is there already gets the later rank. No more than n of init. */
-void kfi_merges_put(kfi_merges *merges, kfi_merge merge);
+/* Adds a rule; a pair that is there already gets the later rank. No more than n of init. KF_FORMAT
+ * where too many pairs have equal hashes. */
+KF_NODISCARD kf_status kfi_merges_put(kfi_merges *merges, kfi_merge merge, kf_error *err);
 
 /* The rule of a pair, or NULL. */
 const kfi_merge *kfi_merges_find(const kfi_merges *merges, uint32_t left, uint32_t right);

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/fail.h"
-#include "text/hash.h"
 
 /* Ids are 32 bits and the largest vocabularies have under 2^19 tokens. */
 #define MAX_TOKENS ((size_t)1 << 26)
@@ -37,7 +36,8 @@ void kfi_vocabulary_deinit(kfi_vocabulary *vocabulary)
 {
     const kf_allocator *alloc = vocabulary->alloc;
     kfi_free(alloc, vocabulary->tokens, vocabulary->n * sizeof *vocabulary->tokens);
-    kfi_free(alloc, vocabulary->index, vocabulary->n_index * sizeof *vocabulary->index);
+    kfi_free(alloc, vocabulary->index.slots,
+             vocabulary->index.n_slots * sizeof *vocabulary->index.slots);
     kfi_free(alloc, vocabulary->added, vocabulary->n_added * sizeof *vocabulary->added);
     *vocabulary = (kfi_vocabulary){.alloc = alloc};
 }
@@ -59,34 +59,25 @@ static bool has_key(const kfi_token *token, const char *key, size_t n)
     return token->n_key == n && memcmp(token->key, key, n) == 0;
 }
 
-/* The slot of a key: where it is, or the free one where it belongs. */
-static uint32_t *slot_of(const kfi_vocabulary *vocabulary, const char *key, size_t n)
+static kfi_text key_of(const void *tokens, size_t i)
 {
-    const size_t mask = vocabulary->n_index - 1;
-    size_t i = (size_t)kfi_hash_bytes(key, n) & mask;
-    while (vocabulary->index[i] != KF_NO_TOKEN &&
-           !has_key(&vocabulary->tokens[vocabulary->index[i]], key, n)) {
-        i = (i + 1) & mask;
-    }
-    return &vocabulary->index[i];
+    const kfi_token *token = (const kfi_token *)tokens + i;
+    return (kfi_text){token->key, token->n_key};
 }
 
 static kf_status build_index(kfi_vocabulary *vocabulary, kf_error *err)
 {
-    size_t n_index = 16;
-    while (n_index < 2 * vocabulary->n) {
-        n_index *= 2;
-    }
-    vocabulary->index = kfi_alloc(vocabulary->alloc, n_index * sizeof *vocabulary->index);
-    if (vocabulary->index == NULL) {
+    const size_t n_slots = kfi_names_slots(vocabulary->n);
+    uint32_t *slots = kfi_calloc(vocabulary->alloc, n_slots, sizeof *slots);
+    if (slots == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "index of %zu tokens", vocabulary->n);
     }
-    vocabulary->n_index = n_index;
-    memset(vocabulary->index, 0xFF, n_index * sizeof *vocabulary->index); /* KF_NO_TOKEN */
-    for (size_t i = 0; i < vocabulary->n; i++) {
-        const kfi_token *token = &vocabulary->tokens[i];
-        if (is_indexed(token)) {
-            *slot_of(vocabulary, token->key, token->n_key) = (uint32_t)i;
+    vocabulary->index = (kfi_names){vocabulary->tokens, key_of, slots, n_slots};
+    for (size_t i = vocabulary->n; i-- > 0;) { /* the last of equal keys stays */
+        if (is_indexed(&vocabulary->tokens[i]) &&
+            kfi_names_add(&vocabulary->index, i) == KFI_NAMES_CROWDED) {
+            return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                            "token %zu: too many tokens with equal hashes", i);
         }
     }
     return KF_OK;
@@ -182,7 +173,8 @@ kf_status kfi_vocabulary_finish(kfi_vocabulary *vocabulary, kf_error *err)
 
 uint32_t kfi_vocabulary_find(const kfi_vocabulary *vocabulary, const char *key, size_t n)
 {
-    return *slot_of(vocabulary, key, n);
+    const size_t id = kfi_names_find(&vocabulary->index, (kfi_text){key, n});
+    return id == SIZE_MAX ? KF_NO_TOKEN : (uint32_t)id;
 }
 
 /* Narrows the range of added tokens, all equal in their first `depth` bytes, to those whose next

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/alloc.h"
+#include "io/names.h"
 #include "kerf/error.h"
 #include "kerf/tokenizer.h"
 
@@ -46,9 +47,7 @@ typedef struct kfi_vocabulary {
     const kf_allocator *alloc;
     kfi_token *tokens;
     size_t n;
-    uint32_t
-        *index;     /* open addressing from key to id: NORMAL and USER tokens; KF_NO_TOKEN = free */
-    size_t n_index; /* a power of two */
+    kfi_names index;        /* from key to id: NORMAL and USER tokens */
     uint32_t byte_ids[256]; /* the token of each single byte, or KF_NO_TOKEN */
     uint32_t *added;        /* CONTROL, UNKNOWN and USER tokens, sorted by key */
     size_t n_added;
@@ -61,7 +60,7 @@ KF_NODISCARD kf_status kfi_vocabulary_init(kfi_vocabulary *vocabulary, size_t n,
 void kfi_vocabulary_deinit(kfi_vocabulary *vocabulary);
 
 /* Builds the indices once every token is set. KF_NOMEM; KF_UNSUPPORTED for an added token beyond
- * KFI_MAX_ADDED. */
+ * KFI_MAX_ADDED; KF_FORMAT for keys made to collide. */
 KF_NODISCARD kf_status kfi_vocabulary_finish(kfi_vocabulary *vocabulary, kf_error *err);
 
 /* The NORMAL or USER token with this key, or KF_NO_TOKEN; between equal keys the last id. */

@@ -4,6 +4,7 @@
 #include "build_tokenizer.h"
 #include "fixtures.h"
 #include "kerf/tokenizer.h"
+#include "text/hash.h"
 
 static kf_tokenizer *open_spec(const tokenizer_spec *spec)
 {
@@ -304,6 +305,26 @@ static void refuses_merges_of_unknown_pieces(void **state)
     assert_refused(&spec, KF_FORMAT, "'bb' is not in the vocabulary");
 }
 
+/* A table of pairs made to collide is quadratic: a million of them would take minutes. */
+static void refuses_merges_made_to_collide(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_merges merges;
+    kf_status st = KF_OK;
+    uint32_t n = 0;
+    CHECK_OK(kfi_merges_init(&merges, 1000, NULL, &err), &err);
+    for (uint32_t right = 0; st == KF_OK && n < 1000; right++) {
+        if ((kfi_hash_u64(right) & (merges.n_slots - 1)) == 5) {
+            st = kfi_merges_put(&merges, (kfi_merge){0, right, n++, 0}, &err);
+        }
+    }
+    assert_int_equal(st, KF_FORMAT);
+    assert_non_null(strstr(err.msg, "equal hashes"));
+    assert_int_equal(merges.n, KFI_MERGES_MAX_PROBES);
+    kfi_merges_deinit(&merges);
+}
+
 static void refuses_a_byte_token_that_is_none(void **state)
 {
     (void)state;
@@ -370,6 +391,7 @@ int main(void)
         cmocka_unit_test(refuses_arrays_of_wrong_type_or_length),
         cmocka_unit_test(refuses_ids_and_kinds_out_of_range),
         cmocka_unit_test(refuses_merges_of_unknown_pieces),
+        cmocka_unit_test(refuses_merges_made_to_collide),
         cmocka_unit_test(refuses_a_byte_token_that_is_none),
         cmocka_unit_test(survives_an_allocator_that_fails),
     };
