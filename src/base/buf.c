@@ -29,12 +29,14 @@ bool kfi_buf_reserve(kfi_buf *buf, size_t n_more)
     if (needed <= buf->capacity) {
         return true;
     }
-    size_t capacity = buf->capacity < 64 ? 64 : buf->capacity;
-    while (capacity < needed) {
-        capacity = capacity > needed / 2 ? needed : 2 * capacity;
+    /* Twice as much each time, and at last all that the ceiling allows: n bytes are copied about
+     * twice, however small the pieces. */
+    size_t capacity = buf->capacity < 32 ? 64 : 2 * buf->capacity;
+    if (buf->capacity > buf->max / 2) {
+        capacity = buf->max + 1;
     }
-    if (capacity < 2 * buf->capacity && 2 * buf->capacity <= buf->max) {
-        capacity = 2 * buf->capacity;
+    if (capacity < needed) {
+        capacity = needed;
     }
     char *data = kfi_alloc(buf->alloc, capacity);
     if (data == NULL) {

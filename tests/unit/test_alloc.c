@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "fixtures.h"
 
 static void aligns_to_a_cache_line(void **state)
 {
@@ -83,6 +84,27 @@ static void buffer_grows_up_to_its_ceiling(void **state)
     kfi_buf_deinit(&buf);
 }
 
+/* Also in the upper half of what its ceiling allows. */
+static void buffer_grows_in_few_steps(void **state)
+{
+    (void)state;
+    static const size_t ceilings[] = {100, 1000, 65536, 100000, 131071};
+    for (size_t i = 0; i < sizeof ceilings / sizeof ceilings[0]; i++) {
+        fixture_allocator a;
+        kfi_buf buf;
+        fixture_allocator_init(&a, 0);
+        kfi_buf_init(&buf, &a.allocator, ceilings[i]);
+        for (size_t n = 0; n < ceilings[i]; n++) {
+            assert_true(kfi_buf_append_byte(&buf, 'x'));
+        }
+        assert_int_equal(strlen(buf.data), ceilings[i]);
+        assert_true(buf.capacity <= ceilings[i] + 1);
+        assert_true(a.n_calls <= 12); /* 64 * 2^11 = 131 072 */
+        kfi_buf_deinit(&buf);
+        assert_true(fixture_allocator_is_clean(&a));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +114,7 @@ int main(void)
         cmocka_unit_test(arena_holds_its_ceiling),
         cmocka_unit_test(buffer_stays_a_string_when_it_grows),
         cmocka_unit_test(buffer_grows_up_to_its_ceiling),
+        cmocka_unit_test(buffer_grows_in_few_steps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
