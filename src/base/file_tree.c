@@ -30,8 +30,9 @@ kf_status kfi_file_make_directories(const char *path, kf_error *err)
             continue;
         }
         part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && !kfi_file_is_directory(part)) {
-            return kfi_fail_os(err, KF_IO, errno, "cannot make directory '%s'", part);
+        const int failure = mkdir(part, 0777) == 0 ? 0 : errno; /* the next call sets errno too */
+        if (failure != 0 && !kfi_file_is_directory(part)) {
+            return kfi_fail_os(err, KF_IO, failure, "cannot make directory '%s'", part);
         }
         part[i] = path[i];
     }

@@ -258,6 +258,9 @@ static void makes_directories_with_their_parents(void **state)
     assert_int_equal(kfi_file_make_directories("", &err), KF_IO);
     assert_false(kfi_file_is_directory(in(*state, "f")));
     assert_true(kfi_file_exists(in(*state, "f")));
+    assert_int_equal(symlink("nowhere", in(*state, "link")), 0);
+    assert_int_equal(kfi_file_make_directories(in(*state, "link"), &err), KF_IO);
+    assert_int_equal(err.os_errno, EEXIST); /* mkdir's reason, not that of looking after it */
 }
 
 static void removes_a_tree_but_follows_no_link(void **state)
