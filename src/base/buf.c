@@ -101,12 +101,3 @@ void kfi_buf_clear(kfi_buf *buf)
     }
     buf->failed = false;
 }
-
-char *kfi_buf_take(kfi_buf *buf, size_t *n, size_t *capacity)
-{
-    char *data = buf->data;
-    *n = buf->n;
-    *capacity = buf->capacity;
-    kfi_buf_init(buf, buf->alloc, buf->max);
-    return data;
-}

@@ -34,7 +34,4 @@ bool kfi_buf_printf(kfi_buf *buf, const char *format, ...) KF_PRINTF(2, 3);
 /* Empties without freeing. */
 void kfi_buf_clear(kfi_buf *buf);
 
-/* Hands the memory to the caller, who frees it with kfi_free(alloc, data, *capacity). */
-char *kfi_buf_take(kfi_buf *buf, size_t *n, size_t *capacity);
-
 #endif /* KFI_BASE_BUF_H */

@@ -75,30 +75,19 @@ void kfi_file_map_close(kfi_file_map *map)
     *map = (kfi_file_map){NULL, 0};
 }
 
-/* The page-aligned part of a range: shrunk to whole pages, or grown to them. */
-static void advise(const kfi_file_map *map, uint64_t offset, uint64_t n, bool grow, int advice)
+void kfi_file_map_drop(const kfi_file_map *map, uint64_t offset, uint64_t n)
 {
     if (map->data == NULL || offset >= map->size) {
         return;
     }
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t end = n > map->size - offset ? map->size : (size_t)(offset + n);
-    const bool at_end = end == map->size; /* nobody else lives in the last page */
-    const size_t first = grow ? (size_t)offset / page * page : kfi_round_up((size_t)offset, page);
-    const size_t last = grow || at_end ? end : end / page * page;
-    if (first < last) {
-        (void)madvise(map_address(map, first), last - first, advice); /* a hint: may fail */
+    const size_t first = kfi_round_up((size_t)offset, page);
+    /* Nobody else lives in the file's last page, which may be a part of one. */
+    const size_t last = end == map->size ? end : end / page * page;
+    if (first < last) { /* a hint: may fail */
+        (void)madvise(map_address(map, first), last - first, MADV_DONTNEED);
     }
-}
-
-void kfi_file_map_drop(const kfi_file_map *map, uint64_t offset, uint64_t n)
-{
-    advise(map, offset, n, false, MADV_DONTNEED);
-}
-
-void kfi_file_map_prefetch(const kfi_file_map *map, uint64_t offset, uint64_t n)
-{
-    advise(map, offset, n, true, MADV_WILLNEED);
 }
 
 /* read() that is not disturbed by signals. */

@@ -24,9 +24,8 @@ KF_NODISCARD kf_status kfi_file_map_open(kfi_file_map *map, const char *path, kf
 void kfi_file_map_close(kfi_file_map *map);
 
 /* Tells the system that a range of the map is no longer needed, so that resident memory stays
- * bounded; or soon will be. */
+ * bounded. Only whole pages are dropped. */
 void kfi_file_map_drop(const kfi_file_map *map, uint64_t offset, uint64_t n);
-void kfi_file_map_prefetch(const kfi_file_map *map, uint64_t offset, uint64_t n);
 
 /* Appends the whole file to buf (whose max is the ceiling: KF_RANGE above it). "-" is standard
  * input. */
