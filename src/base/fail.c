@@ -20,9 +20,7 @@ const char *kf_status_text(kf_status status)
     return "unknown status";
 }
 
-/* Keeps the message one line of printable UTF-8: control characters become '?', a cut sequence at
- * the end is dropped. */
-static void sanitize(char *msg, size_t capacity)
+void kfi_fail_sanitize(char *msg, size_t capacity)
 {
     size_t n = strlen(msg);
     if (n + 1 == capacity) {
@@ -52,7 +50,7 @@ kf_status kfi_fail(kf_error *err, kf_status code, uint64_t offset, const char *f
         err->offset = offset;
         (void)vsnprintf(err->msg, sizeof err->msg, format, arguments);
         va_end(arguments);
-        sanitize(err->msg, sizeof err->msg);
+        kfi_fail_sanitize(err->msg, sizeof err->msg);
     }
     return code;
 }
@@ -71,7 +69,7 @@ kf_status kfi_fail_os(kf_error *err, kf_status code, int os_errno, const char *f
         if (strerror_r(os_errno, text, sizeof text) == 0 && n >= 0 && (size_t)n < sizeof err->msg) {
             (void)snprintf(err->msg + n, sizeof err->msg - (size_t)n, ": %s", text);
         }
-        sanitize(err->msg, sizeof err->msg);
+        kfi_fail_sanitize(err->msg, sizeof err->msg);
     }
     return code;
 }
@@ -90,5 +88,5 @@ void kfi_fail_prefix(kf_error *err, const char *format, ...)
     if (n >= 0 && (size_t)n < sizeof err->msg) {
         (void)snprintf(err->msg + n, sizeof err->msg - (size_t)n, "%.*s", (int)sizeof old - 1, old);
     }
-    sanitize(err->msg, sizeof err->msg);
+    kfi_fail_sanitize(err->msg, sizeof err->msg);
 }

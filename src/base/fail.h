@@ -6,6 +6,7 @@
 #define KFI_BASE_FAIL_H
 
 #include <inttypes.h>
+#include <stddef.h>
 
 #include "kerf/error.h"
 
@@ -20,6 +21,11 @@ kf_status kfi_fail_os(kf_error *err, kf_status code, int os_errno, const char *f
 /* Puts a prefix in front of a message already there ("model.gguf: …"), to say where from outside.
  */
 void kfi_fail_prefix(kf_error *err, const char *format, ...) KF_PRINTF(2, 3);
+
+/* Keeps text that was printed into capacity bytes one line of UTF-8, so that a name out of a file
+ * cannot drive the terminal: control characters become '?', a sequence cut at the end is dropped.
+ */
+void kfi_fail_sanitize(char *msg, size_t capacity);
 
 /* Forwards a failure; only where nothing is held. */
 #define KFI_TRY(call)                                                                              \

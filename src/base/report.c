@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/fail.h"
 
 #define SECONDS_BETWEEN_REPORTS 0.1
 
@@ -44,11 +45,7 @@ void kfi_report_warn(const kf_callbacks *callbacks, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    for (char *c = message; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7F) {
-            *c = '?'; /* a name out of a file cannot drive the terminal or break the line */
-        }
-    }
+    kfi_fail_sanitize(message, sizeof message);
     callbacks->warn(callbacks->ctx, message);
 }
 

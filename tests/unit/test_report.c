@@ -72,6 +72,20 @@ static void a_warning_is_one_line(void **state)
     assert_int_equal(l.n_warnings, 1);
 }
 
+static void a_long_warning_is_cut_between_characters(void **state)
+{
+    (void)state;
+    log l = {0};
+    char name[601] = "";
+    const kf_callbacks callbacks = {.warn = on_warning, .ctx = &l};
+    for (size_t i = 0; i < 600; i += 2) {
+        memcpy(name + i, "\xC3\xA9", 3);
+    }
+    kfi_report_warn(&callbacks, "%s", name);
+    assert_true(strlen(l.warning) > 400 && strlen(l.warning) % 2 == 0);
+    assert_memory_equal(l.warning, name, strlen(l.warning));
+}
+
 static void asks_whether_to_stop(void **state)
 {
     (void)state;
@@ -88,6 +102,7 @@ int main(void)
         cmocka_unit_test(does_nothing_without_callbacks),
         cmocka_unit_test(limits_the_rate_but_reports_first_and_last),
         cmocka_unit_test(a_warning_is_one_line),
+        cmocka_unit_test(a_long_warning_is_cut_between_characters),
         cmocka_unit_test(asks_whether_to_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
