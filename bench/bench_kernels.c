@@ -374,7 +374,7 @@ static void bench_attention(const options *o, vectors *v, size_t n_tokens, kfi_r
 {
     const size_t n_q = n_tokens * heads * head_dim;
     const size_t n_kv = (depth + n_tokens + 15) / 16 * 16 * head_dim;
-    const size_t scratch_bytes = kfi_attention_scratch_bytes(heads, head_dim);
+    const size_t scratch_bytes = kfi_attention_scratch_bytes(head_dim);
     float *q = random_floats(n_q, rng);
     float *y = random_floats(n_q, rng);
     float *keys = random_floats(n_kv, rng);

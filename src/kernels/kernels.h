@@ -89,7 +89,7 @@ typedef float kfi_grid_error_fn(const kfi_grid_error_args *args);
  * sees keys 0 … first + t. Its n_heads query heads (those that share this kv head) lie at q + t *
  * ld_q + h * head_dim, the results likewise in dst. keys: panels of 16 tokens [position /
  * 16][head_dim][16]; values [position][head_dim]. Scores are scaled by scale. scratch:
- * kfi_attention_scratch_bytes(n_heads, head_dim), one a thread. Callers split over kv heads and
+ * kfi_attention_scratch_bytes(head_dim), one a thread. Callers split over kv heads and
  * token tiles of any size: the result of a token does not depend on the tile. */
 typedef struct kfi_attention_args {
     float *dst;
@@ -111,7 +111,7 @@ void kfi_kv_store(float *keys, float *values, size_t position, const float *key,
 void kfi_kv_load_key(float *key, const float *keys, size_t position, size_t head_dim);
 
 size_t kfi_matmul_scratch_bytes(size_t cols);
-size_t kfi_attention_scratch_bytes(size_t n_heads, size_t head_dim);
+size_t kfi_attention_scratch_bytes(size_t head_dim);
 
 /* The kernels in use. Each family: function and the name of its variant ("avx512vnni"). */
 typedef struct kfi_kernels {

@@ -58,9 +58,8 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->codes = cut(c, w->batch, padded);
     w->scales = cut_floats(c, w->batch, n_chunks);
     w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
-    const size_t group = w->n_heads / w->n_kv_heads;
     w->scratch_bytes = kfi_round_up(
-        most(kfi_matmul_scratch_bytes(widest), kfi_attention_scratch_bytes(group, w->head_dim)),
+        most(kfi_matmul_scratch_bytes(widest), kfi_attention_scratch_bytes(w->head_dim)),
         KFI_ALIGN);
     const size_t n_threads = w->pool == NULL ? 1 : kf_pool_threads(w->pool);
     w->scratch = cut(c, n_threads, w->scratch_bytes);

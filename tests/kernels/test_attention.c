@@ -45,7 +45,7 @@ static attention_case case_make(size_t n_heads, size_t head_dim, size_t first, s
         kfi_kv_store(c.keys, c.values, i, c.plain_keys + i * head_dim, value, head_dim);
     }
     kfi_free(NULL, value, head_dim * sizeof *value);
-    c.scratch_bytes = kfi_attention_scratch_bytes(n_heads, head_dim);
+    c.scratch_bytes = kfi_attention_scratch_bytes(head_dim);
     c.scratch = kfi_alloc(NULL, c.scratch_bytes + GUARD_BYTES);
     memset(c.scratch, 0xC3, c.scratch_bytes + GUARD_BYTES);
     c.args = (kfi_attention_args){.dst = c.expected,
