@@ -19,7 +19,7 @@ typedef void kfi_task(void *ctx, size_t i_item, size_t i_thread);
 void kfi_pool_run(kf_pool *pool, kfi_task *task, void *ctx, size_t n_items);
 
 /* Splits n units into pieces that are a multiple of quantum, about pieces_per_thread a thread; the
- * range of piece i is [kfi_piece_begin(i), kfi_piece_begin(i+1)). Only for work whose result does
+ * range of piece i is [kfi_split_begin(i), kfi_split_begin(i+1)). Only for work whose result does
  * not depend on the split. */
 typedef struct kfi_split {
     size_t n, quantum, n_pieces;

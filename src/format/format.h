@@ -55,7 +55,7 @@ void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uin
 
 /* Reads a packed tensor in place: checks header, size, and that scales and offsets are finite
  * (offset = byte in data). KF_FORMAT, KF_UNSUPPORTED. data is borrowed by dst. full: also that
- * padding is zero and codes fit (verify). */
+ * padding is zero (verify). */
 KF_NODISCARD kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full,
                                        kf_error *err);
 

@@ -47,8 +47,8 @@ typedef void kfi_matmul_float_fn(float *y, size_t ld_y, const kfi_packed *w, siz
                                  void *scratch);
 
 /* Quantizes one token: codes[cols_padded], scales[n_groups], sums[cols_padded / 32]. Per group:
- * scale = max|x| / 127, code = round-half-even(x / scale) computed as x * (127 / max|x|); all-zero
- * group: scale 0, codes 0. */
+ * scale = max|x| / 127, code = round-half-even(x / scale) computed as x * (127 / max|x|); a group
+ * below 2^-100: scale 0, codes 0. */
 typedef void kfi_quantize_fn(int8_t *codes, float *scales, int32_t *sums, const float *x,
                              size_t cols, size_t group);
 
@@ -72,9 +72,9 @@ typedef double kfi_log_sum_exp_fn(const float *x, size_t n, size_t *arg_max);
 
 /* Sum over n weights of importance |w - w~|^exponent, w~ being w on the grid scale (q - zero) +
  * offset, q = 0 … q_max: what a fit of the grid makes small. q is found by multiplying with
- * 1 / scale, so that a weight halfway between two codes may take the other one. importance NULL:
- * all
- * 1. Over 16 lanes; the power is exact for exponent 2, within 1e-4 for others (power.h). */
+ * 1 / scale, so that a weight halfway between two codes may take the other one. scale 0: all
+ * weights on the offset. importance NULL: all 1. Over 16 lanes; the power is exact for exponent 2,
+ * within 1e-4 for others (power.h). */
 typedef struct kfi_grid_error_args {
     const float *weights;
     const float *importance;

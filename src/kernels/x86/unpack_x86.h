@@ -104,7 +104,7 @@ INLINE void unpack_panel_of(const int bits, uint8_t *dst, const kfi_packed *w, s
     }
 }
 
-/* Writes a panel as if it had 8 bits: 16 bytes a column. */
+/* The same as kfi_unpack_panel() of generic/unpack_inline.h: a panel as if it had 8 bits. */
 static inline void unpack_panel(uint8_t *dst, const kfi_packed *w, size_t i_panel)
 {
     FOR_BITS(w->format.bits, unpack_panel_of, dst, w, i_panel)
