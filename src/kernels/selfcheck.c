@@ -37,7 +37,8 @@ static bool same(const float *a, const float *b, size_t n)
     return memcmp(a, b, n * sizeof *a) == 0;
 }
 
-/* A packed matrix on the stack: random bytes are valid codes, scales are made finite. */
+/* A packed matrix on the stack: random bytes are valid codes, scales are made finite. Every zero
+ * kind and both scale kinds occur among the bits 2 … 8. */
 typedef struct small_matrix {
     alignas(64) uint8_t codes[panels * 16 * padded];
     alignas(64) uint16_t scales[panels * groups * 16];
@@ -45,21 +46,24 @@ typedef struct small_matrix {
     kfi_packed packed;
 } small_matrix;
 
-static void small_matrix_fill(small_matrix *m, uint8_t bits, kf_zero_kind zero)
+static void small_matrix_fill(small_matrix *m, uint8_t bits)
 {
+    const kf_scale_kind scale = bits == 6 ? KF_SCALE_POWER_OF_TWO : KF_SCALE_FP16;
     kfi_rng rng;
     kfi_rng_init(&rng, bits);
     for (size_t i = 0; i < sizeof m->codes; i++) {
         m->codes[i] = (uint8_t)kfi_rng_next(&rng);
     }
     for (size_t i = 0; i < panels * groups * 16; i++) {
-        m->scales[i] = kfi_half_from_float(kfi_rng_uniform(&rng) - 0.5f);
+        m->scales[i] = scale == KF_SCALE_FP16
+                           ? kfi_half_from_float(kfi_rng_uniform(&rng) - 0.5f)
+                           : (uint16_t)(i == 0 ? 0x7F00u : 0x7B80u);     /* 0: 2^-127, subnormal */
         m->zeros[i] = kfi_half_from_float(kfi_rng_uniform(&rng) - 0.5f); /* or two integer zeros */
     }
     m->packed = (kfi_packed){.format = {.element = KF_ELEMENT_INT,
                                         .bits = bits,
-                                        .scale = KF_SCALE_FP16,
-                                        .zero = (uint8_t)zero,
+                                        .scale = (uint8_t)scale,
+                                        .zero = (uint8_t)(bits % 3),
                                         .group = 64},
                              .rows = rows,
                              .cols = cols,
@@ -103,7 +107,7 @@ bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
 {
     for (uint8_t bits = 2; bits <= 8; bits++) {
         small_matrix m;
-        small_matrix_fill(&m, bits, (kf_zero_kind)(bits % 3));
+        small_matrix_fill(&m, bits);
         if (!matmul_int8_agrees(kernel, &m, 1) || !matmul_int8_agrees(kernel, &m, tokens)) {
             return false;
         }
@@ -120,7 +124,7 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
     fill(x, tokens * cols, 2);
     for (uint8_t bits = 2; bits <= 8; bits++) {
         small_matrix m;
-        small_matrix_fill(&m, bits, (kf_zero_kind)(bits % 3));
+        small_matrix_fill(&m, bits);
         kfi_matmul_float_generic(expected, rows, &m.packed, 0, panels, x, cols, tokens, scratch);
         kernel(actual, rows, &m.packed, 0, panels, x, cols, tokens, scratch);
         if (!same(expected, actual, tokens * rows)) {

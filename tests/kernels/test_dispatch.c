@@ -71,6 +71,21 @@ static void wrong_matmul_float(float *y, size_t ld_y, const kfi_packed *w, size_
     y[(n - 1) * ld_y + w->rows - 1] += w->format.bits == 2 ? 1e-3f : 0.0f;
 }
 
+/* Scales that are powers of two, off by one. */
+static void doubling_matmul_int8(float *y, size_t ld_y, const kfi_packed *w, size_t begin,
+                                 size_t end, const kfi_activations *x, void *scratch)
+{
+    kfi_matmul_int8_generic(y, ld_y, w, begin, end, x, scratch);
+    y[0] *= w->format.scale == KF_SCALE_POWER_OF_TWO ? 2.0f : 1.0f;
+}
+
+static void doubling_matmul_float(float *y, size_t ld_y, const kfi_packed *w, size_t begin,
+                                  size_t end, const float *x, size_t ld_x, size_t n, void *scratch)
+{
+    kfi_matmul_float_generic(y, ld_y, w, begin, end, x, ld_x, n, scratch);
+    y[1] *= w->format.scale == KF_SCALE_POWER_OF_TWO ? 2.0f : 1.0f;
+}
+
 static void wrong_quantize(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
                            size_t group)
 {
@@ -128,6 +143,8 @@ static void a_wrong_kernel_fails_its_check(void **state)
 #define FAILS(family) assert_false(kfi_selfcheck_##family(wrong_##family));
     KFI_FAMILIES(FAILS)
 #undef FAILS
+    assert_false(kfi_selfcheck_matmul_int8(doubling_matmul_int8));
+    assert_false(kfi_selfcheck_matmul_float(doubling_matmul_float));
 }
 
 int main(void)
