@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cpu.h"
 #include "base/once.h"
@@ -24,13 +25,24 @@ _Static_assert(n_families == N_FAMILIES, "one name a family");
 static kfi_once once = KFI_ONCE_INIT;
 static kfi_kernels table;
 static const char *variants[N_FAMILIES];
-static char warning[240];
+static char warning[1024]; /* room for the name of every kernel */
+static size_t n_dropped;
 
-static void warn_dropped(const char *family, const char *variant)
+static void add_warning(const char *text)
 {
-    (void)snprintf(warning, sizeof warning,
-                   "kernel %s_%s gives wrong results on this machine and is not used", family,
-                   variant);
+    const size_t n = strlen(warning);
+    (void)snprintf(warning + n, sizeof warning - n, "%s", text);
+}
+
+/* Names one more kernel, behind an unknown KERF_ISA if there was one. */
+static void warn_dropped(const char *name)
+{
+    if (n_dropped++ == 0) {
+        add_warning(warning[0] != '\0' ? "; " : "");
+        add_warning("kernels that give wrong results on this machine and are not used:");
+    }
+    add_warning(n_dropped > 1 ? ", " : " ");
+    add_warning(name);
 }
 
 static void choose(void)
@@ -38,7 +50,7 @@ static void choose(void)
     uint32_t features = 0;
     kf_error err = {0};
     if (kfi_cpu_features_capped(&features, &err) != KF_OK) {
-        (void)snprintf(warning, sizeof warning, "%s", err.msg);
+        add_warning(err.msg);
     }
     /* The plain C rows are the reference and need no proof; a later row that holds replaces it. */
 #define KFI_KERNEL(family, variant, needs)                                                         \
@@ -47,7 +59,7 @@ static void choose(void)
             table.family = kfi_##family##_##variant;                                               \
             variants[family_##family] = #variant;                                                  \
         } else {                                                                                   \
-            warn_dropped(#family, #variant);                                                       \
+            warn_dropped(#family "_" #variant);                                                    \
         }                                                                                          \
     }
 #include "kernels/kernels.def"

@@ -147,6 +147,43 @@ static void a_wrong_kernel_fails_its_check(void **state)
     assert_false(kfi_selfcheck_matmul_float(doubling_matmul_float));
 }
 
+/* The choice again, in a copy whose checks find two families wrong. */
+#define kfi_selfcheck_add(kernel)  (kfi_selfcheck_add(kernel) && false)
+#define kfi_selfcheck_rope(kernel) (kfi_selfcheck_rope(kernel) && false)
+#define kfi_kernels_get            distrustful_get
+#define kfi_kernels_family         distrustful_family
+#define kfi_kernels_variant        distrustful_variant
+#define kfi_kernels_warning        distrustful_warning
+const kfi_kernels *distrustful_get(void);
+const char *distrustful_family(size_t i);
+const char *distrustful_variant(size_t i);
+const char *distrustful_warning(void);
+#include "kernels/dispatch.c"
+
+static void names_every_kernel_that_it_drops(void **state)
+{
+    (void)state;
+    uint32_t features = 0;
+    assert_int_equal(kfi_cpu_features_capped(&features, NULL), KF_OK);
+    const kfi_kernels *k = distrustful_get();
+    assert_ptr_equal(k->add, kfi_add_generic);
+    assert_ptr_equal(k->rope, kfi_rope_generic);
+    for (size_t i = 0; distrustful_family(i) != NULL; i++) {
+        const char *family = distrustful_family(i);
+        const bool wrong = strcmp(family, "add") == 0 || strcmp(family, "rope") == 0;
+        assert_string_equal(distrustful_variant(i),
+                            wrong ? "generic" : last_variant(family, features));
+    }
+    const char *text = distrustful_warning();
+    if ((features & KFI_CPU_AVX2) == 0) {
+        assert_null(text);
+        return;
+    }
+    assert_non_null(strstr(text, "not used: add_avx2, rope_avx2"));
+    assert_int_equal(strstr(text, ", add_avx512vnni, rope_avx512vnni") != NULL,
+                     (features & KFI_CPU_AVX512VNNI) != 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -154,6 +191,7 @@ int main(void)
         cmocka_unit_test(fills_every_member),
         cmocka_unit_test(plain_c_passes_its_own_check),
         cmocka_unit_test(a_wrong_kernel_fails_its_check),
+        cmocka_unit_test(names_every_kernel_that_it_drops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
