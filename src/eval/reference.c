@@ -13,17 +13,11 @@
 
 #define HEADER_MAX ((size_t)4096)
 
-static void put_pair(kfi_json_writer *json, const char *key, const char *value)
-{
-    kfi_json_key(json, key);
-    kfi_json_put_text(json, value);
-}
-
 static void put_count(kfi_json_writer *json, const char *key, uint64_t value)
 {
     char text[24];
     (void)snprintf(text, sizeof text, "%" PRIu64, value);
-    put_pair(json, key, text);
+    kfi_json_member_text(json, key, text);
 }
 
 static void put_counts(kfi_json_writer *json, const char *key, const uint64_t *values, size_t n)
@@ -44,17 +38,17 @@ static void put_header(kfi_json_writer *json, const kfi_reference_key *key)
     kfi_json_begin_object(json);
     kfi_json_key(json, "__metadata__");
     kfi_json_begin_object(json);
-    put_pair(json, "kind", "kerf reference hidden states");
-    put_pair(json, "model", key->model);
-    put_pair(json, "activations", key->activations);
-    put_pair(json, "text", key->text);
-    put_pair(json, "front", key->front);
+    kfi_json_member_text(json, "kind", "kerf reference hidden states");
+    kfi_json_member_text(json, "model", key->model);
+    kfi_json_member_text(json, "activations", key->activations);
+    kfi_json_member_text(json, "text", key->text);
+    kfi_json_member_text(json, "front", key->front);
     put_count(json, "prefix", key->n_prefix);
     put_count(json, "window", key->window);
     kfi_json_end_object(json);
     kfi_json_key(json, "hidden");
     kfi_json_begin_object(json);
-    put_pair(json, "dtype", "F32");
+    kfi_json_member_text(json, "dtype", "F32");
     put_counts(json, "shape", shape, 3);
     put_counts(json, "data_offsets", offsets, 2);
     kfi_json_end_object(json);

@@ -189,3 +189,9 @@ void kfi_json_put_value(kfi_json_writer *writer, const kfi_json *value)
         break;
     }
 }
+
+double kfi_json_get_number(const kfi_json *object, const char *key, double fallback)
+{
+    const kfi_json *member = kfi_json_get(object, key);
+    return kfi_json_is_number(member) ? kfi_json_number(member) : fallback;
+}

@@ -49,6 +49,9 @@ int64_t kfi_json_integer(const kfi_json *value);
 double kfi_json_number(const kfi_json *value);
 bool kfi_json_bool(const kfi_json *value);
 
+/* The number under a key, or fallback where there is none. */
+double kfi_json_get_number(const kfi_json *object, const char *key, double fallback);
+
 /* A writer that appends to a buffer: commas and quoting are its work. Errors show as buf->failed.
  * indent 0 writes one line. */
 typedef struct kfi_json_writer {
@@ -74,6 +77,11 @@ void kfi_json_put_integer(kfi_json_writer *writer, int64_t value);
 void kfi_json_put_number(kfi_json_writer *writer, double value);
 void kfi_json_put_bool(kfi_json_writer *writer, bool value);
 void kfi_json_put_null(kfi_json_writer *writer);
+/* A key and its value at once. */
+void kfi_json_member_text(kfi_json_writer *writer, const char *key, const char *text);
+void kfi_json_member_integer(kfi_json_writer *writer, const char *key, int64_t value);
+void kfi_json_member_number(kfi_json_writer *writer, const char *key, double value);
+void kfi_json_member_bool(kfi_json_writer *writer, const char *key, bool value);
 /* A parsed value, copied as it is (members in document order). */
 void kfi_json_put_value(kfi_json_writer *writer, const kfi_json *value);
 

@@ -241,3 +241,27 @@ void kfi_json_put_null(kfi_json_writer *writer)
 {
     put_literal(writer, "null");
 }
+
+void kfi_json_member_text(kfi_json_writer *writer, const char *key, const char *text)
+{
+    kfi_json_key(writer, key);
+    kfi_json_put_text(writer, text);
+}
+
+void kfi_json_member_integer(kfi_json_writer *writer, const char *key, int64_t value)
+{
+    kfi_json_key(writer, key);
+    kfi_json_put_integer(writer, value);
+}
+
+void kfi_json_member_number(kfi_json_writer *writer, const char *key, double value)
+{
+    kfi_json_key(writer, key);
+    kfi_json_put_number(writer, value);
+}
+
+void kfi_json_member_bool(kfi_json_writer *writer, const char *key, bool value)
+{
+    kfi_json_key(writer, key);
+    kfi_json_put_bool(writer, value);
+}

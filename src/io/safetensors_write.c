@@ -27,8 +27,7 @@ static void put_entry(kfi_json_writer *writer, const kfi_safetensors_entry *entr
 {
     kfi_json_key(writer, entry->name);
     kfi_json_begin_object(writer);
-    kfi_json_key(writer, "dtype");
-    kfi_json_put_text(writer, kfi_dtype_get(entry->dtype)->name);
+    kfi_json_member_text(writer, "dtype", kfi_dtype_get(entry->dtype)->name);
     kfi_json_key(writer, "shape");
     kfi_json_begin_array(writer);
     for (uint32_t i = 0; i < entry->n_dims; i++) {
@@ -51,8 +50,7 @@ static void put_metadata(kfi_json_writer *writer, const char *const *metadata, s
     kfi_json_key(writer, "__metadata__");
     kfi_json_begin_object(writer);
     for (size_t i = 0; i < n; i++) {
-        kfi_json_key(writer, metadata[2 * i]);
-        kfi_json_put_text(writer, metadata[2 * i + 1]);
+        kfi_json_member_text(writer, metadata[2 * i], metadata[2 * i + 1]);
     }
     kfi_json_end_object(writer);
 }

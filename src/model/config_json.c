@@ -197,12 +197,6 @@ kf_status kfi_config_from_json(kfi_config *config, const kfi_json *json, kf_erro
     return kfi_config_check(config, err);
 }
 
-static void put_size(kfi_json_writer *writer, const char *key, size_t value)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_integer(writer, (int64_t)value);
-}
-
 /* The shortest decimal that reads back as this float, so that 1e-05 is not 9.999999747378752e-06.
  */
 static void put_float(kfi_json_writer *writer, const char *key, float value)
@@ -216,8 +210,7 @@ static void put_float(kfi_json_writer *writer, const char *key, float value)
             break;
         }
     }
-    kfi_json_key(writer, key);
-    kfi_json_put_number(writer, shown);
+    kfi_json_member_number(writer, key, shown);
 }
 
 static void put_scaling(kfi_json_writer *writer, const kfi_config *config)
@@ -229,13 +222,13 @@ static void put_scaling(kfi_json_writer *writer, const kfi_config *config)
     }
     const bool llama3 = config->rope_scaling == KFI_ROPE_LLAMA3;
     kfi_json_begin_object(writer);
-    kfi_json_key(writer, "rope_type");
-    kfi_json_put_text(writer, llama3 ? "llama3" : "linear");
+    kfi_json_member_text(writer, "rope_type", llama3 ? "llama3" : "linear");
     put_float(writer, "factor", config->rope_factor);
     if (llama3) {
         put_float(writer, "low_freq_factor", config->rope_low_frequency);
         put_float(writer, "high_freq_factor", config->rope_high_frequency);
-        put_size(writer, "original_max_position_embeddings", config->rope_original_context);
+        kfi_json_member_integer(writer, "original_max_position_embeddings",
+                                (int64_t)config->rope_original_context);
     }
     kfi_json_end_object(writer);
 }
@@ -246,21 +239,18 @@ void kfi_config_write_json(kfi_json_writer *writer, const kfi_config *config)
     kfi_json_begin_array(writer);
     kfi_json_put_text(writer, config->architecture->hugging_face);
     kfi_json_end_array(writer);
-    kfi_json_key(writer, "model_type");
-    kfi_json_put_text(writer, config->architecture->name);
-    put_size(writer, "hidden_size", config->hidden);
-    put_size(writer, "intermediate_size", config->feed_forward);
-    put_size(writer, "num_hidden_layers", config->n_layers);
-    put_size(writer, "num_attention_heads", config->n_heads);
-    put_size(writer, "num_key_value_heads", config->n_kv_heads);
-    put_size(writer, "head_dim", config->head_dim);
-    put_size(writer, "vocab_size", config->vocabulary);
-    put_size(writer, "max_position_embeddings", config->context);
+    kfi_json_member_text(writer, "model_type", config->architecture->name);
+    kfi_json_member_integer(writer, "hidden_size", (int64_t)config->hidden);
+    kfi_json_member_integer(writer, "intermediate_size", (int64_t)config->feed_forward);
+    kfi_json_member_integer(writer, "num_hidden_layers", (int64_t)config->n_layers);
+    kfi_json_member_integer(writer, "num_attention_heads", (int64_t)config->n_heads);
+    kfi_json_member_integer(writer, "num_key_value_heads", (int64_t)config->n_kv_heads);
+    kfi_json_member_integer(writer, "head_dim", (int64_t)config->head_dim);
+    kfi_json_member_integer(writer, "vocab_size", (int64_t)config->vocabulary);
+    kfi_json_member_integer(writer, "max_position_embeddings", (int64_t)config->context);
     put_float(writer, "rms_norm_eps", config->rms_epsilon);
     put_float(writer, "rope_theta", config->rope_theta);
     put_scaling(writer, config);
-    kfi_json_key(writer, "hidden_act");
-    kfi_json_put_text(writer, "silu");
-    kfi_json_key(writer, "tie_word_embeddings");
-    kfi_json_put_bool(writer, config->tied);
+    kfi_json_member_text(writer, "hidden_act", "silu");
+    kfi_json_member_bool(writer, "tie_word_embeddings", config->tied);
 }

@@ -49,30 +49,12 @@ kf_status kfi_identity_init(kfi_identity *identity, kf_model *source, const kf_r
     return kfi_model_source_hash(source, identity->source_hash, err);
 }
 
-static void put_text(kfi_json_writer *writer, const char *key, const char *text)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_text(writer, text);
-}
-
-static void put_number(kfi_json_writer *writer, const char *key, double value)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_number(writer, value);
-}
-
-static void put_count(kfi_json_writer *writer, const char *key, uint64_t value)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_integer(writer, (int64_t)value);
-}
-
 static void put_recipe(kfi_json_writer *writer, const kfi_identity *identity)
 {
     kfi_json *root = NULL;
     const char *json = kf_recipe_json(identity->recipe);
-    put_text(writer, "recipe_name", kf_recipe_name(identity->recipe));
-    put_text(writer, "recipe_sha256", identity->recipe_hash);
+    kfi_json_member_text(writer, "recipe_name", kf_recipe_name(identity->recipe));
+    kfi_json_member_text(writer, "recipe_sha256", identity->recipe_hash);
     kfi_json_key(writer, "recipe");
     if (kfi_json_parse(&root, json, strlen(json), NULL) == KF_OK) { /* fails without memory only */
         kfi_json_put_value(writer, root);
@@ -87,32 +69,32 @@ static void put_prefix(kfi_json_writer *writer, const kfi_identity *identity)
     const kfi_prefix_choice *choice = &identity->prefix;
     kfi_json_key(writer, "prefix");
     kfi_json_begin_object(writer);
-    put_text(writer, "kind", choice->kind);
-    put_text(writer, "offered_sha256", identity->prefix_hash);
+    kfi_json_member_text(writer, "kind", choice->kind);
+    kfi_json_member_text(writer, "offered_sha256", identity->prefix_hash);
     kfi_json_key(writer, "ids");
     kfi_json_begin_array(writer);
     for (size_t i = 0; i < choice->n; i++) {
         kfi_json_put_integer(writer, choice->ids[i]);
     }
     kfi_json_end_array(writer);
-    put_number(writer, "loss_without", choice->loss[0]);
-    put_number(writer, "loss_with", choice->loss[1]);
+    kfi_json_member_number(writer, "loss_without", choice->loss[0]);
+    kfi_json_member_number(writer, "loss_with", choice->loss[1]);
     kfi_json_end_object(writer);
 }
 
 void kfi_identity_put(kfi_json_writer *writer, const kfi_identity *identity)
 {
-    put_count(writer, "format_version", KFI_CHECKPOINT_VERSION);
-    put_text(writer, "kerf_version", kf_version());
+    kfi_json_member_integer(writer, "format_version", (int64_t)KFI_CHECKPOINT_VERSION);
+    kfi_json_member_text(writer, "kerf_version", kf_version());
     put_recipe(writer, identity);
-    put_text(writer, "source", identity->source);
-    put_text(writer, "source_sha256", identity->source_hash);
-    put_text(writer, "calibration_sha256", identity->calibration_hash);
-    put_count(writer, "calibration_tokens", identity->n_calibration);
+    kfi_json_member_text(writer, "source", identity->source);
+    kfi_json_member_text(writer, "source_sha256", identity->source_hash);
+    kfi_json_member_text(writer, "calibration_sha256", identity->calibration_hash);
+    kfi_json_member_integer(writer, "calibration_tokens", (int64_t)identity->n_calibration);
     /* As text: a seed of 64 bits does not fit a JSON number of every reader. */
     char seed[24];
     (void)snprintf(seed, sizeof seed, "%" PRIu64, identity->seed);
-    put_text(writer, "seed", seed);
+    kfi_json_member_text(writer, "seed", seed);
     put_prefix(writer, identity);
 }
 
@@ -132,12 +114,6 @@ static kf_status compare(const kfi_json *document, const char *key, const char *
     return KF_OK;
 }
 
-static double number_or_nan(const kfi_json *object, const char *key)
-{
-    const kfi_json *member = kfi_json_get(object, key);
-    return kfi_json_is_number(member) ? kfi_json_number(member) : (double)NAN;
-}
-
 static kf_status take_choice(kfi_identity *identity, const kfi_json *document,
                              const kf_quantize_options *options, kf_error *err)
 {
@@ -152,8 +128,8 @@ static kf_status take_choice(kfi_identity *identity, const kfi_json *document,
             identity->prefix.kind = kinds[i];
             identity->prefix.ids = options->prefix;
             identity->prefix.n = n;
-            identity->prefix.loss[0] = number_or_nan(prefix, "loss_without");
-            identity->prefix.loss[1] = number_or_nan(prefix, "loss_with");
+            identity->prefix.loss[0] = kfi_json_get_number(prefix, "loss_without", (double)NAN);
+            identity->prefix.loss[1] = kfi_json_get_number(prefix, "loss_with", (double)NAN);
             return KF_OK;
         }
     }

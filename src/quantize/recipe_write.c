@@ -7,26 +7,20 @@
 
 #define RECIPE_JSON_MAX (4u << 20)
 
-static void put_pair(kfi_json_writer *writer, const char *key, const char *text)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_text(writer, text);
-}
-
 static void put_weights(kfi_json_writer *writer, const char *key, const kfi_treatment *treatment)
 {
     char name[KF_FORMAT_NAME_BYTES] = "keep";
     if (!treatment->keep) {
         kf_format_name(name, treatment->weights);
     }
-    put_pair(writer, key, name);
+    kfi_json_member_text(writer, key, name);
 }
 
 static void put_activations(kfi_json_writer *writer, const kfi_treatment *treatment)
 {
     char name[KF_FORMAT_NAME_BYTES];
     kf_activation_name(name, treatment->activations);
-    put_pair(writer, "activations", name);
+    kfi_json_member_text(writer, "activations", name);
 }
 
 static void put_knob(kfi_json_writer *writer, const kf_knob *knob, double value)
@@ -50,7 +44,7 @@ static void put_methods(kfi_json_writer *writer, const kfi_treatment *treatment)
     for (size_t i = 0; i < treatment->n_methods; i++) {
         const kfi_method_use *use = &treatment->methods[i];
         kfi_json_begin_object(writer);
-        put_pair(writer, "name", use->method->about.name);
+        kfi_json_member_text(writer, "name", use->method->about.name);
         for (size_t k = 0; k < use->method->about.n_knobs; k++) {
             put_knob(writer, &use->method->about.knobs[k], use->knobs[k]);
         }
@@ -95,18 +89,16 @@ kf_status kfi_recipe_resolve(kf_recipe *recipe, kf_error *err)
     kfi_buf_init(&buf, recipe->alloc, RECIPE_JSON_MAX);
     kfi_json_writer_init(&writer, &buf, 2);
     kfi_json_begin_object(&writer);
-    put_pair(&writer, "description", recipe->description);
+    kfi_json_member_text(&writer, "description", recipe->description);
     put_weights(&writer, "weights", &recipe->linears);
     put_activations(&writer, &recipe->linears);
     put_weights(&writer, "embedding", &recipe->embedding);
     put_weights(&writer, "head", &recipe->head);
-    put_pair(&writer, "prefix", recipe->prefix);
+    kfi_json_member_text(&writer, "prefix", recipe->prefix);
     kfi_json_key(&writer, "calib");
     kfi_json_begin_object(&writer);
-    kfi_json_key(&writer, "samples");
-    kfi_json_put_integer(&writer, (int64_t)recipe->samples);
-    kfi_json_key(&writer, "length");
-    kfi_json_put_integer(&writer, (int64_t)recipe->length);
+    kfi_json_member_integer(&writer, "samples", (int64_t)recipe->samples);
+    kfi_json_member_integer(&writer, "length", (int64_t)recipe->length);
     kfi_json_end_object(&writer);
     put_methods(&writer, &recipe->linears);
     put_overrides(&writer, recipe);

@@ -12,40 +12,21 @@
 
 #define DOCUMENT_MAX (256u << 20)
 
-static void put_text(kfi_json_writer *writer, const char *key, const char *text)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_text(writer, text);
-}
-
-static void put_number(kfi_json_writer *writer, const char *key, double value)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_number(writer, value);
-}
-
-static void put_count(kfi_json_writer *writer, const char *key, uint64_t value)
-{
-    kfi_json_key(writer, key);
-    kfi_json_put_integer(writer, (int64_t)value);
-}
-
 /* ---- reports ---- */
 
 void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report)
 {
     kfi_json_begin_object(writer);
-    put_text(writer, "tensor", report->tensor);
-    put_text(writer, "format", report->format);
-    put_text(writer, "method", report->method);
-    put_count(writer, "rows", report->rows);
-    put_count(writer, "cols", report->cols);
-    put_number(writer, "bits_per_weight", report->bits_per_weight);
-    put_number(writer, "weight_error", report->weight_error);
-    put_number(writer, "output_error", report->output_error);
-    put_number(writer, "nearest_error", report->nearest_error);
-    kfi_json_key(writer, "exact");
-    kfi_json_put_bool(writer, report->exact);
+    kfi_json_member_text(writer, "tensor", report->tensor);
+    kfi_json_member_text(writer, "format", report->format);
+    kfi_json_member_text(writer, "method", report->method);
+    kfi_json_member_integer(writer, "rows", (int64_t)report->rows);
+    kfi_json_member_integer(writer, "cols", (int64_t)report->cols);
+    kfi_json_member_number(writer, "bits_per_weight", report->bits_per_weight);
+    kfi_json_member_number(writer, "weight_error", report->weight_error);
+    kfi_json_member_number(writer, "output_error", report->output_error);
+    kfi_json_member_number(writer, "nearest_error", report->nearest_error);
+    kfi_json_member_bool(writer, "exact", report->exact);
     kfi_json_end_object(writer);
 }
 
@@ -53,12 +34,6 @@ static const char *text_of(const kfi_json *object, const char *key)
 {
     const kfi_json *member = kfi_json_get(object, key);
     return kfi_json_is_string(member) ? kfi_json_string(member, NULL) : NULL;
-}
-
-static double number_of(const kfi_json *object, const char *key)
-{
-    const kfi_json *member = kfi_json_get(object, key);
-    return kfi_json_is_number(member) ? kfi_json_number(member) : (double)NAN;
 }
 
 static uint64_t count_of(const kfi_json *object, const char *key)
@@ -76,10 +51,10 @@ kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object, kf_er
         .method = text_of(object, "method"),
         .rows = count_of(object, "rows"),
         .cols = count_of(object, "cols"),
-        .bits_per_weight = number_of(object, "bits_per_weight"),
-        .weight_error = number_of(object, "weight_error"),
-        .output_error = number_of(object, "output_error"),
-        .nearest_error = number_of(object, "nearest_error"),
+        .bits_per_weight = kfi_json_get_number(object, "bits_per_weight", (double)NAN),
+        .weight_error = kfi_json_get_number(object, "weight_error", (double)NAN),
+        .output_error = kfi_json_get_number(object, "output_error", (double)NAN),
+        .nearest_error = kfi_json_get_number(object, "nearest_error", (double)NAN),
         .exact = kfi_json_is_bool(exact) && kfi_json_bool(exact),
     };
     if (report->tensor == NULL || report->format == NULL || report->method == NULL) {
@@ -180,7 +155,7 @@ static kf_status index_file(void *ctx, const char *name, const kfi_safetensors *
     (void)err;
     const kfi_tensor_table *table = kfi_safetensors_tensors(file);
     for (size_t i = 0; i < table->n; i++) {
-        put_text(ctx, table->tensors[i].name, name);
+        kfi_json_member_text(ctx, table->tensors[i].name, name);
     }
     return KF_OK;
 }
@@ -196,7 +171,7 @@ kf_status kfi_writer_index(const kfi_writer *writer, kf_error *err)
     kfi_json_begin_object(&json);
     kfi_json_key(&json, "metadata");
     kfi_json_begin_object(&json);
-    put_count(&json, "total_size", totals.bytes);
+    kfi_json_member_integer(&json, "total_size", (int64_t)totals.bytes);
     kfi_json_end_object(&json);
     kfi_json_key(&json, "weight_map");
     kfi_json_begin_object(&json);
@@ -219,7 +194,7 @@ static void put_override(kfi_json_writer *json, const kfi_writer *writer,
         !kfi_activation_is_same(treatment->activations, writer->recipe->linears.activations)) {
         char text[KF_FORMAT_NAME_BYTES];
         kf_activation_name(text, treatment->activations);
-        put_text(json, name, text);
+        kfi_json_member_text(json, name, text);
     }
 }
 
@@ -251,10 +226,10 @@ kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
     kfi_config_write_json(&json, kfi_model_config(writer->model));
     kfi_json_key(&json, KFI_KEY_QUANTIZATION);
     kfi_json_begin_object(&json);
-    put_text(&json, KFI_KEY_METHOD, KFI_QUANTIZATION_METHOD);
-    put_count(&json, KFI_KEY_VERSION, KFI_CHECKPOINT_VERSION);
-    put_text(&json, KFI_KEY_RECIPE, kf_recipe_name(writer->recipe));
-    put_text(&json, KFI_KEY_ACTIVATIONS, activations);
+    kfi_json_member_text(&json, KFI_KEY_METHOD, KFI_QUANTIZATION_METHOD);
+    kfi_json_member_integer(&json, KFI_KEY_VERSION, (int64_t)KFI_CHECKPOINT_VERSION);
+    kfi_json_member_text(&json, KFI_KEY_RECIPE, kf_recipe_name(writer->recipe));
+    kfi_json_member_text(&json, KFI_KEY_ACTIVATIONS, activations);
     kfi_json_key(&json, KFI_KEY_ACTIVATION_OVERRIDES);
     kfi_json_begin_object(&json);
     put_overrides(&json, writer);
@@ -302,7 +277,7 @@ static kf_status put_checksum(void *ctx, const char *name, kf_error *err)
     char hex[KFI_SHA256_HEX];
     const kf_status st = kfi_sha256_file(hex, path, err);
     if (st == KF_OK) {
-        put_text(l->json, name, hex);
+        kfi_json_member_text(l->json, name, hex);
     }
     kfi_free(alloc, path, strlen(path) + 1);
     return st;
@@ -316,11 +291,12 @@ static kf_status put_kerf(kfi_json_writer *json, const kfi_writer *writer,
     KFI_TRY(kfi_writer_totals(&totals, writer, err));
     kfi_json_begin_object(json);
     kfi_identity_put(json, identity);
-    put_count(json, "parameters", totals.parameters);
-    put_count(json, "bytes", totals.bytes);
-    put_number(json, "bits_per_weight", 8.0 * (double)totals.bytes / (double)totals.parameters);
-    put_number(json, "bits_per_weight_linear",
-               8.0 * (double)totals.linear_bytes / (double)totals.linear_parameters);
+    kfi_json_member_integer(json, "parameters", (int64_t)totals.parameters);
+    kfi_json_member_integer(json, "bytes", (int64_t)totals.bytes);
+    kfi_json_member_number(json, "bits_per_weight",
+                           8.0 * (double)totals.bytes / (double)totals.parameters);
+    kfi_json_member_number(json, "bits_per_weight_linear",
+                           8.0 * (double)totals.linear_bytes / (double)totals.linear_parameters);
     kfi_json_key(json, "tensors");
     kfi_json_begin_array(json);
     KFI_TRY(each_file(writer, layers_of_file, json, err));

@@ -24,17 +24,13 @@ static void put_roles(kfi_json_writer *w, const kf_tokenizer *t)
 void kfi_tokenizer_write_config(kfi_json_writer *writer, const kf_tokenizer *tokenizer)
 {
     kfi_json_begin_object(writer);
-    kfi_json_key(writer, "add_bos_token");
-    kfi_json_put_bool(writer, tokenizer->adds_bos);
+    kfi_json_member_bool(writer, "add_bos_token", tokenizer->adds_bos);
     put_roles(writer, tokenizer);
     if (tokenizer->chat_template != NULL) {
-        kfi_json_key(writer, "chat_template");
-        kfi_json_put_text(writer, tokenizer->chat_template);
+        kfi_json_member_text(writer, "chat_template", tokenizer->chat_template);
     }
-    kfi_json_key(writer, "clean_up_tokenization_spaces");
-    kfi_json_put_bool(writer, false);
-    kfi_json_key(writer, "tokenizer_class");
-    kfi_json_put_text(writer, "PreTrainedTokenizerFast");
+    kfi_json_member_bool(writer, "clean_up_tokenization_spaces", false);
+    kfi_json_member_text(writer, "tokenizer_class", "PreTrainedTokenizerFast");
     kfi_json_end_object(writer);
 }
 
@@ -48,8 +44,7 @@ void kfi_tokenizer_write_special_tokens(kfi_json_writer *writer, const kf_tokeni
 static void put_id(kfi_json_writer *w, const char *key, uint32_t id)
 {
     if (id != KF_NO_TOKEN) {
-        kfi_json_key(w, key);
-        kfi_json_put_integer(w, (int64_t)id);
+        kfi_json_member_integer(w, key, (int64_t)id);
     }
 }
 

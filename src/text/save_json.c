@@ -11,18 +11,6 @@
 #include "text/save.h"
 #include "text/unicode.h"
 
-static void put_member(kfi_json_writer *w, const char *key, const char *text)
-{
-    kfi_json_key(w, key);
-    kfi_json_put_text(w, text);
-}
-
-static void put_flag(kfi_json_writer *w, const char *key, bool value)
-{
-    kfi_json_key(w, key);
-    kfi_json_put_bool(w, value);
-}
-
 static void put_none(kfi_json_writer *w, const char *key)
 {
     kfi_json_key(w, key);
@@ -32,7 +20,7 @@ static void put_none(kfi_json_writer *w, const char *key)
 static void begin_step(kfi_json_writer *w, const char *type)
 {
     kfi_json_begin_object(w);
-    put_member(w, "type", type);
+    kfi_json_member_text(w, "type", type);
 }
 
 static void begin_sequence(kfi_json_writer *w, const char *list)
@@ -81,15 +69,14 @@ static void put_added_tokens(kfi_json_writer *w, const kf_tokenizer *t)
             continue;
         }
         kfi_json_begin_object(w);
-        kfi_json_key(w, "id");
-        kfi_json_put_integer(w, (int64_t)id);
+        kfi_json_member_integer(w, "id", (int64_t)id);
         kfi_json_key(w, "content");
         kfi_json_put_string(w, token->key, token->n_key);
-        put_flag(w, "single_word", false);
-        put_flag(w, "lstrip", (token->flags & KFI_TOKEN_STRIPS_LEFT) != 0);
-        put_flag(w, "rstrip", (token->flags & KFI_TOKEN_STRIPS_RIGHT) != 0);
-        put_flag(w, "normalized", false);
-        put_flag(w, "special", token->kind != KFI_TOKEN_USER);
+        kfi_json_member_bool(w, "single_word", false);
+        kfi_json_member_bool(w, "lstrip", (token->flags & KFI_TOKEN_STRIPS_LEFT) != 0);
+        kfi_json_member_bool(w, "rstrip", (token->flags & KFI_TOKEN_STRIPS_RIGHT) != 0);
+        kfi_json_member_bool(w, "normalized", false);
+        kfi_json_member_bool(w, "special", token->kind != KFI_TOKEN_USER);
         kfi_json_end_object(w);
     }
     kfi_json_end_array(w);
@@ -100,15 +87,15 @@ static void put_space_normalizers(kfi_json_writer *w, const kf_tokenizer *t)
     begin_sequence(w, "normalizers");
     if (t->spaces.prefix != KFI_SPACE_PREFIX_NEVER) {
         begin_step(w, "Prepend");
-        put_member(w, "prepend", KFI_SPACE);
+        kfi_json_member_text(w, "prepend", KFI_SPACE);
         kfi_json_end_object(w);
     }
     begin_step(w, "Replace");
     kfi_json_key(w, "pattern");
     kfi_json_begin_object(w);
-    put_member(w, "String", " ");
+    kfi_json_member_text(w, "String", " ");
     kfi_json_end_object(w);
-    put_member(w, "content", KFI_SPACE);
+    kfi_json_member_text(w, "content", KFI_SPACE);
     kfi_json_end_object(w);
     end_sequence(w);
 }
@@ -129,9 +116,9 @@ static void put_normalizer(kfi_json_writer *w, const kf_tokenizer *t)
 static void put_byte_level(kfi_json_writer *w, bool pattern)
 {
     begin_step(w, "ByteLevel");
-    put_flag(w, "add_prefix_space", false);
-    put_flag(w, "trim_offsets", true);
-    put_flag(w, "use_regex", pattern);
+    kfi_json_member_bool(w, "add_prefix_space", false);
+    kfi_json_member_bool(w, "trim_offsets", true);
+    kfi_json_member_bool(w, "use_regex", pattern);
     kfi_json_end_object(w);
 }
 
@@ -140,10 +127,10 @@ static void put_split(kfi_json_writer *w, const char *pattern)
     begin_step(w, "Split");
     kfi_json_key(w, "pattern");
     kfi_json_begin_object(w);
-    put_member(w, "Regex", pattern);
+    kfi_json_member_text(w, "Regex", pattern);
     kfi_json_end_object(w);
-    put_member(w, "behavior", "Isolated");
-    put_flag(w, "invert", false);
+    kfi_json_member_text(w, "behavior", "Isolated");
+    kfi_json_member_bool(w, "invert", false);
     kfi_json_end_object(w);
 }
 
@@ -157,7 +144,7 @@ static void put_pretokenizer(kfi_json_writer *w, const kf_tokenizer *t)
     case KFI_PRETOKENIZER_SMOLLM:
         begin_sequence(w, "pretokenizers");
         begin_step(w, "Digits");
-        put_flag(w, "individual_digits", true);
+        kfi_json_member_bool(w, "individual_digits", true);
         kfi_json_end_object(w);
         put_byte_level(w, true);
         end_sequence(w);
@@ -188,8 +175,7 @@ static void put_template(kfi_json_writer *w, const char *key, const kfi_token *b
         kfi_json_begin_object(w);
         kfi_json_key(w, "id");
         kfi_json_put_string(w, special ? bos->key : texts + i, special ? bos->n_key : 1);
-        kfi_json_key(w, "type_id");
-        kfi_json_put_integer(w, texts[0] == '^' && i >= 2 ? 1 : 0);
+        kfi_json_member_integer(w, "type_id", texts[0] == '^' && i >= 2 ? 1 : 0);
         kfi_json_end_object(w);
         kfi_json_end_object(w);
     }
@@ -232,9 +218,9 @@ static void put_space_decoder(kfi_json_writer *w, const kf_tokenizer *t)
     begin_step(w, "Replace");
     kfi_json_key(w, "pattern");
     kfi_json_begin_object(w);
-    put_member(w, "String", KFI_SPACE);
+    kfi_json_member_text(w, "String", KFI_SPACE);
     kfi_json_end_object(w);
-    put_member(w, "content", " ");
+    kfi_json_member_text(w, "content", " ");
     kfi_json_end_object(w);
     begin_step(w, "ByteFallback");
     kfi_json_end_object(w);
@@ -242,11 +228,9 @@ static void put_space_decoder(kfi_json_writer *w, const kf_tokenizer *t)
     kfi_json_end_object(w);
     if (t->spaces.prefix != KFI_SPACE_PREFIX_NEVER) {
         begin_step(w, "Strip");
-        put_member(w, "content", " ");
-        kfi_json_key(w, "start");
-        kfi_json_put_integer(w, 1);
-        kfi_json_key(w, "stop");
-        kfi_json_put_integer(w, 0);
+        kfi_json_member_text(w, "content", " ");
+        kfi_json_member_integer(w, "start", 1);
+        kfi_json_member_integer(w, "stop", 0);
         kfi_json_end_object(w);
     }
     end_sequence(w);
@@ -317,9 +301,9 @@ static void put_model(kfi_json_writer *w, const kf_tokenizer *t)
     }
     put_none(w, "continuing_subword_prefix");
     put_none(w, "end_of_word_suffix");
-    put_flag(w, "fuse_unk", t->bpe.fuse_unknown);
-    put_flag(w, "byte_fallback", t->bpe.byte_fallback);
-    put_flag(w, "ignore_merges", t->bpe.whole_words_first);
+    kfi_json_member_bool(w, "fuse_unk", t->bpe.fuse_unknown);
+    kfi_json_member_bool(w, "byte_fallback", t->bpe.byte_fallback);
+    kfi_json_member_bool(w, "ignore_merges", t->bpe.whole_words_first);
     put_vocab(w, t, &text);
     put_merges(w, t, &text);
     kfi_json_end_object(w);
@@ -330,7 +314,7 @@ static void put_model(kfi_json_writer *w, const kf_tokenizer *t)
 void kfi_tokenizer_write_json(kfi_json_writer *writer, const kf_tokenizer *tokenizer)
 {
     kfi_json_begin_object(writer);
-    put_member(writer, "version", "1.0");
+    kfi_json_member_text(writer, "version", "1.0");
     put_none(writer, "truncation");
     put_none(writer, "padding");
     put_added_tokens(writer, tokenizer);
