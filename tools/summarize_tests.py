@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Counts single test cases of a Meson test log and prints "N passed, N failed, N skipped" last.
 
-usage: summarize_tests.py TESTLOG.json [TESTLOG.json ...]
+usage: summarize_tests.py STATUS TESTLOG.json [TESTLOG.json ...]
 
-Meson counts programs; ours speak TAP, so the cases are in what they printed. A program that does
-not speak TAP is one case. A program that died, ran out of time, or printed fewer results than it
-planned is a failure on top of the results that it printed. Exit 1 when something failed or when
-nothing ran at all.
+STATUS is what `meson test` exited with: where it is not 0 something failed, whatever the log says,
+which ends early when Meson itself dies.
+
+Meson counts programs; ours speak TAP, so the cases are in what they printed. A program that died,
+ran out of time, printed fewer results than it planned or no plan at all is a failure on top of the
+results that it printed: Meson takes a program that prints nothing and exits with 0 for skipped, and
+one that ends before its plan for whole. Exit 1 when something failed or when nothing ran at all.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -14,9 +17,9 @@ import json
 import re
 import sys
 
-RESULT = re.compile(r"^(not )?ok\b(?: +(\d+))?(?: *-)? *(.*)$")
+RESULT = re.compile(r"^(not )?ok\b(?: +\d+)?(?: *-)? *(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)(.*)$")
-SKIP = re.compile(r"#\s*skip\b", re.IGNORECASE)
+SKIP = re.compile(r"#\s*skip\b *", re.IGNORECASE)
 
 
 class Counts:
@@ -26,34 +29,29 @@ class Counts:
         self.skipped = {}  # reason: number
 
 
-def skip_reason(lines, at):
-    """The line "skipped: ..." that a test printed just before its result."""
+def skip_reason(lines, at, name):
+    """Why a test was skipped: TAP has "NAME # SKIP REASON", where cmocka prints "# SKIP NAME" and the
+    test itself a line "skipped: REASON" just before."""
     for line in reversed(lines[max(0, at - 3):at]):
         if line.startswith("skipped: ") or line.startswith("# skipped: "):
             return line.split("skipped: ", 1)[1]
-    return "no reason given"
+    before, reason = SKIP.split(name, maxsplit=1)
+    return before.strip() and reason.strip() or "no reason given"
 
 
 def count_tap(program, lines, counts):
-    """Adds the results of one program; returns how many were found, and the planned number."""
+    """Adds the results of one program; returns how many were found, and whether it had a plan."""
     found = 0
-    planned = None
+    planned = False
     for at, line in enumerate(lines):
-        plan = PLAN.match(line)
-        if plan:
-            planned = int(plan.group(1))
-            if planned == 0 and SKIP.search(plan.group(2)):
-                reason = SKIP.split(plan.group(2))[-1].strip() or skip_reason(lines, at)
-                counts.skipped[reason] = counts.skipped.get(reason, 0) + 1
-                found += 1
-            continue
+        planned = planned or PLAN.match(line) is not None
         result = RESULT.match(line)
         if not result:
             continue
         found += 1
-        name = result.group(3)
+        name = result.group(2)
         if SKIP.search(name):
-            reason = skip_reason(lines, at)
+            reason = skip_reason(lines, at, name)
             counts.skipped[reason] = counts.skipped.get(reason, 0) + 1
         elif result.group(1):
             counts.failed.append(f"{program}: {name}")
@@ -65,22 +63,17 @@ def count_tap(program, lines, counts):
 def count_program(entry, counts):
     name = entry["name"]
     outcome = entry["result"]  # OK, FAIL, ERROR, TIMEOUT, SKIP, INTERRUPT, ...
-    lines = (entry.get("stdout") or "").splitlines()
     n_failed = len(counts.failed)
-    found, planned = count_tap(name, lines, counts)
-    if found == 0 and planned is None:
-        if outcome == "OK":
-            counts.passed += 1
-        elif outcome == "SKIP":
-            reason = skip_reason(lines, len(lines))
-            counts.skipped[reason] = counts.skipped.get(reason, 0) + 1
-        else:
-            counts.failed.append(f"{name}: {outcome.lower()}")
-    elif outcome not in ("OK", "SKIP") and len(counts.failed) == n_failed:
+    found, planned = count_tap(name, (entry.get("stdout") or "").splitlines(), counts)
+    if len(counts.failed) > n_failed:
+        return
+    if outcome not in ("OK", "SKIP"):
         counts.failed.append(f"{name}: {outcome.lower()} after {found} results")
+    elif not planned or found == 0:
+        counts.failed.append(f"{name}: ended after {found} results, without a plan")
 
 
-def main(paths):
+def main(status, paths):
     counts = Counts()
     n_programs = 0
     for path in paths:
@@ -91,6 +84,8 @@ def main(paths):
                     n_programs += 1
         except OSError as error:
             counts.failed.append(f"{path}: {error.strerror}")
+    if status != 0 and not counts.failed:
+        counts.failed.append(f"meson test exited with {status}")
     for failure in counts.failed:
         print(f"failed: {failure}")
     for reason, n in sorted(counts.skipped.items()):
@@ -101,4 +96,4 @@ def main(paths):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))

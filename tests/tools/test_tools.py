@@ -124,16 +124,21 @@ def layers_keeps_libraries_in_their_rooms():
     assert not complaint("src/model/a.c", "<", "math.h")
 
 
-def summary_of(*programs):
-    """The last line and exit code for programs given as (result, stdout)."""
+def summarize(programs, status=0):
+    """What is printed for programs given as (result, stdout), as lines, and the exit code."""
     with tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "testlog.json")
         with open(path, "w", encoding="utf-8") as log:
             for result, stdout in programs:
                 log.write(json.dumps({"name": "p", "result": result, "stdout": stdout}) + "\n")
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            code = summarize_tests.main([path])
-        return output.getvalue().splitlines()[-1], code
+            code = summarize_tests.main(status, [path])
+        return output.getvalue().splitlines(), code
+
+
+def summary_of(*programs, status=0):
+    lines, code = summarize(programs, status)
+    return lines[-1], code
 
 
 def summary_counts_single_cases():
@@ -142,20 +147,35 @@ def summary_counts_single_cases():
     assert summary_of(("OK", "1..2\nok 1 - a\nok 2 - b\n")) == ("2 passed, 0 failed, 0 skipped", 0)
 
 
+def summary_names_the_reason_of_a_skip():
+    script = "ok 1 - a # SKIP no groups here\nok 2 - b # SKIP no groups here\n1..2\n"
+    assert summarize([("SKIP", script)])[0][0] == "skipped 2: no groups here"
+    program = "1..2\n# skipped: the model is not there\nok 1 # SKIP a\nok 2 - b\n"
+    assert summarize([("OK", program)])[0][0] == "skipped 1: the model is not there"
+    assert summarize([("SKIP", "1..1\nok 1 # SKIP a\n")])[0][0] == "skipped 1: no reason given"
+
+
 def summary_counts_a_crash_as_a_failure():
     assert summary_of(("ERROR", "1..3\nok 1 - a\n")) == ("1 passed, 1 failed, 0 skipped", 1)
     assert summary_of(("TIMEOUT", "1..1\nok 1 - a\n")) == ("1 passed, 1 failed, 0 skipped", 1)
     assert summary_of(("ERROR", "")) == ("0 passed, 1 failed, 0 skipped", 1)
 
 
-def summary_counts_a_program_without_tap_once():
-    assert summary_of(("OK", "fine\n"), ("FAIL", "")) == ("1 passed, 1 failed, 0 skipped", 1)
+def summary_counts_a_silent_or_cut_program_as_a_failure():
+    assert summary_of(("SKIP", "")) == ("0 passed, 1 failed, 0 skipped", 1)
+    assert summary_of(("SKIP", "fine\n")) == ("0 passed, 1 failed, 0 skipped", 1)
+    assert summary_of(("OK", "ok 1 - a\n")) == ("1 passed, 1 failed, 0 skipped", 1)
+
+
+def summary_believes_the_exit_code_of_meson():
+    whole = ("OK", "1..1\nok 1 - a\n")
+    assert summary_of(whole, status=137) == ("1 passed, 1 failed, 0 skipped", 1)
 
 
 def summary_of_nothing_is_no_success():
     assert summary_of() == ("0 passed, 0 failed, 0 skipped", 1)
     with contextlib.redirect_stdout(io.StringIO()):
-        assert summarize_tests.main(["/nonexistent"]) == 1
+        assert summarize_tests.main(0, ["/nonexistent"]) == 1
 
 
 TESTS = [
@@ -172,8 +192,10 @@ TESTS = [
     layers_finds_a_forbidden_room,
     layers_keeps_libraries_in_their_rooms,
     summary_counts_single_cases,
+    summary_names_the_reason_of_a_skip,
     summary_counts_a_crash_as_a_failure,
-    summary_counts_a_program_without_tap_once,
+    summary_counts_a_silent_or_cut_program_as_a_failure,
+    summary_believes_the_exit_code_of_meson,
     summary_of_nothing_is_no_success,
 ]
 
