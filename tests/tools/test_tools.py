@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -116,9 +117,26 @@ def layers_finds_a_forbidden_room():
     assert not complaint("cli/a.c", '"', "kerf/error.h")
 
 
+def layers_knows_a_room_in_other_spellings():
+    assert complaint("src/base/a.c", "<", "io/json.h")
+    assert complaint("src/base/a.c", '"', "../io/json.h")
+    assert complaint("src/model/a.c", '"', "model/../text/bpe.h")
+    assert complaint("cli/main.c", '"', "../src/base/alloc.h")
+
+
+def layers_and_the_architecture_page_agree():
+    page = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([^|]*) \|[^|]*\|$", page, re.MULTILINE)
+    told = {room: set(edges.split(", ")) - {"–", "public headers"} for room, edges in rows}
+    rooms = {**layers.ROOMS, "cli": layers.OUTSIDE["cli"], "bench": layers.OUTSIDE["bench"]}
+    assert told == {room: set(edges) for room, (edges, _) in rooms.items()}
+
+
 def layers_keeps_libraries_in_their_rooms():
     assert complaint("src/model/a.c", "<", "cblas.h")
     assert complaint("src/text/a.c", "<", "curl/curl.h")
+    assert complaint("src/io/a.c", "<", "curl.h")
+    assert complaint("src/model/a.c", "<", "omp.h")
     assert not complaint("src/linalg/a.c", "<", "cblas.h")
     assert not complaint("src/io/a.c", "<", "openssl/evp.h")
     assert not complaint("src/model/a.c", "<", "math.h")
@@ -190,6 +208,8 @@ TESTS = [
     lint_wants_a_licence_line,
     lint_warns_of_sizes,
     layers_finds_a_forbidden_room,
+    layers_knows_a_room_in_other_spellings,
+    layers_and_the_architecture_page_agree,
     layers_keeps_libraries_in_their_rooms,
     summary_counts_single_cases,
     summary_names_the_reason_of_a_skip,
