@@ -1,42 +1,36 @@
-#!/bin/sh
-# Names out of files and paths of any bytes, in TAP: JSON stays JSON, and a terminal is not driven.
+# Names out of files and paths of any bytes: JSON stays JSON, and a terminal is not driven.
 #
 # SPDX-License-Identifier: Apache-2.0
-set -u
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-n=0
+. "$(dirname "$0")/tap.sh"
 
-# check NAME STATUS: one TAP line.
-check() {
-    n=$((n + 1))
-    if [ "$2" -eq 0 ]; then echo "ok $n - $1"; else echo "not ok $n - $1"; fi
+# says KEY VALUE: the last run's output is a JSON object that holds this.
+says() {
+    [ "$code" -eq 0 ] && python3 -c 'import json, sys
+assert json.load(open(sys.argv[1], "rb"))[sys.argv[2]] == sys.argv[3]' "$scratch/out" "$1" "$2"
 }
 
-# is_json TEXT KEY VALUE
-is_json() {
-    printf '%s' "$1" | python3 -c 'import json, sys
-assert json.load(sys.stdin)[sys.argv[1]] == sys.argv[2]' "$2" "$3"
-}
-
-echo 1..4
-python3 "$KERF_SOURCE_ROOT/tests/support/random_model.py" --layers 1 --hidden 64 \
-    --feed-forward 64 --heads 2 --kv-heads 2 --vocabulary 300 --context 256 "$work/model"
-python3 - "$work/model/config.json" <<'END'
+python3 "${KERF_SOURCE_ROOT:?}/tests/support/random_model.py" --layers 1 --hidden 64 \
+    --feed-forward 64 --heads 2 --kv-heads 2 --vocabulary 300 --context 256 "$scratch/model"
+python3 - "$scratch/model/config.json" <<'END'
 import json
 import sys
 config = json.load(open(sys.argv[1]))
 config["_name_or_path"] = "red\x1b[31m"
 json.dump(config, open(sys.argv[1], "w"))
 END
-latin=$work/$(printf 'caf\351')
-cp -r "$work/model" "$latin"
+latin=$scratch/$(printf 'caf\351')
+cp -r "$scratch/model" "$latin"
 
-is_json "$("$KERF" pull --json "$latin")" path "$work/caf?"
-check prints_a_path_that_is_not_utf8_as_json $?
-"$KERF" info "$latin" >"$work/text"
-check opens_a_path_that_is_not_utf8 $?
-"$KERF" info "$work/model" | LC_ALL=C grep -q "$(printf '\033')"
-check keeps_control_characters_from_the_terminal $((1 - $?))
-is_json "$("$KERF" info --json "$work/model")" name "$(printf 'red\033[31m')"
-check keeps_a_name_as_it_is_in_json $?
+run pull --json "$latin"
+says path "$scratch/caf?"
+result "a path that is not UTF-8 is printed as JSON" $?
+exits 0 "a path that is not UTF-8 is opened" info "$latin"
+run info "$scratch/model"
+[ "$code" -eq 0 ] && grep -q 'red' "$scratch/out" &&
+    ! LC_ALL=C grep -q "$(printf '\033')" "$scratch/out"
+result "control characters are kept from the terminal" $?
+run info --json "$scratch/model"
+says name "$(printf 'red\033[31m')"
+result "a name is kept as it is in JSON" $?
+
+finish

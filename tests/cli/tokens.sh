@@ -1,20 +1,10 @@
-#!/bin/sh
-# Texts that have more tokens than bytes, in TAP.
+# Texts that have more tokens than bytes.
 #
 # SPDX-License-Identifier: Apache-2.0
-set -u
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-n=0
-
-# check NAME STATUS: one TAP line.
-check() {
-    n=$((n + 1))
-    if [ "$2" -eq 0 ]; then echo "ok $n - $1"; else echo "not ok $n - $1"; fi
-}
+. "$(dirname "$0")/tap.sh"
 
 # A byte-level tokenizer without merges: every byte is a token.
-python3 - "$work/bytes.gguf" <<'END'
+python3 - "$scratch/bytes.gguf" <<'END'
 import struct
 import sys
 
@@ -44,19 +34,22 @@ with open(sys.argv[1], "wb") as file:
     file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys)) + b"".join(keys))
 END
 
-echo 1..3
 # U+1D160 is normalized to three characters: 12 bytes of 4.
 i=0
 while [ $i -lt 40 ]; do
     printf '\360\235\205\240'
     i=$((i + 1))
-done >"$work/notes"
-"$KERF" tokenize "$work/bytes.gguf" --text "$work/notes" >"$work/ids"
-[ "$(wc -l <"$work/ids")" -eq 480 ]
-check has_room_for_text_that_normalization_makes_longer $?
-"$KERF" tokenize "$work/bytes.gguf" --decode --text "$work/ids" >"$work/back"
-[ "$(wc -c <"$work/back")" -eq 480 ]
-check decodes_it_to_the_normalized_text $?
-printf '\377\377\377\377\377\377\377\377\377\377\377\377' >"$work/broken"
-[ "$("$KERF" tokenize "$work/bytes.gguf" --text "$work/broken" | wc -l)" -eq 36 ]
-check has_room_for_the_replacement_of_bytes_that_are_not_utf8 $?
+done >"$scratch/notes"
+run tokenize "$scratch/bytes.gguf" --text "$scratch/notes"
+[ "$code" -eq 0 ] && [ "$(wc -l <"$scratch/out")" -eq 480 ]
+result "there is room for text that normalization makes longer" $?
+cp "$scratch/out" "$scratch/ids"
+run tokenize "$scratch/bytes.gguf" --decode --text "$scratch/ids"
+[ "$code" -eq 0 ] && [ "$(wc -c <"$scratch/out")" -eq 480 ]
+result "it is decoded to the normalized text" $?
+printf '\377\377\377\377\377\377\377\377\377\377\377\377' >"$scratch/broken"
+run tokenize "$scratch/bytes.gguf" --text "$scratch/broken"
+[ "$code" -eq 0 ] && [ "$(wc -l <"$scratch/out")" -eq 36 ]
+result "there is room for the replacement of bytes that are not UTF-8" $?
+
+finish
