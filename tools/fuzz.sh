@@ -9,6 +9,9 @@
 
 fuzz_target=${1:-all}
 fuzz_seconds=${2:-60}
+case $fuzz_seconds in
+0* | *[!0-9]*) fail "seconds are '$fuzz_seconds', expected a whole number of 1 or more" ;;
+esac
 
 CC=clang-14 configure build-fuzz --buildtype=debugoptimized -Dfuzz=true -Dwerror=false \
     -Db_sanitize=address,undefined -Db_lundef=false -Dc_args=-fsanitize=fuzzer-no-link
