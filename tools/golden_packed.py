@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Write tests/golden/packed_*.bin: small packed tensors of every bit width and zero kind.
 
 It follows docs/FORMAT.md alone and shares no code with the library. The numbers in them come from

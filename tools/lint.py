@@ -4,8 +4,9 @@
 usage: lint.py [--no-warnings]
 
 Failures (exit 1): banned functions, raw malloc and free outside base/alloc.c, output from the
-library, line comments, #ifdef inside a function of a room that must be portable, assert with a side
-effect, float compared by == without a comment, a file without a licence line.
+library, changes of locale, signals or environment by it, line comments, #ifdef inside a function
+of a room that must be portable, assert with a side effect, float compared by == without a comment,
+a file without a licence line.
 
 Warnings: a function longer than 60 lines (150 in kernels/), a file longer than 600, nesting deeper
 than 4, more than 8 parameters.
@@ -17,7 +18,7 @@ import sys
 
 import csource
 
-FOLDERS = ["include", "src", "cli", "server", "bench", "tests"]
+FOLDERS = ["include", "src", "cli", "server", "bench", "tests", "tools"]
 
 BANNED = {
     "sprintf": "snprintf",
@@ -35,14 +36,19 @@ BANNED = {
     "sscanf": "strtol, strtod",
     "fscanf": "strtol, strtod",
     "alloca": "a buffer of the caller",
-        "system": "the library call that does it",
+    "setjmp": "a status that is returned",
+    "longjmp": "a status that is returned",
+    "system": "the library call that does it",
     "rand": "kfi_rng",
     "srand": "kfi_rng",
     "random": "kfi_rng",
 }
-HEAP = {"malloc", "calloc", "realloc", "free", "aligned_alloc", "posix_memalign", "strdup", "strndup"}
-OUTPUT = {"printf", "puts", "putchar", "vprintf", "perror", "exit", "abort", "_exit"}
-OUTPUT_STREAMS = re.compile(r"\b(?:stdout|stderr)\b")
+HEAP = {"malloc", "calloc", "realloc", "reallocarray", "free", "aligned_alloc", "posix_memalign",
+        "memalign", "strdup", "strndup", "asprintf", "vasprintf", "getline", "open_memstream"}
+OUTPUT = {"printf", "puts", "putchar", "vprintf", "perror", "dprintf", "syslog", "err", "errx", "warn",
+          "warnx", "exit", "abort", "_exit", "_Exit", "quick_exit"}
+OUTPUT_STREAMS = re.compile(r"\b(?:stdout|stderr|STDOUT_FILENO|STDERR_FILENO)\b")
+PROCESS_STATE = {"setlocale", "signal", "sigaction", "setenv", "putenv", "unsetenv", "chdir"}
 
 CALL = re.compile(r"(?<![\w.>])([A-Za-z_]\w*)\s*\(")
 FLOAT_EQUAL = re.compile(r"[!=]=\s*-?(?:\d+\.\d*|\.\d+|\d+e)|(?:\d+\.\d*|\.\d+)f?\s*[!=]=")
@@ -75,6 +81,8 @@ def check_calls(report, path, line, text):
             report.fail(path, line, f"{name}(): memory comes from base/alloc.h")
         elif in_library and name in OUTPUT:
             report.fail(path, line, f"{name}(): the library never prints or exits")
+        elif in_library and name in PROCESS_STATE:
+            report.fail(path, line, f"{name}(): the library leaves the process as it is")
     if in_library and OUTPUT_STREAMS.search(text):
         report.fail(path, line, "the library never prints")
 

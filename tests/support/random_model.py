@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Makes a random Llama or Qwen2 checkpoint of any size, as safetensors with a byte tokenizer.
 
 Same arguments, same bytes. Weights are normal numbers scaled for their inputs, taken from one long

@@ -50,6 +50,7 @@ def passes(path, body):
 def lint_finds_banned_functions():
     assert fails("src/io/a.c", "void f(void)\n{\n    strcpy(a, b);\n}\n", "strcpy")
     assert fails("tests/a.c", "int x = atoi(s);\n", "atoi")
+    assert fails("tools/a.c", "int x = setjmp(b);\n", "setjmp")
 
 
 def lint_ignores_comments_strings_and_longer_names():
@@ -62,9 +63,11 @@ def lint_keeps_the_heap_in_one_file():
     assert passes("src/base/alloc.c", "void *p = malloc(1);\n")
 
 
-def lint_finds_output_of_the_library():
+def lint_finds_what_the_library_must_not_touch():
     assert fails("src/io/a.c", "int x = printf(\"x\");\n", "printf")
     assert fails("src/io/a.c", "int x = fputs(\"x\", stderr);\n", "never prints")
+    assert fails("src/io/a.c", "int x = write(STDERR_FILENO, s, 1);\n", "never prints")
+    assert fails("src/io/a.c", "int x = setlocale(0, s);\n", "leaves the process")
     assert passes("cli/a.c", "int x = printf(\"x\");\n")
 
 
@@ -200,7 +203,7 @@ TESTS = [
     lint_finds_banned_functions,
     lint_ignores_comments_strings_and_longer_names,
     lint_keeps_the_heap_in_one_file,
-    lint_finds_output_of_the_library,
+    lint_finds_what_the_library_must_not_touch,
     lint_finds_line_comments_but_no_urls,
     lint_finds_side_effects_in_asserts,
     lint_wants_a_reason_for_float_equality,

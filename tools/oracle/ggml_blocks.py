@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Decode made-up blocks of each ggml type with the PyPI package gguf and print the hash of the result.
 
 tests/golden/ggml_blocks.exp is this output; tests/unit/test_ggml_blocks.c makes the same blocks
