@@ -20,6 +20,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/fail.h"
 #include "base/file.h"
 #include "base/rng.h"
 
@@ -96,7 +97,8 @@ static kf_status add_seed(void *ctx, const char *name, kf_error *err)
 {
     corpus *c = ctx;
     if (c->n == MAX_SEEDS) {
-        return KF_OK;
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "more than %d files in '%s'", MAX_SEEDS,
+                        c->directory);
     }
     char path[4096];
     (void)snprintf(path, sizeof path, "%s/%s", c->directory, name);
