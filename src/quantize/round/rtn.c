@@ -1,7 +1,7 @@
 /* rtn.c - round to nearest: a grid a group, every weight to the nearest code.
  *
- * The baseline of every comparison. With fit=mse the range of a group is shrunk in steps of one
- * hundredth to the one with the least sum |w - w~|^exponent: the search of GPTQ's reference code
+ * The baseline of every comparison. With fit=mse the range of a group is shrunk in steps of two
+ * hundredths to the one with the least sum |w - w~|^exponent: the search of GPTQ's reference code
  * (its option "mse"); with importance=mean_square each weight's term counts by the mean square of
  * its input, a diagonal stand-in for the output error.
  *
