@@ -1,7 +1,8 @@
 /* sampler.c - choosing the next token.
  *
- * The candidates stand in a heap, greatest first: each filter only decides how many are taken off
- * it, so that the cost is that of building the heap and not of sorting the vocabulary.
+ * The vocabulary is never sorted: top-k holds the k likeliest so far in a heap, least first, which
+ * most ids do not enter; what it leaves stands in a heap, greatest first, and the other filters
+ * only decide how many are taken off it.
  *
  * Source: top-p: Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
  * arXiv:1904.09751; min-p: Nguyen et al., 2024, arXiv:2407.01082; repetition penalty: Keskar et
@@ -30,7 +31,7 @@ struct kf_sampler {
     kf_sampler_options options;
     size_t n;
     kfi_rng rng;
-    candidate *candidates; /* [n] */
+    candidate *candidates; /* [n], of which top-k uses k */
     bool *seen;            /* [n], all false between calls */
     uint32_t *recent;      /* a ring of repetition_window ids */
     size_t n_recent, i_recent;
@@ -130,15 +131,22 @@ static void penalize(kf_sampler *s, float *logits)
     }
 }
 
-/* ---- the heap ---- */
+/* ---- heaps ---- */
 
-static bool before(const candidate *a, const candidate *b)
+typedef bool order_fn(const candidate *a, const candidate *b);
+
+static inline bool likelier(const candidate *a, const candidate *b)
 {
     /* A greater logit, or exactly the same and a lower id. */
     return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
 }
 
-static void sift_down(candidate *heap, size_t n, size_t i)
+static inline bool unlikelier(const candidate *a, const candidate *b)
+{
+    return likelier(b, a);
+}
+
+static inline void sift_down(candidate *heap, size_t n, size_t i, order_fn *before)
 {
     const candidate moved = heap[i];
     for (size_t child = 2 * i + 1; child < n; child = 2 * i + 1) {
@@ -154,19 +162,19 @@ static void sift_down(candidate *heap, size_t n, size_t i)
     heap[i] = moved;
 }
 
-static void make_heap(candidate *heap, size_t n)
+static inline void make_heap(candidate *heap, size_t n, order_fn *before)
 {
     for (size_t i = n / 2; i-- > 0;) {
-        sift_down(heap, n, i);
+        sift_down(heap, n, i, before);
     }
 }
 
-/* Takes the first of n off the heap; it then stands at heap[n - 1]. */
+/* Takes the likeliest of n off the heap; it then stands at heap[n - 1]. */
 static void take_first(candidate *heap, size_t n)
 {
     const candidate first = heap[0];
     heap[0] = heap[n - 1];
-    sift_down(heap, n - 1, 0);
+    sift_down(heap, n - 1, 0, likelier);
     heap[n - 1] = first;
 }
 
@@ -181,49 +189,60 @@ static size_t first_maximum(const float *logits, size_t n)
     return best;
 }
 
-static double fill_candidates(kf_sampler *s, const float *logits, float greatest)
+/* Makes candidates of the top_k likeliest ids, or of all; returns how many. */
+static size_t select_top_k(kf_sampler *s, const float *logits)
+{
+    candidate *heap = s->candidates;
+    const uint32_t top_k = s->options.top_k;
+    const size_t k = top_k == 0 || top_k > s->n ? s->n : top_k;
+    for (size_t i = 0; i < k; i++) {
+        heap[i] = (candidate){.logit = logits[i], .id = (uint32_t)i};
+    }
+    if (k < s->n) {
+        make_heap(heap, k, unlikelier);
+    }
+    for (size_t i = k; i < s->n; i++) {
+        if (logits[i] > heap[0].logit) { /* ids ascend: an equal one comes behind */
+            heap[0] = (candidate){.logit = logits[i], .id = (uint32_t)i};
+            sift_down(heap, k, 0, unlikelier);
+        }
+    }
+    return k;
+}
+
+/* Weighs n candidates; returns the sum. */
+static double weigh(kf_sampler *s, size_t n, float greatest)
 {
     const double scale = 1.0 / (double)s->options.temperature;
     double total = 0;
-    for (size_t i = 0; i < s->n; i++) {
-        const double weight = exp(((double)logits[i] - (double)greatest) * scale);
-        s->candidates[i] = (candidate){.logit = logits[i], .id = (uint32_t)i, .weight = weight};
-        total += weight;
+    for (size_t i = 0; i < n; i++) {
+        candidate *c = &s->candidates[i];
+        c->weight = exp(((double)c->logit - (double)greatest) * scale);
+        total += c->weight;
     }
     return total;
 }
 
-/* Moves the candidates that pass the filters to the end of the array, the most likely last, and
+/* Moves those of n candidates that pass top-p and min-p to the end, the most likely last, and
  * returns where they begin. total: the sum of all weights. */
-static size_t filter(kf_sampler *s, double total)
+static size_t filter(kf_sampler *s, size_t n, double total)
 {
     candidate *heap = s->candidates;
-    const kf_sampler_options *o = &s->options;
-    const size_t k = o->top_k == 0 || o->top_k > s->n ? s->n : o->top_k;
-    if (k == s->n && o->top_p >= 1.0f && o->min_p <= 0.0f) {
+    const double top_p = (double)s->options.top_p;
+    const double min_p = (double)s->options.min_p;
+    if (top_p >= 1.0 && min_p <= 0.0) {
         return 0; /* nothing to filter: any order does */
     }
-    make_heap(heap, s->n);
-    size_t begin = s->n;
-    if (k < s->n) { /* top-p counts within the k */
-        total = 0;
-        for (; begin > s->n - k; begin--) {
-            take_first(heap, begin);
-            total += heap[begin - 1].weight;
-        }
-        begin = s->n;
-    }
     double sum = 0;
-    while (begin > s->n - k) {
-        if (k == s->n) {
-            take_first(heap, begin);
-        }
+    size_t begin = n;
+    make_heap(heap, n, likelier);
+    for (; begin > 0; begin--) {
+        take_first(heap, begin);
         const double weight = heap[begin - 1].weight; /* the greatest weight is 1 */
-        if (begin < s->n && (sum >= (double)o->top_p * total || weight < (double)o->min_p)) {
+        if (begin < n && (sum >= top_p * total || weight < min_p)) {
             break;
         }
         sum += weight;
-        begin--;
     }
     return begin;
 }
@@ -234,15 +253,16 @@ static double uniform(kfi_rng *rng)
     return (double)(kfi_rng_next(rng) >> 11) * 0x1p-53;
 }
 
-static uint32_t draw(kf_sampler *s, size_t begin)
+/* One of the candidates begin … n-1. */
+static uint32_t draw(kf_sampler *s, size_t begin, size_t n)
 {
     double total = 0;
-    for (size_t i = begin; i < s->n; i++) {
+    for (size_t i = begin; i < n; i++) {
         total += s->candidates[i].weight;
     }
     double left = uniform(&s->rng) * total;
-    uint32_t last = s->candidates[s->n - 1].id;
-    for (size_t i = s->n; i-- > begin;) {
+    uint32_t last = s->candidates[n - 1].id;
+    for (size_t i = n; i-- > begin;) {
         if (s->candidates[i].weight > 0) {
             last = s->candidates[i].id; /* rounding may leave something over at the end */
             if (left < s->candidates[i].weight) {
@@ -264,6 +284,7 @@ uint32_t kf_sampler_next(kf_sampler *sampler, float *logits)
     if (sampler->options.temperature <= 0.0f || !isfinite(logits[best])) {
         return (uint32_t)best;
     }
-    const double total = fill_candidates(sampler, logits, logits[best]);
-    return draw(sampler, filter(sampler, total));
+    const size_t n = select_top_k(sampler, logits);
+    const double total = weigh(sampler, n, logits[best]);
+    return draw(sampler, filter(sampler, n, total), n);
 }

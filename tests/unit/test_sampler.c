@@ -110,6 +110,36 @@ static void top_k_keeps_the_k_most_likely(void **state)
     check_distribution(&o, 1.0, 0xFF);
 }
 
+/* Many equal logits, in an order that keeps exchanging what is kept: of the 20 ids that share the
+ * last value that fits, the lower ones stay. */
+static void top_k_of_many_equals_keeps_the_lower_ids(void **state)
+{
+    (void)state;
+    enum {
+        IDS = 1000,
+        K = 130
+    };
+    bool seen[IDS] = {false};
+    kf_sampler_options o = plain_options();
+    o.top_k = K;
+    o.temperature = 100.0f;
+    kf_sampler *sampler = new_sampler(IDS, &o);
+    for (size_t draw = 0; draw < 20000; draw++) {
+        float logits[IDS];
+        for (size_t i = 0; i < IDS; i++) {
+            logits[i] = (float)(i * 7 % 50); /* each value twenty times */
+        }
+        seen[kf_sampler_next(sampler, logits)] = true;
+    }
+    size_t n_last = 0;
+    for (size_t i = 0; i < IDS; i++) {
+        const size_t value = i * 7 % 50;
+        n_last += value == 43 ? 1 : 0;
+        assert_true(seen[i] == (value > 43 || (value == 43 && n_last <= K - 6 * 20)));
+    }
+    kf_sampler_free(sampler);
+}
+
 /* Probabilities of the logits: 1 and 4 0.336 each, 5 0.204, 0 0.045, 3 0.028, … */
 static void top_p_keeps_the_least_set_that_reaches_p(void **state)
 {
@@ -300,6 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draws_from_the_softmax),
         cmocka_unit_test(top_k_keeps_the_k_most_likely),
+        cmocka_unit_test(top_k_of_many_equals_keeps_the_lower_ids),
         cmocka_unit_test(top_p_keeps_the_least_set_that_reaches_p),
         cmocka_unit_test(top_p_counts_within_the_k),
         cmocka_unit_test(min_p_is_relative_to_the_greatest),
