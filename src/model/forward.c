@@ -13,8 +13,6 @@
 #include "model/workspace.h"
 
 #define TOKENS_A_PIECE 8
-/* Keys of so many tokens make a panel of the cache, see kernels.h. */
-#define PANEL_TOKENS 16
 /* Queries that one piece of attention takes: enough to read each key once for many. */
 #define QUERY_TOKENS 32
 
@@ -113,9 +111,9 @@ static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
     const attending *a = ctx;
     const kfi_workspace *w = a->workspace;
     const size_t half = w->head_dim / 2;
-    const size_t panel = (a->first / PANEL_TOKENS + i_item) * PANEL_TOKENS;
+    const size_t panel = (a->first / KFI_KV_PANEL + i_item) * KFI_KV_PANEL;
     const size_t begin = panel < a->first ? 0 : panel - a->first;
-    size_t end = panel + PANEL_TOKENS - a->first;
+    size_t end = panel + KFI_KV_PANEL - a->first;
     end = end < a->n ? end : a->n;
     for (size_t t = begin; t < end; t++) {
         const float *cosine = w->cosine + t * half;
@@ -164,7 +162,7 @@ void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float
 {
     attending a = {workspace, dst, q, k, v, kv, first, n};
     prepare_rope(workspace, first, n);
-    const size_t n_panels = (first + n - 1) / PANEL_TOKENS - first / PANEL_TOKENS + 1;
+    const size_t n_panels = (first + n - 1) / KFI_KV_PANEL - first / KFI_KV_PANEL + 1;
     kfi_pool_run(workspace->pool, rotate_and_store, &a, n_panels);
     const size_t n_tiles = (n + QUERY_TOKENS - 1) / QUERY_TOKENS;
     kfi_pool_run(workspace->pool, attend, &a, n_tiles * kv->n_kv_heads);

@@ -20,16 +20,19 @@ KF_NODISCARD kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_co
                                          kf_error *err);
 void kfi_workspace_free(kfi_workspace *workspace);
 
+/* Tokens whose keys lie together in the cache, see kernels.h. */
+#define KFI_KV_PANEL ((size_t)KFI_PANEL_ROWS)
+
 /* KV cache of one layer in float32: [kv head][capacity] in the layout of kernels.h. */
 typedef struct kfi_kv {
-    size_t capacity; /* tokens, a multiple of 16 */
+    size_t capacity; /* tokens, a multiple of KFI_KV_PANEL */
     size_t n_kv_heads, head_dim;
     float *keys;
     float *values;
 } kfi_kv;
 size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim);
 /* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each, at a position.
- * Positions are put in ascending order; those of different panels of 16 may be put by different
+ * Positions are put in ascending order; those of different panels may be put by different
  * threads. */
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value);
 /* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1. */
@@ -66,7 +69,7 @@ void kfi_block_forward(kfi_workspace *workspace, const kfi_block *block, float *
 KF_NODISCARD kf_status kfi_head_forward(kf_model *model, kfi_workspace *workspace, float *logits,
                                         const float *hidden, size_t n, kf_error *err);
 
-/* Buffers of the workspace that callers may use between calls: [batch][max(n_heads, …) …]. */
+/* Buffers of the workspace that callers may use between calls. */
 typedef struct kfi_buffers {
     float *normed;    /* [batch][hidden] */
     float *q;         /* [batch][n_heads * head_dim] */

@@ -6,9 +6,6 @@
 
 #include "model/forward.h"
 
-/* Keys of so many tokens make a panel, see kernels.h. */
-#define PANEL_TOKENS 16
-
 size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim)
 {
     return 2 * capacity * n_kv_heads * head_dim * sizeof(float);
@@ -18,7 +15,7 @@ size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim)
  * finite. Clearing it when its first token comes costs less than clearing the whole cache. */
 static void clear_panel(float *keys, size_t position, size_t head_dim)
 {
-    memset(keys + position * head_dim, 0, PANEL_TOKENS * head_dim * sizeof(float));
+    memset(keys + position * head_dim, 0, KFI_KV_PANEL * head_dim * sizeof(float));
 }
 
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value)
@@ -26,7 +23,7 @@ void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *valu
     for (size_t h = 0; h < kv->n_kv_heads; h++) {
         float *keys = kv->keys + h * kv->capacity * kv->head_dim;
         float *values = kv->values + h * kv->capacity * kv->head_dim;
-        if (position % PANEL_TOKENS == 0) {
+        if (position % KFI_KV_PANEL == 0) {
             clear_panel(keys, position, kv->head_dim);
         }
         kfi_kv_store(keys, values, position, key + h * kv->head_dim, value + h * kv->head_dim,

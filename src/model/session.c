@@ -30,7 +30,7 @@ struct kf_session {
 static kf_status allocate_cache(kf_session *s, kf_error *err)
 {
     const kfi_config *config = kfi_model_config(s->model);
-    const size_t capacity = kfi_round_up(s->context, 16);
+    const size_t capacity = kfi_round_up(s->context, KFI_KV_PANEL);
     const size_t layer_bytes = kfi_kv_bytes(capacity, config->n_kv_heads, config->head_dim);
     size_t bytes = 0;
     s->kvs = kfi_calloc(s->model->alloc, config->n_layers, sizeof *s->kvs);

@@ -11,7 +11,6 @@
 #include "quantize/table.h"
 
 #define BATCH_TOKENS 512u
-#define PANEL_TOKENS 16u
 /* Passes over all tokens a block: four for its statistics, one to the next block. */
 #define PASSES_A_BLOCK 5u
 
@@ -449,7 +448,7 @@ static kf_status allocate(kfi_pipeline *p, kf_error *err)
     p->batch = BATCH_TOKENS;
     p->kv = (kfi_kv){
         .capacity =
-            kfi_round_up(o->n_prefix + (o->windows.n > 0 ? o->windows.length : 1), PANEL_TOKENS),
+            kfi_round_up(o->n_prefix + (o->windows.n > 0 ? o->windows.length : 1), KFI_KV_PANEL),
         .n_kv_heads = config->n_kv_heads,
         .head_dim = config->head_dim,
     };
