@@ -71,6 +71,16 @@ static kf_status check_rope(const kfi_config *config, kf_error *err)
     return KF_OK;
 }
 
+kf_status kfi_config_divide_heads(kfi_config *config, kf_error *err)
+{
+    if (config->n_heads == 0 || config->hidden % config->n_heads != 0) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%zu heads do not divide the hidden size %zu",
+                        config->n_heads, config->hidden);
+    }
+    config->head_dim = config->hidden / config->n_heads;
+    return KF_OK;
+}
+
 kf_status kfi_config_check(const kfi_config *config, kf_error *err)
 {
     KFI_TRY(check_size(config->n_layers, KFI_MAX_LAYERS, "the number of layers", err));
@@ -85,10 +95,6 @@ kf_status kfi_config_check(const kfi_config *config, kf_error *err)
 
 kf_status kfi_config_from_llama2c(kfi_config *config, const kfi_llama2c_config *file, kf_error *err)
 {
-    if (file->n_heads == 0 || file->dim % file->n_heads != 0) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%zu heads do not divide the hidden size %zu",
-                        file->n_heads, file->dim);
-    }
     *config = (kfi_config){
         .architecture = &kfi_architecture_llama,
         .n_layers = file->n_layers,
@@ -96,12 +102,12 @@ kf_status kfi_config_from_llama2c(kfi_config *config, const kfi_llama2c_config *
         .feed_forward = file->hidden_dim,
         .n_heads = file->n_heads,
         .n_kv_heads = file->n_kv_heads,
-        .head_dim = file->dim / file->n_heads,
         .vocabulary = file->vocab_size,
         .context = file->context,
         .tied = file->shared_classifier,
         .rms_epsilon = 1e-5f, /* the format has no place for these two */
         .rope_theta = 10000.0f,
     };
+    KFI_TRY(kfi_config_divide_heads(config, err));
     return kfi_config_check(config, err);
 }

@@ -22,6 +22,9 @@ KF_NODISCARD kf_status kfi_config_from_json(kfi_config *config, const kfi_json *
 KF_NODISCARD kf_status kfi_config_from_llama2c(kfi_config *config, const kfi_llama2c_config *file,
                                                kf_error *err);
 
+/* The size of a head where the file gives none: heads share the hidden size evenly. KF_FORMAT. */
+KF_NODISCARD kf_status kfi_config_divide_heads(kfi_config *config, kf_error *err);
+
 /* What must hold of every configuration: ceilings, heads that divide, an even head_dim, numbers
  * that make sense. KF_FORMAT. Every reader above ends with it. */
 KF_NODISCARD kf_status kfi_config_check(const kfi_config *config, kf_error *err);

@@ -64,16 +64,12 @@ static kf_status read_heads(kfi_config *config, const reader *r, kf_error *err)
     if (has(r, "attention.head_count_kv")) {
         KFI_TRY(read_size(&config->n_kv_heads, r, "attention.head_count_kv", err));
     }
-    size_t value_length = 0;
     if (has(r, "attention.key_length")) {
         KFI_TRY(read_size(&config->head_dim, r, "attention.key_length", err));
-    } else if (config->n_heads == 0 || config->hidden % config->n_heads != 0) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%zu heads do not divide the hidden size %zu",
-                        config->n_heads, config->hidden);
     } else {
-        config->head_dim = config->hidden / config->n_heads;
+        KFI_TRY(kfi_config_divide_heads(config, err));
     }
-    value_length = config->head_dim;
+    size_t value_length = config->head_dim;
     if (has(r, "attention.value_length")) {
         KFI_TRY(read_size(&value_length, r, "attention.value_length", err));
     }

@@ -166,15 +166,7 @@ static kf_status read_heads(kfi_config *config, const kfi_json *json, kf_error *
     KFI_TRY(read_size(&config->n_heads, json, "num_attention_heads", err));
     KFI_TRY(read_size_or(&config->n_kv_heads, json, "num_key_value_heads", config->n_heads, err));
     KFI_TRY(read_size_or(&config->head_dim, json, "head_dim", 0, err));
-    if (config->head_dim != 0) {
-        return KF_OK;
-    }
-    if (config->n_heads == 0 || config->hidden % config->n_heads != 0) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%zu heads do not divide the hidden size %zu",
-                        config->n_heads, config->hidden);
-    }
-    config->head_dim = config->hidden / config->n_heads;
-    return KF_OK;
+    return config->head_dim == 0 ? kfi_config_divide_heads(config, err) : KF_OK;
 }
 
 kf_status kfi_config_from_json(kfi_config *config, const kfi_json *json, kf_error *err)
