@@ -1,6 +1,6 @@
-/* cholesky.c - Cholesky factors in double over LAPACK.
+/* cholesky.c - a Cholesky factor in double over LAPACK.
  *
- * LAPACK counts columns first: what it calls the lower triangle is our upper one, so that no matrix
+ * LAPACK counts columns first: what it calls the upper triangle is our lower one, so that no matrix
  * has to be transposed.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -13,12 +13,12 @@
 #include "linalg/gemm.h"
 #include "linalg/matrix.h"
 
-/* Factors in place; triangle is LAPACK's word. */
-static kf_status factor(double *a, size_t n, char triangle, bool reversed, kf_error *err)
+/* Factors the index-reversed matrix in place. */
+static kf_status factor_reversed(double *a, size_t n, kf_error *err)
 {
     kfi_blas_init();
     const lapack_int info =
-        LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, triangle, (lapack_int)n, a, (lapack_int)n);
+        LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)n, a, (lapack_int)n);
     size_t pivot = n;
     if (info > 0) {
         pivot = (size_t)info - 1;
@@ -34,23 +34,9 @@ static kf_status factor(double *a, size_t n, char triangle, bool reversed, kf_er
     if (info < 0) {
         return kfi_fail(err, KF_INTERNAL, KF_NO_OFFSET, "dpotrf refused argument %d", (int)-info);
     }
-    pivot = reversed ? n - 1 - pivot : pivot;
+    pivot = n - 1 - pivot;
     return kfi_fail(err, KF_RANGE, pivot,
                     "a matrix of %zu rows is not positive definite at row %zu", n, pivot);
-}
-
-kf_status kfi_matrix_cholesky_upper(double *u, const double *a, size_t n, kf_error *err)
-{
-    /* Column j of a's lower triangle becomes row j of u; reading before writing allows u == a. */
-    for (size_t i = 0; i < n; i++) {
-        for (size_t j = i; j < n; j++) {
-            u[i * n + j] = a[j * n + i];
-        }
-    }
-    for (size_t i = 1; i < n; i++) {
-        memset(u + i * n, 0, i * sizeof(double));
-    }
-    return n == 0 ? KF_OK : factor(u, n, 'L', false, err);
 }
 
 static void swap(double *a, double *b)
@@ -86,10 +72,7 @@ kf_status kfi_matrix_inverse_cholesky_upper(double *u, const double *a, size_t n
         memcpy(u, a, n * n * sizeof(double));
     }
     reverse_lower(u, n);
-    const kf_status st = factor(u, n, 'U', true, err);
-    if (st != KF_OK) {
-        return st;
-    }
+    KFI_TRY(factor_reversed(u, n, err));
     const lapack_int info =
         LAPACKE_dtrtri_work(LAPACK_COL_MAJOR, 'U', 'N', (lapack_int)n, u, (lapack_int)n);
     if (info != 0) {

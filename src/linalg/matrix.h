@@ -21,20 +21,15 @@ void kfi_matrix_multiply_transposed(kf_pool *pool, float *y, size_t ld_y, const 
 void kfi_matrix_multiply(kf_pool *pool, float *y, size_t ld_y, const float *x, size_t ld_x,
                          const float *w, size_t ld_w, size_t m, size_t n, size_t k);
 /* gram[n][n] += x^T x of m rows x[m][n], both triangles. Rows are taken in fixed chunks, each
- * product added in float to a float sum; accumulate in double across chunks is the caller's
- * (quantize/gram.c) choice. */
+ * product added in float to a float sum. */
 void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x, size_t m,
                          size_t n);
 
-/* Cholesky of a symmetric positive definite a[n][n] (full storage, only the lower triangle is
- * read): upper factor U with a = U^T U written to u[n][n] (zeros below). KF_RANGE when it is not
- * positive definite (err->offset = index of the pivot). In double when work is double. */
-KF_NODISCARD kf_status kfi_matrix_cholesky_upper(double *u, const double *a, size_t n,
-                                                 kf_error *err);
-
-/* U, upper, with inverse(a) = U^T U: the factor that GPTQ uses, by a Cholesky of the index-reversed
- * matrix and one triangular inverse (methods of Frantar et al. 2022, without forming the inverse).
- * a and u may be the same. KF_RANGE as above. */
+/* U, upper (zeros below), with inverse(a) = U^T U of a symmetric positive definite a[n][n], full
+ * storage, of which only the lower triangle is read: the factor that GPTQ uses, by a Cholesky of
+ * the index-reversed matrix and one triangular inverse (methods of Frantar et al. 2022, without
+ * forming the inverse). a and u may be the same. KF_RANGE when a is not positive definite
+ * (err->offset = index of the pivot). */
 KF_NODISCARD kf_status kfi_matrix_inverse_cholesky_upper(double *u, const double *a, size_t n,
                                                          kf_error *err);
 

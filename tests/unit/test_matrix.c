@@ -282,29 +282,7 @@ static void check_factor(const double *u, const double *expected, size_t n)
     }
 }
 
-static void a_cholesky_factor_multiplies_back(void **state)
-{
-    (void)state;
-    static const size_t sizes[] = {1, 2, 33, 150};
-    for (size_t k = 0; k < 4; k++) {
-        kf_error err = {0};
-        const size_t n = sizes[k];
-        double *a = random_positive(n);
-        double *u = kfi_calloc(NULL, n * n, sizeof(double));
-        double *lower_only = kfi_calloc(NULL, n * n, sizeof(double));
-        assert_non_null(u);
-        assert_non_null(lower_only);
-        for (size_t i = 0; i < n * n; i++) {
-            lower_only[i] = i % n > i / n ? (double)NAN : a[i];
-        }
-        CHECK_OK(kfi_matrix_cholesky_upper(u, lower_only, n, &err), &err);
-        check_factor(u, a, n);
-        kfi_free(NULL, a, 0);
-        kfi_free(NULL, u, 0);
-        kfi_free(NULL, lower_only, 0);
-    }
-}
-
+/* The upper triangle of the matrix is not read. */
 static void the_reverse_factor_is_that_of_the_direct_inverse(void **state)
 {
     (void)state;
@@ -314,6 +292,9 @@ static void the_reverse_factor_is_that_of_the_direct_inverse(void **state)
         const size_t n = sizes[k];
         double *a = random_positive(n);
         double *inverse = direct_inverse(a, n);
+        for (size_t i = 0; i < n * n; i++) {
+            a[i] = i % n > i / n ? (double)NAN : a[i];
+        }
         double *u = kfi_calloc(NULL, n * n, sizeof(double));
         assert_non_null(u);
         CHECK_OK(kfi_matrix_inverse_cholesky_upper(u, a, n, &err), &err);
@@ -334,8 +315,6 @@ static void names_the_row_where_a_matrix_is_not_positive_definite(void **state)
         kf_error err = {0};
         double u[9];
         const double a[9] = {2, 0, 0, 0, bad[k], 0, 0, 0, 3};
-        assert_int_equal(kfi_matrix_cholesky_upper(u, a, 3, &err), KF_RANGE);
-        assert_int_equal(err.offset, 1);
         assert_int_equal(kfi_matrix_inverse_cholesky_upper(u, a, 3, &err), KF_RANGE);
         assert_int_equal(err.offset, 1);
     }
@@ -350,7 +329,6 @@ int main(void)
         cmocka_unit_test(trusts_the_library_of_this_machine),
         cmocka_unit_test(finds_a_library_that_computes_wrong),
         cmocka_unit_test(a_gram_matrix_is_symmetric_and_adds_up),
-        cmocka_unit_test(a_cholesky_factor_multiplies_back),
         cmocka_unit_test(the_reverse_factor_is_that_of_the_direct_inverse),
         cmocka_unit_test(names_the_row_where_a_matrix_is_not_positive_definite),
     };
