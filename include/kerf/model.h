@@ -38,7 +38,7 @@ typedef struct kf_session kf_session;
 typedef struct kf_model_options {
     size_t size;                   /**< sizeof(kf_model_options), set by the initialiser. */
     const kf_allocator *alloc;     /**< Borrowed, or NULL. */
-    const kf_callbacks *callbacks; /**< Borrowed, or NULL: warnings, progress of loading. */
+    const kf_callbacks *callbacks; /**< Borrowed, or NULL: kf_session_eval() can be cancelled. */
     kf_pool *pool; /**< Borrowed for the model's life; NULL works in the calling thread. */
     /** Bytes of float weights that a foreign checkpoint may keep decoded; what does not fit is
      * decoded block by block at every pass. 0 = half of kf_memory_available(). */
@@ -107,9 +107,10 @@ typedef struct kf_model_tensor {
  * byte
  * @retval KF_UNSUPPORTED  an architecture, RoPE scaling or format that is not implemented, named
  * @retval KF_NOMEM        no memory
+ * @retval KF_INVALID      options of another size than this library's
  *
- * Cost: O(tensors); weights are read when first used. Threads: a model may be shared by sessions in
- * several threads as long as they do not share its pool.
+ * Cost: O(tensors); weights are read when first used. Threads: a model opened without a pool may be
+ * shared by sessions in several threads; one with a pool is used by one thread at a time.
  */
 KF_API KF_NODISCARD kf_status kf_model_open(kf_model **model, const char *path,
                                             const kf_model_options *options, kf_error *err);
@@ -152,7 +153,8 @@ typedef struct kf_session_options {
  *
  * @retval KF_OK
  * @retval KF_NOMEM
- * @retval KF_RANGE  context above the model's
+ * @retval KF_RANGE    context above the model's, or batch above 65536
+ * @retval KF_INVALID  options of another size than this library's
  *
  * Cost: allocates 2 * n_layers * n_kv_heads * head_dim * 4 bytes a token of context, and work space
  * for a batch.

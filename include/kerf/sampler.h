@@ -48,7 +48,8 @@ typedef struct kf_sampler_options {
  * @param[out] err      failure report, or NULL
  *
  * @retval KF_OK
- * @retval KF_RANGE  an option out of range, named
+ * @retval KF_RANGE    an option out of range, named
+ * @retval KF_INVALID  options of another size than this library's
  * @retval KF_NOMEM
  * @see kf_sampler_free()
  */

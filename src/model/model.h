@@ -110,8 +110,7 @@ KF_NODISCARD kf_status kfi_model_source_hash(const kf_model *model, char hex[KFI
 
 /* Rows of the embedding: dst [n][hidden]. Ids are already checked. */
 void kfi_model_embed(const kf_model *model, float *dst, const uint32_t *ids, size_t n);
-/* The norm in front of the head, and the head: logits [n][vocabulary] of normalised hidden states;
- * workspace as below. */
+/* Weights of the norm in front of the head, [hidden]. */
 const float *kfi_model_final_norm(const kf_model *model);
 
 #endif /* KFI_MODEL_MODEL_H */
