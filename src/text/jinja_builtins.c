@@ -13,9 +13,13 @@
 typedef kf_status builtin(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_value value,
                           const kfi_jinja_arguments *arguments);
 
+#define MAX_PARAMETERS 3
+#define ANY            "*"
+
 typedef struct builtin_entry {
     const char *name;
     builtin *call;
+    const char *parameters[MAX_PARAMETERS]; /* in order; ANY checks its arguments itself */
 } builtin_entry;
 
 static kf_status unknown(kfi_jinja_run *run, const char *what, kfi_jinja_text name)
@@ -24,14 +28,42 @@ static kf_status unknown(kfi_jinja_run *run, const char *what, kfi_jinja_text na
                     (int)(name.n < 60 ? name.n : 60), name.data);
 }
 
-static builtin *find_builtin(const builtin_entry *entries, size_t n, kfi_jinja_text name)
+static const builtin_entry *find_builtin(const builtin_entry *entries, size_t n,
+                                         kfi_jinja_text name)
 {
     for (size_t i = 0; i < n; i++) {
         if (kfi_jinja_text_is(name, entries[i].name)) {
-            return entries[i].call;
+            return &entries[i];
         }
     }
     return NULL;
+}
+
+/* An argument that is not looked at would change what is meant in silence. */
+static bool takes(const builtin_entry *entry, const kfi_jinja_arguments *arguments)
+{
+    size_t n = 0;
+    while (n < MAX_PARAMETERS && entry->parameters[n] != NULL) {
+        n++;
+    }
+    bool all = arguments->n <= n;
+    for (size_t k = 0; k < arguments->n_keywords; k++) {
+        size_t i = 0;
+        while (i < n && !kfi_jinja_text_is(arguments->keywords[k].key, entry->parameters[i])) {
+            i++;
+        }
+        all = all && i < n;
+    }
+    return all;
+}
+
+static kf_status call(kfi_jinja_value *dst, kfi_jinja_run *run, const builtin_entry *entry,
+                      kfi_jinja_value value, const kfi_jinja_arguments *arguments)
+{
+    const bool any = entry->parameters[0] != NULL && strcmp(entry->parameters[0], ANY) == 0;
+    return any || takes(entry, arguments) ? entry->call(dst, run, value, arguments)
+                                          : kfi_fail(run->err, KF_UNSUPPORTED, run->offset,
+                                                     "these arguments of '%s'", entry->name);
 }
 
 /* An argument by place or by name; undefined where it is not given. */
@@ -165,9 +197,7 @@ static kf_status length(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_valu
 static kf_status to_json(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_value value,
                          const kfi_jinja_arguments *arguments)
 {
-    if (arguments->n + arguments->n_keywords > 0) {
-        return kfi_fail(run->err, KF_UNSUPPORTED, run->offset, "arguments of tojson");
-    }
+    (void)arguments;
     if (value.kind == KFI_JINJA_UNDEFINED) {
         return wrong_kind(run, "tojson", &value);
     }
@@ -331,26 +361,26 @@ kf_status kfi_jinja_filter(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_t
                            kfi_jinja_value value, const kfi_jinja_arguments *arguments)
 {
     static const builtin_entry entries[] = {
-        {"length", length},
-        {"count", length},
-        {"tojson", to_json},
-        {"default", default_value},
-        {"d", default_value},
-        {"first", first},
-        {"last", last},
-        {"list", list},
-        {"items", items},
-        {"safe", unchanged},
-        {"string", to_string},
-        {"join", join},
-        {"selectattr", select_attribute},
-        {"rejectattr", reject_attribute},
+        {"length", length, {NULL}},
+        {"count", length, {NULL}},
+        {"tojson", to_json, {NULL}},
+        {"default", default_value, {"default_value", "boolean"}},
+        {"d", default_value, {"default_value", "boolean"}},
+        {"first", first, {NULL}},
+        {"last", last, {NULL}},
+        {"list", list, {NULL}},
+        {"items", items, {NULL}},
+        {"safe", unchanged, {NULL}},
+        {"string", to_string, {NULL}},
+        {"join", join, {"d"}},
+        {"selectattr", select_attribute, {"attribute", "test", "argument"}},
+        {"rejectattr", reject_attribute, {"attribute", "test", "argument"}},
     };
     static const char *const of_strings[] = {"trim",       "upper", "lower",
                                              "capitalize", "title", "replace"};
-    builtin *call = find_builtin(entries, sizeof entries / sizeof entries[0], name);
-    if (call != NULL) {
-        return call(dst, run, value, arguments);
+    const builtin_entry *entry = find_builtin(entries, sizeof entries / sizeof entries[0], name);
+    if (entry != NULL) {
+        return call(dst, run, entry, value, arguments);
     }
     for (size_t i = 0; i < sizeof of_strings / sizeof of_strings[0]; i++) {
         if (kfi_jinja_text_is(name, of_strings[i])) {
@@ -367,15 +397,20 @@ kf_status kfi_jinja_method(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_v
                            kfi_jinja_text name, const kfi_jinja_arguments *arguments)
 {
     static const builtin_entry entries[] = {
-        {"items", items}, {"keys", keys}, {"values", values}, {"get", get}};
+        {"items", items, {NULL}},
+        {"keys", keys, {NULL}},
+        {"values", values, {NULL}},
+        {"get", get, {"key", "default"}},
+    };
     if (object.kind == KFI_JINJA_STRING) {
         return kfi_jinja_string_method(dst, run, object.as.text, name, arguments);
     }
-    builtin *call = object.kind == KFI_JINJA_MAP
-                        ? find_builtin(entries, sizeof entries / sizeof entries[0], name)
-                        : NULL;
-    if (call != NULL) {
-        return call(dst, run, object, arguments);
+    const builtin_entry *entry =
+        object.kind == KFI_JINJA_MAP
+            ? find_builtin(entries, sizeof entries / sizeof entries[0], name)
+            : NULL;
+    if (entry != NULL) {
+        return call(dst, run, entry, object, arguments);
     }
     return object.kind == KFI_JINJA_UNDEFINED ? wrong_kind(run, "method", &object)
                                               : unknown(run, "method", name);
@@ -463,11 +498,13 @@ static kf_status range(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_value
 kf_status kfi_jinja_function(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text name,
                              const kfi_jinja_arguments *arguments)
 {
-    static const builtin_entry entries[] = {{"raise_exception", raise_exception},
-                                            {"namespace", namespace},
-                                            {"dict", dict},
-                                            {"range", range}};
-    builtin *call = find_builtin(entries, sizeof entries / sizeof entries[0], name);
-    return call != NULL ? call(dst, run, kfi_jinja_none(), arguments)
-                        : unknown(run, "function", name);
+    static const builtin_entry entries[] = {
+        {"raise_exception", raise_exception, {"message"}},
+        {"namespace", namespace, {ANY}},
+        {"dict", dict, {ANY}},
+        {"range", range, {"start", "stop", "step"}},
+    };
+    const builtin_entry *entry = find_builtin(entries, sizeof entries / sizeof entries[0], name);
+    return entry != NULL ? call(dst, run, entry, kfi_jinja_none(), arguments)
+                         : unknown(run, "function", name);
 }

@@ -104,6 +104,16 @@ static kf_status bind_parameter(kfi_jinja_run *run, const kfi_jinja_node *parame
     return kfi_jinja_bind(run, parameter->name, value);
 }
 
+static bool has_parameter(const kfi_jinja_node *macro, kfi_jinja_text name)
+{
+    for (const kfi_jinja_node *p = macro->items; p != NULL; p = p->next) {
+        if (kfi_jinja_text_equal(p->name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static kf_status call_macro(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_jinja_node *macro,
                             const kfi_jinja_arguments *arguments)
 {
@@ -114,8 +124,13 @@ static kf_status call_macro(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_
     for (const kfi_jinja_node *p = macro->items; p != NULL; p = p->next) {
         KFI_TRY(bind_parameter(run, p, i++, arguments));
     }
-    if (arguments->n > i) {
-        return kfi_fail(run->err, KF_FORMAT, run->offset, "macro with too many arguments");
+    bool fits = arguments->n <= i;
+    for (size_t k = 0; k < arguments->n_keywords; k++) {
+        fits = fits && has_parameter(macro, arguments->keywords[k].key);
+    }
+    if (!fits) {
+        return kfi_fail(run->err, KF_FORMAT, run->offset, "an argument that macro '%.*s' lacks",
+                        (int)(macro->name.n < 60 ? macro->name.n : 60), macro->name.data);
     }
     KFI_TRY(kfi_jinja_render_apart(dst, run, macro->b));
     run->n_bindings = n_bindings;

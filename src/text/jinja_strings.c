@@ -79,8 +79,15 @@ static kfi_jinja_text strip_end(kfi_jinja_text text, kfi_jinja_text set)
     return (kfi_jinja_text){text.data, n};
 }
 
+/* A method; some have variants under names of their own. */
+typedef kf_status method(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
+                         const kfi_jinja_arguments *arguments, unsigned variant);
+
+#define AT_START 1u
+#define AT_END   2u
+
 static kf_status strip(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                       const kfi_jinja_arguments *arguments, bool start, bool end)
+                       const kfi_jinja_arguments *arguments, unsigned variant)
 {
     kfi_jinja_text set = {NULL, 0};
     if (arguments->n > 0 && arguments->values[0].kind != KFI_JINJA_NONE &&
@@ -88,8 +95,8 @@ static kf_status strip(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text 
         return wrong_arguments(run, "strip");
     }
     KFI_TRY(kfi_jinja_charge(run, text.n / 64 * (1 + set.n)));
-    text = start ? strip_start(text, set) : text;
-    text = end ? strip_end(text, set) : text;
+    text = (variant & AT_START) != 0 ? strip_start(text, set) : text;
+    text = (variant & AT_END) != 0 ? strip_end(text, set) : text;
     *dst = kfi_jinja_string(text.data, text.n);
     return KF_OK;
 }
@@ -103,8 +110,9 @@ typedef enum case_change {
 } case_change;
 
 static kf_status change_case(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                             case_change change)
+                             const kfi_jinja_arguments *arguments, unsigned change)
 {
+    (void)arguments;
     kfi_buf buf;
     bool in_word = false;
     size_t i = 0;
@@ -124,8 +132,9 @@ static kf_status change_case(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja
 }
 
 static kf_status replace(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                         const kfi_jinja_arguments *arguments)
+                         const kfi_jinja_arguments *arguments, unsigned variant)
 {
+    (void)variant;
     kfi_jinja_text from = {NULL, 0};
     kfi_jinja_text to = {NULL, 0};
     if (arguments->n != 2 || !text_argument(&from, arguments, 0) ||
@@ -183,8 +192,9 @@ static bool next_part(kfi_jinja_text *part, kfi_jinja_text *rest, kfi_jinja_text
 }
 
 static kf_status split(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                       const kfi_jinja_arguments *arguments)
+                       const kfi_jinja_arguments *arguments, unsigned variant)
 {
+    (void)variant;
     kfi_jinja_text separator = {NULL, 0};
     size_t most = SIZE_MAX;
     const bool by_space = arguments->n == 0 || arguments->values[0].kind == KFI_JINJA_NONE;
@@ -224,8 +234,9 @@ static kf_status split(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text 
 }
 
 static kf_status starts_or_ends(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                                const kfi_jinja_arguments *arguments, bool at_end)
+                                const kfi_jinja_arguments *arguments, unsigned variant)
 {
+    const bool at_end = variant == AT_END;
     kfi_jinja_text part = {NULL, 0};
     if (!text_argument(&part, arguments, 0)) {
         return wrong_arguments(run, at_end ? "endswith" : "startswith");
@@ -237,8 +248,9 @@ static kf_status starts_or_ends(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_ji
 }
 
 static kf_status find(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                      const kfi_jinja_arguments *arguments)
+                      const kfi_jinja_arguments *arguments, unsigned variant)
 {
+    (void)variant;
     kfi_jinja_text part = {NULL, 0};
     if (!text_argument(&part, arguments, 0)) {
         return wrong_arguments(run, "find");
@@ -253,8 +265,9 @@ static kf_status find(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text t
 
 /* "between".join(list) */
 static kf_status join(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                      const kfi_jinja_arguments *arguments)
+                      const kfi_jinja_arguments *arguments, unsigned variant)
 {
+    (void)variant;
     const kfi_jinja_value between = kfi_jinja_string(text.data, text.n);
     const kfi_jinja_arguments swapped = {&between, 1, NULL, 0};
     if (arguments->n != 1) {
@@ -266,38 +279,34 @@ static kf_status join(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text t
 kf_status kfi_jinja_string_method(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
                                   kfi_jinja_text name, const kfi_jinja_arguments *arguments)
 {
-    static const char *const cases[] = {"upper", "lower", "capitalize", "title"};
-    for (size_t i = 0; i < 4; i++) {
-        if (kfi_jinja_text_is(name, cases[i])) {
-            return change_case(dst, run, text, (case_change)i);
+    static const struct {
+        const char *name;
+        method *call;
+        size_t most; /* arguments, by place only */
+        unsigned variant;
+    } methods[] = {
+        {"upper", change_case, 0, CASE_UPPER},
+        {"lower", change_case, 0, CASE_LOWER},
+        {"capitalize", change_case, 0, CASE_CAPITALIZE},
+        {"title", change_case, 0, CASE_TITLE},
+        {"strip", strip, 1, AT_START | AT_END},
+        {"lstrip", strip, 1, AT_START},
+        {"rstrip", strip, 1, AT_END},
+        {"replace", replace, 2, 0},
+        {"split", split, 2, 0},
+        {"startswith", starts_or_ends, 1, AT_START},
+        {"endswith", starts_or_ends, 1, AT_END},
+        {"find", find, 1, 0},
+        {"join", join, 1, 0},
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
+        if (!kfi_jinja_text_is(name, methods[i].name)) {
+            continue;
         }
-    }
-    if (kfi_jinja_text_is(name, "strip")) {
-        return strip(dst, run, text, arguments, true, true);
-    }
-    if (kfi_jinja_text_is(name, "lstrip")) {
-        return strip(dst, run, text, arguments, true, false);
-    }
-    if (kfi_jinja_text_is(name, "rstrip")) {
-        return strip(dst, run, text, arguments, false, true);
-    }
-    if (kfi_jinja_text_is(name, "replace")) {
-        return replace(dst, run, text, arguments);
-    }
-    if (kfi_jinja_text_is(name, "split")) {
-        return split(dst, run, text, arguments);
-    }
-    if (kfi_jinja_text_is(name, "startswith")) {
-        return starts_or_ends(dst, run, text, arguments, false);
-    }
-    if (kfi_jinja_text_is(name, "endswith")) {
-        return starts_or_ends(dst, run, text, arguments, true);
-    }
-    if (kfi_jinja_text_is(name, "find")) {
-        return find(dst, run, text, arguments);
-    }
-    if (kfi_jinja_text_is(name, "join")) {
-        return join(dst, run, text, arguments);
+        return arguments->n <= methods[i].most && arguments->n_keywords == 0
+                   ? methods[i].call(dst, run, text, arguments, methods[i].variant)
+                   : kfi_fail(run->err, KF_UNSUPPORTED, run->offset, "these arguments of '%s'",
+                              methods[i].name);
     }
     return kfi_fail(run->err, KF_UNSUPPORTED, run->offset, "the method '%.*s' of a string",
                     (int)(name.n < 60 ? name.n : 60), name.data);
