@@ -158,8 +158,7 @@ static kf_status get(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_value v
     if (value.kind != KFI_JINJA_MAP || key.kind != KFI_JINJA_STRING) {
         return wrong_kind(run, "get", &value);
     }
-    KFI_TRY(kfi_jinja_charge(run, value.as.map->n / 16));
-    *dst = kfi_jinja_member_of(&value, key.as.text);
+    KFI_TRY(kfi_jinja_get_member(dst, run, &value, key.as.text));
     if (dst->kind == KFI_JINJA_UNDEFINED) {
         *dst = argument(arguments, 1, "default");
         if (dst->kind == KFI_JINJA_UNDEFINED) {
@@ -328,9 +327,10 @@ static kf_status select_by(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_v
     const kfi_jinja_list *all = value.as.list;
     KFI_TRY(new_list(dst, &selected, run, all->n));
     for (size_t i = 0; i < all->n; i++) {
-        const kfi_jinja_value member = kfi_jinja_member_of(&all->items[i], name.as.text);
-        bool keep = kfi_jinja_truth(&member);
+        kfi_jinja_value member;
         KFI_TRY(kfi_jinja_charge(run, 1));
+        KFI_TRY(kfi_jinja_get_member(&member, run, &all->items[i], name.as.text));
+        bool keep = kfi_jinja_truth(&member);
         if (test.kind == KFI_JINJA_STRING) {
             KFI_TRY(kfi_jinja_test(&keep, run, test.as.text, member, &rest));
         }
@@ -433,17 +433,14 @@ static kf_status raise_exception(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_j
 static kf_status new_map(kfi_jinja_value *dst, kfi_jinja_run *run,
                          const kfi_jinja_arguments *arguments)
 {
-    void *map = NULL;
-    KFI_TRY(kfi_jinja_allocate(&map, run, 1, sizeof(kfi_jinja_map)));
-    *(kfi_jinja_map *)map = (kfi_jinja_map){NULL, 0, 0};
+    kfi_jinja_map *map = NULL;
+    KFI_TRY(kfi_jinja_map_new(&map, run));
     if (arguments->n > 0) {
         return kfi_fail(run->err, KF_UNSUPPORTED, run->offset, "a namespace of a map");
     }
     for (size_t i = 0; i < arguments->n_keywords; i++) {
-        if (!kfi_jinja_map_set(map, arguments->keywords[i].key, arguments->keywords[i].value,
-                               &run->arena)) {
-            return kfi_fail(run->err, KF_NOMEM, run->offset, "member of a namespace");
-        }
+        KFI_TRY(
+            kfi_jinja_map_set(run, map, arguments->keywords[i].key, arguments->keywords[i].value));
     }
     *dst = kfi_jinja_of_map(map);
     return KF_OK;

@@ -28,9 +28,8 @@ static kf_status evaluate_list(kfi_jinja_value *dst, kfi_jinja_run *run, const k
 
 static kf_status evaluate_map(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_jinja_node *node)
 {
-    void *map = NULL;
-    KFI_TRY(kfi_jinja_allocate(&map, run, 1, sizeof(kfi_jinja_map)));
-    *(kfi_jinja_map *)map = (kfi_jinja_map){NULL, 0, 0};
+    kfi_jinja_map *map = NULL;
+    KFI_TRY(kfi_jinja_map_new(&map, run));
     for (const kfi_jinja_node *item = node->items; item != NULL; item = item->next->next) {
         kfi_jinja_value key;
         kfi_jinja_value value;
@@ -39,10 +38,7 @@ static kf_status evaluate_map(kfi_jinja_value *dst, kfi_jinja_run *run, const kf
         if (key.kind != KFI_JINJA_STRING) {
             return kfi_fail(run->err, KF_UNSUPPORTED, item->offset, "map keys that are no strings");
         }
-        KFI_TRY(kfi_jinja_charge(run, ((kfi_jinja_map *)map)->n / 16));
-        if (!kfi_jinja_map_set(map, key.as.text, value, &run->arena)) {
-            return kfi_fail(run->err, KF_NOMEM, item->offset, "member of a map");
-        }
+        KFI_TRY(kfi_jinja_map_set(run, map, key.as.text, value));
     }
     *dst = kfi_jinja_of_map(map);
     return KF_OK;

@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <string.h>
+
 #include "base/fail.h"
 #include "text/jinja_run.h"
 #include "text/jinja_strings.h"
@@ -29,6 +31,48 @@ static kf_status index_text(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_
     return KF_OK;
 }
 
+kf_status kfi_jinja_get_member(kfi_jinja_value *dst, kfi_jinja_run *run,
+                               const kfi_jinja_value *value, kfi_jinja_text key)
+{
+    const bool is_map = value->kind == KFI_JINJA_MAP || value->kind == KFI_JINJA_NAMESPACE;
+    KFI_TRY(kfi_jinja_charge(run, is_map ? value->as.map->n / 16 : 0));
+    *dst = kfi_jinja_member_of(value, key);
+    return KF_OK;
+}
+
+kf_status kfi_jinja_map_new(kfi_jinja_map **map, kfi_jinja_run *run)
+{
+    void *memory = NULL;
+    KFI_TRY(kfi_jinja_allocate(&memory, run, 1, sizeof **map));
+    *map = memory;
+    **map = (kfi_jinja_map){NULL, 0, 0};
+    return KF_OK;
+}
+
+kf_status kfi_jinja_map_set(kfi_jinja_run *run, kfi_jinja_map *map, kfi_jinja_text key,
+                            kfi_jinja_value value)
+{
+    KFI_TRY(kfi_jinja_charge(run, map->n / 16));
+    for (size_t i = 0; i < map->n; i++) {
+        if (kfi_jinja_text_equal(map->members[i].key, key)) {
+            map->members[i].value = value;
+            return KF_OK;
+        }
+    }
+    if (map->n == map->capacity) {
+        const size_t capacity = map->capacity == 0 ? 4 : 2 * map->capacity;
+        void *members = NULL;
+        KFI_TRY(kfi_jinja_allocate(&members, run, capacity, sizeof *map->members));
+        if (map->n > 0) {
+            memcpy(members, map->members, map->n * sizeof *map->members);
+        }
+        map->members = members;
+        map->capacity = capacity;
+    }
+    map->members[map->n++] = (kfi_jinja_member){key, value};
+    return KF_OK;
+}
+
 static kf_status undefined_has_nothing(kfi_jinja_run *run, const kfi_jinja_node *node)
 {
     const kfi_jinja_text name = node->name;
@@ -49,11 +93,7 @@ kf_status kfi_jinja_evaluate_index(kfi_jinja_value *dst, kfi_jinja_run *run,
         return undefined_has_nothing(run, node->a);
     }
     if (index.kind == KFI_JINJA_STRING) {
-        if (object.kind == KFI_JINJA_MAP) {
-            KFI_TRY(kfi_jinja_charge(run, object.as.map->n / 16));
-        }
-        *dst = kfi_jinja_member_of(&object, index.as.text);
-        return KF_OK;
+        return kfi_jinja_get_member(dst, run, &object, index.as.text);
     }
     int64_t i = 0;
     if (!kfi_jinja_number(&i, &index)) {
@@ -83,11 +123,7 @@ kf_status kfi_jinja_evaluate_attribute(kfi_jinja_value *dst, kfi_jinja_run *run,
     if (object.kind == KFI_JINJA_UNDEFINED) {
         return undefined_has_nothing(run, node->a);
     }
-    if (object.kind == KFI_JINJA_MAP || object.kind == KFI_JINJA_NAMESPACE) {
-        KFI_TRY(kfi_jinja_charge(run, object.as.map->n / 16));
-    }
-    *dst = kfi_jinja_member_of(&object, node->name);
-    return KF_OK;
+    return kfi_jinja_get_member(dst, run, &object, node->name);
 }
 
 /* A bound of a slice over n items as Python takes it: from the end where negative, cut to fit. */

@@ -273,10 +273,7 @@ static kf_status render_set(kfi_jinja_run *run, const kfi_jinja_node *node)
         return kfi_fail(run->err, KF_FORMAT, node->offset, "'%.*s' is not a namespace",
                         (int)(node->c->name.n < 60 ? node->c->name.n : 60), node->c->name.data);
     }
-    KFI_TRY(kfi_jinja_charge(run, space.as.map->n / 16));
-    return kfi_jinja_map_set(space.as.map, node->name, value, &run->arena)
-               ? KF_OK
-               : kfi_fail(run->err, KF_NOMEM, node->offset, "member of a namespace");
+    return kfi_jinja_map_set(run, space.as.map, node->name, value);
 }
 
 static kf_status render_node(kfi_jinja_run *run, const kfi_jinja_node *node)

@@ -66,6 +66,15 @@ KF_NODISCARD kf_status kfi_jinja_find(kfi_jinja_value *dst, kfi_jinja_run *run,
 KF_NODISCARD kf_status kfi_jinja_bind(kfi_jinja_run *run, kfi_jinja_text name,
                                       kfi_jinja_value value);
 
+/* A member as of kfi_jinja_member_of(), with the work counted. */
+KF_NODISCARD kf_status kfi_jinja_get_member(kfi_jinja_value *dst, kfi_jinja_run *run,
+                                            const kfi_jinja_value *value, kfi_jinja_text key);
+
+/* An empty map; setting a member of one. */
+KF_NODISCARD kf_status kfi_jinja_map_new(kfi_jinja_map **map, kfi_jinja_run *run);
+KF_NODISCARD kf_status kfi_jinja_map_set(kfi_jinja_run *run, kfi_jinja_map *map, kfi_jinja_text key,
+                                         kfi_jinja_value value);
+
 KF_NODISCARD kf_status kfi_jinja_evaluate(kfi_jinja_value *dst, kfi_jinja_run *run,
                                           const kfi_jinja_node *node);
 

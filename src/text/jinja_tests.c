@@ -51,9 +51,13 @@ kf_status kfi_jinja_test(bool *dst, kfi_jinja_run *run, kfi_jinja_text name, kfi
     if (test_kind(dst, name, &value)) {
         return KF_OK;
     }
-    if (kfi_jinja_text_is(name, "equalto") || kfi_jinja_text_is(name, "eq") ||
-        kfi_jinja_text_is(name, "sameas")) {
+    if (kfi_jinja_text_is(name, "equalto") || kfi_jinja_text_is(name, "eq")) {
         return kfi_jinja_compare_equal(dst, run, value, other);
+    }
+    if (kfi_jinja_text_is(name, "sameas")) { /* 1 == true, but is not the same */
+        KFI_TRY(kfi_jinja_compare_equal(dst, run, value, other));
+        *dst = *dst && value.kind == other.kind;
+        return KF_OK;
     }
     if (kfi_jinja_text_is(name, "ne")) {
         KFI_TRY(kfi_jinja_compare_equal(dst, run, value, other));

@@ -204,31 +204,6 @@ kfi_jinja_value kfi_jinja_member_of(const kfi_jinja_value *value, kfi_jinja_text
     return kfi_jinja_undefined();
 }
 
-bool kfi_jinja_map_set(kfi_jinja_map *map, kfi_jinja_text key, kfi_jinja_value value,
-                       kfi_arena *arena)
-{
-    for (size_t i = 0; i < map->n; i++) {
-        if (kfi_jinja_text_equal(map->members[i].key, key)) {
-            map->members[i].value = value;
-            return true;
-        }
-    }
-    if (map->n == map->capacity) {
-        const size_t capacity = map->capacity == 0 ? 4 : 2 * map->capacity;
-        kfi_jinja_member *members = kfi_arena_alloc(arena, 8, capacity * sizeof *members);
-        if (members == NULL) {
-            return false;
-        }
-        if (map->n > 0) {
-            memcpy(members, map->members, map->n * sizeof *members);
-        }
-        map->members = members;
-        map->capacity = capacity;
-    }
-    map->members[map->n++] = (kfi_jinja_member){key, value};
-    return true;
-}
-
 /* JSON has double quotes; Python's repr single ones, but around a text that has those only. */
 static char quote_for(kfi_jinja_text text, kfi_jinja_style style)
 {

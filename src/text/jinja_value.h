@@ -137,12 +137,8 @@ typedef struct kfi_jinja_effort {
 /* Equality; values of different kinds differ. False too where the comparison gave up. */
 bool kfi_jinja_equal(const kfi_jinja_value *a, const kfi_jinja_value *b, kfi_jinja_effort *effort);
 
-/* Member of a map, attribute of a loop; undefined where there is none. */
+/* Member of a map, attribute of a loop; undefined where there is none. Cost: O(members). */
 kfi_jinja_value kfi_jinja_member_of(const kfi_jinja_value *value, kfi_jinja_text key);
-
-/* Sets a member; memory comes from the arena. False without memory. */
-bool kfi_jinja_map_set(kfi_jinja_map *map, kfi_jinja_text key, kfi_jinja_value value,
-                       kfi_arena *arena);
 
 /* How a value is written. */
 typedef enum kfi_jinja_style {

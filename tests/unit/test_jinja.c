@@ -161,6 +161,7 @@ static void applies_filters_tests_and_methods(void **state)
         {"{{ name is defined }}{{ nothing is not defined }}{{ none is none }}{{ name is string }}"
          "{{ person is mapping }}{{ items is iterable }}{{ 3 is odd }}{{ 4 is divisibleby 2 }}",
          "TrueTrueTrueTrueTrueTrueTrueTrue"},
+        {"{{ true is sameas true }}{{ 1 is sameas true }}{{ 1 == true }}", "TrueFalseTrue"},
         {"{{ person.get('age') }}{{ person.get('x', 'y') }}{{ person.keys() | list }}",
          "36y['first', 'age']"},
         {"{{ [\"it's\", 'q'] }}{{ none }}{{ true }}", "[\"it's\", 'q']NoneTrue"},
@@ -278,6 +279,28 @@ static void hostile_templates_meet_limits(void **state)
     assert_failures(cases, sizeof cases / sizeof cases[0]);
 }
 
+/* A long list of one map with many members: each look into it counts. */
+static void every_search_of_a_map_is_counted(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_buf text;
+    kfi_buf out;
+    kfi_buf_init(&text, NULL, (size_t)1 << 20);
+    kfi_buf_init(&out, NULL, 100000);
+    (void)kfi_buf_append_text(&text, "{% set ns = namespace(l=[{");
+    for (int i = 0; i < 2000; i++) {
+        (void)kfi_buf_printf(&text, "'m%d': 1,", i);
+    }
+    (void)kfi_buf_append_text(&text, "}]) %}{% for i in range(17) %}{% set ns.l = ns.l + ns.l %}"
+                                     "{% endfor %}{{ ns.l | selectattr('none') | list }}");
+    assert_false(text.failed);
+    assert_int_equal(render(&out, text.data, NULL, &err), KF_RANGE);
+    assert_non_null(strstr(err.msg, "steps"));
+    kfi_buf_deinit(&out);
+    kfi_buf_deinit(&text);
+}
+
 /* head, then open many times, then close as often. */
 static kf_status render_nested(const char *open, const char *close, size_t n)
 {
@@ -349,6 +372,7 @@ int main(void)
         cmocka_unit_test(says_what_fails_while_rendering),
         cmocka_unit_test(what_is_not_reached_does_no_harm),
         cmocka_unit_test(hostile_templates_meet_limits),
+        cmocka_unit_test(every_search_of_a_map_is_counted),
         cmocka_unit_test(deep_nesting_is_refused_before_the_stack_ends),
         cmocka_unit_test(survives_an_allocator_that_fails),
     };
