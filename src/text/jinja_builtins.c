@@ -89,15 +89,23 @@ static kf_status wrong_kind(kfi_jinja_run *run, const char *what, const kfi_jinj
 static kf_status new_list(kfi_jinja_value *dst, kfi_jinja_value **items, kfi_jinja_run *run,
                           size_t n)
 {
-    void *memory = NULL;
-    void *list = NULL;
-    KFI_TRY(kfi_jinja_charge(run, n / 16));
-    KFI_TRY(kfi_jinja_allocate(&memory, run, n, sizeof **items));
-    KFI_TRY(kfi_jinja_allocate(&list, run, 1, sizeof(kfi_jinja_list)));
-    *items = memory;
-    *(kfi_jinja_list *)list = (kfi_jinja_list){memory, n};
+    kfi_jinja_list *list = NULL;
+    KFI_TRY(kfi_jinja_list_new(&list, items, run, n));
     *dst = kfi_jinja_of_list(list);
     return KF_OK;
+}
+
+/* A value as text. */
+static kf_status write_value(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_jinja_value *value,
+                             kfi_jinja_style style)
+{
+    kfi_buf text;
+    kfi_jinja_text_init(&text, run);
+    if (!kfi_jinja_write(&text, value, style)) {
+        kfi_buf_deinit(&text);
+        return kfi_fail(run->err, KF_RANGE, run->offset, "value nested too deeply");
+    }
+    return kfi_jinja_take_text(dst, run, &text);
 }
 
 /* The keys, the values or the pairs of a map. */
@@ -200,13 +208,7 @@ static kf_status to_json(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_val
     if (value.kind == KFI_JINJA_UNDEFINED) {
         return wrong_kind(run, "tojson", &value);
     }
-    kfi_buf text;
-    kfi_jinja_text_init(&text, run);
-    if (!kfi_jinja_write(&text, &value, KFI_JINJA_JSON)) {
-        kfi_buf_deinit(&text);
-        return kfi_fail(run->err, KF_RANGE, run->offset, "value nested too deeply");
-    }
-    return kfi_jinja_take_text(dst, run, &text);
+    return write_value(dst, run, &value, KFI_JINJA_JSON);
 }
 
 static kf_status default_value(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_value value,
@@ -278,13 +280,7 @@ static kf_status to_string(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_v
         *dst = value;
         return KF_OK;
     }
-    kfi_buf text;
-    kfi_jinja_text_init(&text, run);
-    if (!kfi_jinja_write(&text, &value, KFI_JINJA_PRINT)) {
-        kfi_buf_deinit(&text);
-        return kfi_fail(run->err, KF_RANGE, run->offset, "value nested too deeply");
-    }
-    return kfi_jinja_take_text(dst, run, &text);
+    return write_value(dst, run, &value, KFI_JINJA_PRINT);
 }
 
 static kf_status join(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_value value,
@@ -316,8 +312,8 @@ static kf_status select_by(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_v
     const kfi_jinja_value name = argument(arguments, 0, "attribute");
     const kfi_jinja_value test = argument(arguments, 1, "test");
     kfi_jinja_arguments rest = {NULL, 0, NULL, 0};
-    kfi_jinja_value *selected = NULL;
-    size_t n = 0;
+    kfi_jinja_value *items = NULL;
+    kfi_jinja_list *selected = NULL;
     if (value.kind != KFI_JINJA_LIST || name.kind != KFI_JINJA_STRING) {
         return wrong_kind(run, "selection", &value);
     }
@@ -325,7 +321,8 @@ static kf_status select_by(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_v
         rest = (kfi_jinja_arguments){arguments->values + 2, arguments->n - 2, NULL, 0};
     }
     const kfi_jinja_list *all = value.as.list;
-    KFI_TRY(new_list(dst, &selected, run, all->n));
+    KFI_TRY(kfi_jinja_list_new(&selected, &items, run, all->n));
+    selected->n = 0;
     for (size_t i = 0; i < all->n; i++) {
         kfi_jinja_value member;
         KFI_TRY(kfi_jinja_charge(run, 1));
@@ -335,13 +332,10 @@ static kf_status select_by(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_v
             KFI_TRY(kfi_jinja_test(&keep, run, test.as.text, member, &rest));
         }
         if (keep == wanted) {
-            selected[n++] = all->items[i];
+            items[selected->n++] = all->items[i];
         }
     }
-    void *shorter = NULL;
-    KFI_TRY(kfi_jinja_allocate(&shorter, run, 1, sizeof *all));
-    *(kfi_jinja_list *)shorter = (kfi_jinja_list){selected, n};
-    *dst = kfi_jinja_of_list(shorter);
+    *dst = kfi_jinja_of_list(selected);
     return KF_OK;
 }
 

@@ -7,21 +7,23 @@
 
 #define MAX_ARGUMENTS 32u
 
-static kf_status evaluate_list(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_jinja_node *node)
+static size_t count_nodes(const kfi_jinja_node *nodes)
 {
-    void *items = NULL;
-    void *list = NULL;
     size_t n = 0;
-    for (const kfi_jinja_node *item = node->items; item != NULL; item = item->next) {
+    for (; nodes != NULL; nodes = nodes->next) {
         n++;
     }
-    KFI_TRY(kfi_jinja_allocate(&items, run, n, sizeof(kfi_jinja_value)));
-    KFI_TRY(kfi_jinja_allocate(&list, run, 1, sizeof(kfi_jinja_list)));
-    size_t i = 0;
+    return n;
+}
+
+static kf_status evaluate_list(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_jinja_node *node)
+{
+    kfi_jinja_value *items = NULL;
+    kfi_jinja_list *list = NULL;
+    KFI_TRY(kfi_jinja_list_new(&list, &items, run, count_nodes(node->items)));
     for (const kfi_jinja_node *item = node->items; item != NULL; item = item->next) {
-        KFI_TRY(kfi_jinja_evaluate((kfi_jinja_value *)items + i++, run, item));
+        KFI_TRY(kfi_jinja_evaluate(items++, run, item));
     }
-    *(kfi_jinja_list *)list = (kfi_jinja_list){items, n};
     *dst = kfi_jinja_of_list(list);
     return KF_OK;
 }
@@ -47,13 +49,10 @@ static kf_status evaluate_map(kfi_jinja_value *dst, kfi_jinja_run *run, const kf
 static kf_status evaluate_arguments(kfi_jinja_arguments *dst, kfi_jinja_run *run,
                                     const kfi_jinja_node *items)
 {
-    size_t n = 0;
+    const size_t n = count_nodes(items);
     void *values = NULL;
     void *keywords = NULL;
     *dst = (kfi_jinja_arguments){NULL, 0, NULL, 0};
-    for (const kfi_jinja_node *item = items; item != NULL; item = item->next) {
-        n++;
-    }
     if (n == 0) {
         return KF_OK;
     }

@@ -1,4 +1,4 @@
-/* jinja_index.c - members, indices and slices.
+/* jinja_index.c - lists and maps: making them, their members, indices and slices.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -9,26 +9,35 @@
 #include "text/jinja_strings.h"
 #include "text/unicode.h"
 
-/* The character at an index of a string; strings are short where templates index them. */
+/* Characters start…stop - 1 of a string. */
+static kf_status slice_text(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
+                            int64_t start, int64_t stop)
+{
+    size_t at = 0;
+    int64_t i = 0;
+    KFI_TRY(kfi_jinja_charge(run, text.n / 16));
+    for (; i < start && at < text.n; i++) {
+        at += kfi_utf8_decode(text.data + at, text.n - at).n;
+    }
+    size_t end = at;
+    for (; i < stop && end < text.n; i++) {
+        end += kfi_utf8_decode(text.data + end, text.n - end).n;
+    }
+    *dst = kfi_jinja_string(text.data + at, end - at);
+    return KF_OK;
+}
+
+/* The character at an index of a string; undefined beyond it. */
 static kf_status index_text(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
                             int64_t index)
 {
-    int64_t n = 0;
-    KFI_TRY(kfi_jinja_charge(run, text.n / 16));
-    for (size_t i = 0; i < text.n; i += kfi_utf8_decode(text.data + i, text.n - i).n) {
-        n++;
-    }
+    const int64_t n = (int64_t)kfi_jinja_count_characters(text);
     index += index < 0 ? n : 0;
-    *dst = kfi_jinja_undefined();
     if (index < 0 || index >= n) {
-        return KF_OK;
+        *dst = kfi_jinja_undefined();
+        return kfi_jinja_charge(run, text.n / 16);
     }
-    size_t at = 0;
-    for (int64_t i = 0; i < index; i++) {
-        at += kfi_utf8_decode(text.data + at, text.n - at).n;
-    }
-    *dst = kfi_jinja_string(text.data + at, kfi_utf8_decode(text.data + at, text.n - at).n);
-    return KF_OK;
+    return slice_text(dst, run, text, index, index + 1);
 }
 
 kf_status kfi_jinja_get_member(kfi_jinja_value *dst, kfi_jinja_run *run,
@@ -37,6 +46,20 @@ kf_status kfi_jinja_get_member(kfi_jinja_value *dst, kfi_jinja_run *run,
     const bool is_map = value->kind == KFI_JINJA_MAP || value->kind == KFI_JINJA_NAMESPACE;
     KFI_TRY(kfi_jinja_charge(run, is_map ? value->as.map->n / 16 : 0));
     *dst = kfi_jinja_member_of(value, key);
+    return KF_OK;
+}
+
+kf_status kfi_jinja_list_new(kfi_jinja_list **list, kfi_jinja_value **items, kfi_jinja_run *run,
+                             size_t n)
+{
+    void *memory = NULL;
+    void *values = NULL;
+    KFI_TRY(kfi_jinja_charge(run, n / 16));
+    KFI_TRY(kfi_jinja_allocate(&values, run, n, sizeof **items));
+    KFI_TRY(kfi_jinja_allocate(&memory, run, 1, sizeof **list));
+    *items = values;
+    *list = memory;
+    **list = (kfi_jinja_list){values, n};
     return KF_OK;
 }
 
@@ -154,35 +177,14 @@ static kf_status slice_bound(int64_t *dst, kfi_jinja_run *run, const kfi_jinja_n
 static kf_status slice_list(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_jinja_list *list,
                             int64_t start, int64_t stop, int64_t step)
 {
-    void *items = NULL;
-    void *slice = NULL;
-    size_t n = 0;
-    KFI_TRY(kfi_jinja_charge(run, list->n / 16));
-    KFI_TRY(kfi_jinja_allocate(&items, run, list->n, sizeof *list->items));
-    KFI_TRY(kfi_jinja_allocate(&slice, run, 1, sizeof *list));
+    kfi_jinja_value *items = NULL;
+    kfi_jinja_list *slice = NULL;
+    KFI_TRY(kfi_jinja_list_new(&slice, &items, run, list->n));
+    slice->n = 0;
     for (int64_t i = start; step < 0 ? i > stop : i < stop; i += step) {
-        ((kfi_jinja_value *)items)[n++] = list->items[i];
+        items[slice->n++] = list->items[i];
     }
-    *(kfi_jinja_list *)slice = (kfi_jinja_list){items, n};
     *dst = kfi_jinja_of_list(slice);
-    return KF_OK;
-}
-
-/* Characters start…stop - 1 of a string. */
-static kf_status slice_text(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text text,
-                            int64_t start, int64_t stop)
-{
-    size_t at = 0;
-    int64_t i = 0;
-    KFI_TRY(kfi_jinja_charge(run, text.n / 16));
-    for (; i < start && at < text.n; i++) {
-        at += kfi_utf8_decode(text.data + at, text.n - at).n;
-    }
-    size_t end = at;
-    for (; i < stop && end < text.n; i++) {
-        end += kfi_utf8_decode(text.data + end, text.n - end).n;
-    }
-    *dst = kfi_jinja_string(text.data + at, end - at);
     return KF_OK;
 }
 

@@ -13,7 +13,6 @@ void kfi_jinja_nodes_append(kfi_jinja_nodes *nodes, kfi_jinja_node *node)
         nodes->last->next = node;
     }
     nodes->last = node;
-    nodes->height = node->height > nodes->height ? node->height : nodes->height;
 }
 
 kf_status kfi_jinja_node_new(kfi_jinja_node **node, kfi_jinja_parser *parser,

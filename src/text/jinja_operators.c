@@ -86,18 +86,15 @@ static kf_status join_texts(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_
 static kf_status join_lists(kfi_jinja_value *dst, kfi_jinja_run *run, const kfi_jinja_list *a,
                             const kfi_jinja_list *b)
 {
-    void *items = NULL;
-    void *list = NULL;
-    KFI_TRY(kfi_jinja_charge(run, (a->n + b->n) / 16));
-    KFI_TRY(kfi_jinja_allocate(&items, run, a->n + b->n, sizeof *a->items));
-    KFI_TRY(kfi_jinja_allocate(&list, run, 1, sizeof *a));
+    kfi_jinja_value *items = NULL;
+    kfi_jinja_list *list = NULL;
+    KFI_TRY(kfi_jinja_list_new(&list, &items, run, a->n + b->n));
     for (size_t i = 0; i < a->n; i++) {
-        ((kfi_jinja_value *)items)[i] = a->items[i];
+        *items++ = a->items[i];
     }
     for (size_t i = 0; i < b->n; i++) {
-        ((kfi_jinja_value *)items)[a->n + i] = b->items[i];
+        *items++ = b->items[i];
     }
-    *(kfi_jinja_list *)list = (kfi_jinja_list){items, a->n + b->n};
     *dst = kfi_jinja_of_list(list);
     return KF_OK;
 }

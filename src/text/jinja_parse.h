@@ -23,7 +23,6 @@ typedef struct kfi_jinja_parser {
 /* A list of nodes under construction. */
 typedef struct kfi_jinja_nodes {
     kfi_jinja_node *first, *last;
-    uint32_t height; /* of the tallest */
 } kfi_jinja_nodes;
 
 void kfi_jinja_nodes_append(kfi_jinja_nodes *nodes, kfi_jinja_node *node);

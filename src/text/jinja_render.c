@@ -137,10 +137,11 @@ static kf_status render_if(kfi_jinja_run *run, const kfi_jinja_node *node)
     return KF_OK;
 }
 
-/* What a for runs over: a list's items, a map's keys, a string's characters are not needed. */
+/* What a for runs over: a list's items, a map's keys; a string's characters are not needed. */
 static kf_status items_of(const kfi_jinja_list **dst, kfi_jinja_run *run, kfi_jinja_value value)
 {
-    void *list = NULL;
+    kfi_jinja_value *keys = NULL;
+    kfi_jinja_list *list = NULL;
     if (value.kind == KFI_JINJA_LIST) {
         *dst = value.as.list;
         return KF_OK;
@@ -148,23 +149,17 @@ static kf_status items_of(const kfi_jinja_list **dst, kfi_jinja_run *run, kfi_ji
     if (value.kind == KFI_JINJA_STRING) {
         return kfi_fail(run->err, KF_UNSUPPORTED, run->offset, "a loop over a string");
     }
-    KFI_TRY(kfi_jinja_allocate(&list, run, 1, sizeof **dst));
-    *dst = list;
-    *(kfi_jinja_list *)list = (kfi_jinja_list){NULL, 0};
-    if (value.kind == KFI_JINJA_UNDEFINED) {
-        return KF_OK;
-    }
-    if (value.kind != KFI_JINJA_MAP) {
+    if (value.kind != KFI_JINJA_MAP && value.kind != KFI_JINJA_UNDEFINED) {
         return kfi_fail(run->err, KF_FORMAT, run->offset, "a loop over a value of kind %s",
                         kfi_jinja_kind_name(value.kind));
     }
-    void *keys = NULL;
-    KFI_TRY(kfi_jinja_allocate(&keys, run, value.as.map->n, sizeof(kfi_jinja_value)));
-    for (size_t i = 0; i < value.as.map->n; i++) {
+    const size_t n = value.kind == KFI_JINJA_MAP ? value.as.map->n : 0;
+    KFI_TRY(kfi_jinja_list_new(&list, &keys, run, n));
+    for (size_t i = 0; i < n; i++) {
         const kfi_jinja_text key = value.as.map->members[i].key;
-        ((kfi_jinja_value *)keys)[i] = kfi_jinja_string(key.data, key.n);
+        keys[i] = kfi_jinja_string(key.data, key.n);
     }
-    *(kfi_jinja_list *)list = (kfi_jinja_list){keys, value.as.map->n};
+    *dst = list;
     return KF_OK;
 }
 
@@ -196,11 +191,10 @@ static kf_status filter_items(const kfi_jinja_list **list, kfi_jinja_run *run,
 {
     const size_t n_bindings = run->n_bindings;
     const size_t frame = run->frame;
-    void *items = NULL;
-    void *filtered = NULL;
-    KFI_TRY(kfi_jinja_allocate(&items, run, (*list)->n, sizeof(kfi_jinja_value)));
-    KFI_TRY(kfi_jinja_allocate(&filtered, run, 1, sizeof **list));
-    size_t n = 0;
+    kfi_jinja_value *items = NULL;
+    kfi_jinja_list *filtered = NULL;
+    KFI_TRY(kfi_jinja_list_new(&filtered, &items, run, (*list)->n));
+    filtered->n = 0;
     for (size_t i = 0; i < (*list)->n; i++) {
         kfi_jinja_value keep;
         run->frame = n_bindings;
@@ -209,10 +203,9 @@ static kf_status filter_items(const kfi_jinja_list **list, kfi_jinja_run *run,
         run->n_bindings = n_bindings;
         run->frame = frame;
         if (kfi_jinja_truth(&keep)) {
-            ((kfi_jinja_value *)items)[n++] = (*list)->items[i];
+            items[filtered->n++] = (*list)->items[i];
         }
     }
-    *(kfi_jinja_list *)filtered = (kfi_jinja_list){items, n};
     *list = filtered;
     return KF_OK;
 }

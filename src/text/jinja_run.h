@@ -70,6 +70,10 @@ KF_NODISCARD kf_status kfi_jinja_bind(kfi_jinja_run *run, kfi_jinja_text name,
 KF_NODISCARD kf_status kfi_jinja_get_member(kfi_jinja_value *dst, kfi_jinja_run *run,
                                             const kfi_jinja_value *value, kfi_jinja_text key);
 
+/* A list of n values, which the caller sets; it may lower n. The work is counted. */
+KF_NODISCARD kf_status kfi_jinja_list_new(kfi_jinja_list **list, kfi_jinja_value **items,
+                                          kfi_jinja_run *run, size_t n);
+
 /* An empty map; setting a member of one. */
 KF_NODISCARD kf_status kfi_jinja_map_new(kfi_jinja_map **map, kfi_jinja_run *run);
 KF_NODISCARD kf_status kfi_jinja_map_set(kfi_jinja_run *run, kfi_jinja_map *map, kfi_jinja_text key,

@@ -209,8 +209,8 @@ static kf_status split(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text 
                                                    : (size_t)arguments->values[1].as.integer;
     }
     KFI_TRY(kfi_jinja_charge(run, 1 + text.n / 16 * (1 + separator.n / 64)));
-    void *list = NULL;
-    void *items = NULL;
+    kfi_jinja_list *list = NULL;
+    kfi_jinja_value *items = NULL;
     kfi_jinja_text part = {NULL, 0};
     kfi_jinja_text rest = text;
     size_t n = 0;
@@ -221,14 +221,12 @@ static kf_status split(kfi_jinja_value *dst, kfi_jinja_run *run, kfi_jinja_text 
         ended = separator.data != NULL && part.data + part.n == text.data + n_text;
         n++;
     }
-    KFI_TRY(kfi_jinja_allocate(&items, run, n, sizeof(kfi_jinja_value)));
-    KFI_TRY(kfi_jinja_allocate(&list, run, 1, sizeof(kfi_jinja_list)));
+    KFI_TRY(kfi_jinja_list_new(&list, &items, run, n));
     rest = text;
     for (size_t i = 0; i < n; i++) {
         (void)next_part(&part, &rest, separator, i == most);
-        ((kfi_jinja_value *)items)[i] = kfi_jinja_string(part.data, part.n);
+        items[i] = kfi_jinja_string(part.data, part.n);
     }
-    *(kfi_jinja_list *)list = (kfi_jinja_list){items, n};
     *dst = kfi_jinja_of_list(list);
     return KF_OK;
 }
