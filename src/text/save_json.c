@@ -53,19 +53,13 @@ static void append_text(kfi_buf *dst, const kf_tokenizer *t, uint32_t id)
     }
 }
 
-static bool is_added(const kfi_token *token)
-{
-    return token->n_key > 0 && (token->kind == KFI_TOKEN_CONTROL ||
-                                token->kind == KFI_TOKEN_UNKNOWN || token->kind == KFI_TOKEN_USER);
-}
-
 static void put_added_tokens(kfi_json_writer *w, const kf_tokenizer *t)
 {
     kfi_json_key(w, "added_tokens");
     kfi_json_begin_array(w);
     for (size_t id = 0; id < t->vocabulary.n; id++) {
         const kfi_token *token = &t->vocabulary.tokens[id];
-        if (!is_added(token)) {
+        if (!kfi_token_is_added(token)) {
             continue;
         }
         kfi_json_begin_object(w);
@@ -82,6 +76,22 @@ static void put_added_tokens(kfi_json_writer *w, const kf_tokenizer *t)
     kfi_json_end_array(w);
 }
 
+static void put_pattern(kfi_json_writer *w, const char *kind, const char *pattern)
+{
+    kfi_json_key(w, "pattern");
+    kfi_json_begin_object(w);
+    kfi_json_member_text(w, kind, pattern);
+    kfi_json_end_object(w);
+}
+
+static void put_replace(kfi_json_writer *w, const char *from, const char *to)
+{
+    begin_step(w, "Replace");
+    put_pattern(w, "String", from);
+    kfi_json_member_text(w, "content", to);
+    kfi_json_end_object(w);
+}
+
 static void put_space_normalizers(kfi_json_writer *w, const kf_tokenizer *t)
 {
     begin_sequence(w, "normalizers");
@@ -90,13 +100,7 @@ static void put_space_normalizers(kfi_json_writer *w, const kf_tokenizer *t)
         kfi_json_member_text(w, "prepend", KFI_SPACE);
         kfi_json_end_object(w);
     }
-    begin_step(w, "Replace");
-    kfi_json_key(w, "pattern");
-    kfi_json_begin_object(w);
-    kfi_json_member_text(w, "String", " ");
-    kfi_json_end_object(w);
-    kfi_json_member_text(w, "content", KFI_SPACE);
-    kfi_json_end_object(w);
+    put_replace(w, " ", KFI_SPACE);
     end_sequence(w);
 }
 
@@ -125,10 +129,7 @@ static void put_byte_level(kfi_json_writer *w, bool pattern)
 static void put_split(kfi_json_writer *w, const char *pattern)
 {
     begin_step(w, "Split");
-    kfi_json_key(w, "pattern");
-    kfi_json_begin_object(w);
-    kfi_json_member_text(w, "Regex", pattern);
-    kfi_json_end_object(w);
+    put_pattern(w, "Regex", pattern);
     kfi_json_member_text(w, "behavior", "Isolated");
     kfi_json_member_bool(w, "invert", false);
     kfi_json_end_object(w);
@@ -215,13 +216,7 @@ static void put_processor(kfi_json_writer *w, const kf_tokenizer *t)
 static void put_space_decoder(kfi_json_writer *w, const kf_tokenizer *t)
 {
     begin_sequence(w, "decoders");
-    begin_step(w, "Replace");
-    kfi_json_key(w, "pattern");
-    kfi_json_begin_object(w);
-    kfi_json_member_text(w, "String", KFI_SPACE);
-    kfi_json_end_object(w);
-    kfi_json_member_text(w, "content", " ");
-    kfi_json_end_object(w);
+    put_replace(w, KFI_SPACE, " ");
     begin_step(w, "ByteFallback");
     kfi_json_end_object(w);
     begin_step(w, "Fuse");

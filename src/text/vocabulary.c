@@ -42,7 +42,7 @@ void kfi_vocabulary_deinit(kfi_vocabulary *vocabulary)
     *vocabulary = (kfi_vocabulary){.alloc = alloc};
 }
 
-static bool is_added(const kfi_token *token)
+bool kfi_token_is_added(const kfi_token *token)
 {
     return token->n_key > 0 && (token->kind == KFI_TOKEN_CONTROL ||
                                 token->kind == KFI_TOKEN_UNKNOWN || token->kind == KFI_TOKEN_USER);
@@ -109,7 +109,7 @@ static kf_status gather_added(sorted_token *sorted, const kfi_vocabulary *vocabu
     size_t n = 0;
     for (size_t i = 0; i < vocabulary->n; i++) {
         const kfi_token *token = &vocabulary->tokens[i];
-        if (!is_added(token)) {
+        if (!kfi_token_is_added(token)) {
             continue;
         }
         if (token->n_key > KFI_MAX_ADDED) {
@@ -140,7 +140,7 @@ static kf_status build_added(kfi_vocabulary *vocabulary, kf_error *err)
     kf_status st = KF_OK;
     size_t n = 0;
     for (size_t i = 0; i < vocabulary->n; i++) {
-        n += is_added(&vocabulary->tokens[i]);
+        n += kfi_token_is_added(&vocabulary->tokens[i]);
     }
     sorted_token *sorted = kfi_calloc(vocabulary->alloc, n, sizeof *sorted);
     uint32_t *added = kfi_calloc(vocabulary->alloc, n, sizeof *added);

@@ -42,6 +42,9 @@ typedef struct kfi_token {
     uint8_t flags;
 } kfi_token;
 
+/* One that is searched in a text: CONTROL, UNKNOWN or USER, with a text of its own. */
+bool kfi_token_is_added(const kfi_token *token);
+
 /* Filled in three steps: init, set every id once, finish. Text lies in the caller's arena. */
 typedef struct kfi_vocabulary {
     const kf_allocator *alloc;
