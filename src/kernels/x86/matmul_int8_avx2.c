@@ -16,17 +16,10 @@
  */
 #include <assert.h>
 
-#include "kernels/kernels_list.h"
-#include "kernels/segments_inline.h"
 #include "kernels/x86/lanes_avx2.h"
 
-#include "kernels/x86/grid_x86.h"
-#include "kernels/x86/unpack_x86.h"
-
 #define TILE_TOKENS 4
-
-/* Four activations as one unaligned word in memory. */
-typedef int32_t word __attribute__((may_alias, aligned(1)));
+#include "kernels/x86/matmul_int8_x86.h"
 
 /* Quads that 16 bits hold. */
 INLINE int quads_a_sum(const int bits)
@@ -51,12 +44,6 @@ INLINE __m256i dot_wide(__m256i sum, bytes q, __m256i x)
 INLINE __m256i broadcast(const int8_t *x)
 {
     return _mm256_set1_epi32(*(const word *)x);
-}
-
-INLINE lanes add_offset(lanes acc, const kfi_packed *w, size_t i_grid, int32_t sum_x, float scale_x)
-{
-    const lanes offsets = lanes_mul(panel_offsets(w, i_grid), lanes_set1(scale_x));
-    return lanes_fma(lanes_set1((float)sum_x), offsets, acc);
 }
 
 /* The float steps of a segment: see the order in kernels.h. */
@@ -120,35 +107,10 @@ INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, siz
 }
 
 static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, size_t panel_end,
-                           const kfi_activations *x)
-{
-    FOR_BITS(w->format.bits, multiply_token_of, y, w, panel_begin, panel_end, x)
-}
+                           const kfi_activations *x){
+    FOR_BITS(w->format.bits, multiply_token_of, y, w, panel_begin, panel_end, x)}
 
 /* ---- tiles ---- */
-
-/* Four tokens; where fewer are left the last one stands in for the others. */
-typedef struct token_tile {
-    const int8_t *codes[TILE_TOKENS];
-    const float *scales[TILE_TOKENS];
-    const int32_t *sums[TILE_TOKENS];
-    float *y[TILE_TOKENS];
-    size_t n_tokens;
-} token_tile;
-
-static token_tile tile_make(float *y, size_t ld_y, const kfi_activations *x, size_t first)
-{
-    const size_t left = x->n_tokens - first;
-    token_tile tile = {.n_tokens = left < TILE_TOKENS ? left : TILE_TOKENS};
-    for (size_t i = 0; i < TILE_TOKENS; i++) {
-        const size_t t = first + (i < tile.n_tokens ? i : tile.n_tokens - 1);
-        tile.codes[i] = x->codes + t * x->cols_padded;
-        tile.scales[i] = x->scales + t * x->n_groups;
-        tile.sums[i] = x->sums + t * (x->cols_padded / KFI_CHUNK_COLS);
-        tile.y[i] = y + t * ld_y;
-    }
-    return tile;
-}
 
 /* isum += Σ q x over the n quads of columns from k, which 16 bits hold. */
 INLINE void dot_quads(const int bits, ilanes isum[TILE_TOKENS], const uint8_t *panel,

@@ -1,0 +1,44 @@
+/* matmul_int8_x86.h - what both int8 products share: the offset's step and the tokens of a tile.
+ *
+ * Included once by matmul_int8_avx2.c and matmul_int8_avx512vnni.c, after their lanes and
+ * TILE_TOKENS.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/kernels_list.h"
+#include "kernels/segments_inline.h"
+#include "kernels/x86/grid_x86.h"
+#include "kernels/x86/unpack_x86.h"
+
+/* Four activations as one unaligned word in memory. */
+typedef int32_t word __attribute__((may_alias, aligned(1)));
+
+/* The step of a segment for zero kind offset: see the order in kernels.h. */
+INLINE lanes add_offset(lanes acc, const kfi_packed *w, size_t i_grid, int32_t sum_x, float scale_x)
+{
+    const lanes offsets = lanes_mul(panel_offsets(w, i_grid), lanes_set1(scale_x));
+    return lanes_fma(lanes_set1((float)sum_x), offsets, acc);
+}
+
+/* Some tokens; where fewer are left the last one stands in for the others. */
+typedef struct token_tile {
+    const int8_t *codes[TILE_TOKENS];
+    const float *scales[TILE_TOKENS];
+    const int32_t *sums[TILE_TOKENS];
+    float *y[TILE_TOKENS];
+    size_t n_tokens;
+} token_tile;
+
+static token_tile tile_make(float *y, size_t ld_y, const kfi_activations *x, size_t first)
+{
+    const size_t left = x->n_tokens - first;
+    token_tile tile = {.n_tokens = left < TILE_TOKENS ? left : TILE_TOKENS};
+    for (size_t i = 0; i < TILE_TOKENS; i++) {
+        const size_t t = first + (i < tile.n_tokens ? i : tile.n_tokens - 1);
+        tile.codes[i] = x->codes + t * x->cols_padded;
+        tile.scales[i] = x->scales + t * x->n_groups;
+        tile.sums[i] = x->sums + t * (x->cols_padded / KFI_CHUNK_COLS);
+        tile.y[i] = y + t * ld_y;
+    }
+    return tile;
+}
