@@ -9,6 +9,7 @@
 #define KFI_FORMAT_FORMAT_H
 
 #include "base/alloc.h"
+#include "base/round.h"
 #include "kerf/format.h"
 #include "kernels/packed.h"
 
@@ -41,10 +42,24 @@ size_t kfi_format_groups(kf_format format, size_t cols);
 void kfi_format_fit(kfi_grid *grid, kf_format format, const float *weights, const float *importance,
                     size_t n, const kfi_fit *fit);
 
-/* The code nearest to w (half to even) and its value; inline because GPTQ calls it for every
- * weight. */
-static inline uint8_t kfi_grid_encode(const kfi_grid *grid, int bits, float w);
-static inline float kfi_grid_decode(const kfi_grid *grid, uint8_t code);
+/* The code nearest to w (half to even); inline because GPTQ calls it for every weight. */
+static inline uint8_t kfi_grid_encode(const kfi_grid *grid, int bits, float w)
+{
+    const float q_max = (float)((1 << bits) - 1);
+    if (grid->scale == 0.0f) { /* exact: an all-zero group */
+        return (uint8_t)grid->zero;
+    }
+    float q = (w - grid->offset) / grid->scale;
+    q = q > KFI_STEPS_MOST ? KFI_STEPS_MOST : q < -KFI_STEPS_MOST ? -KFI_STEPS_MOST : q;
+    q = kfi_round_half_even(q) + (float)grid->zero;
+    return (uint8_t)(q < 0.0f ? 0.0f : q > q_max ? q_max : q);
+}
+
+/* The value of a code. */
+static inline float kfi_grid_decode(const kfi_grid *grid, uint8_t code)
+{
+    return grid->scale * (float)((int32_t)code - grid->zero) + grid->offset;
+}
 
 /* Packs a whole matrix: codes [rows][cols], grids [rows][groups]; dst has kf_format_bytes() bytes,
  * 64-byte aligned. Rows can be packed in parallel by panels: panel_begin … panel_end-1.
@@ -72,7 +87,5 @@ static inline bool kfi_activation_is_same(kf_activation a, kf_activation b)
 
 /* Bits a weight of this tensor, everything included. */
 double kfi_packed_bits(const kfi_packed *packed);
-
-#include "format/grid_inline.h"
 
 #endif /* KFI_FORMAT_FORMAT_H */

@@ -16,10 +16,10 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "base/round.h"
 
 #define KFI_EXP_LOWEST  -104.0f /* below it e^x rounds to 0 */
 #define KFI_EXP_HIGHEST 89.0f   /* above it e^x is infinite */
-#define KFI_EXP_MAGIC   0x1.8p23f
 #define KFI_EXP_LOG2E   0x1.715476p+0f
 #define KFI_EXP_LN2_HI  0x1.62e43p-1f
 #define KFI_EXP_LN2_LO  -0x1.05c61p-29f
@@ -39,8 +39,8 @@ static inline float kfi_expf(float x)
 {
     x = x > KFI_EXP_HIGHEST ? KFI_EXP_HIGHEST : x;
     x = x < KFI_EXP_LOWEST ? KFI_EXP_LOWEST : x;
-    const float t = fmaf(x, KFI_EXP_LOG2E, KFI_EXP_MAGIC);
-    const float n = t - KFI_EXP_MAGIC;
+    const float t = fmaf(x, KFI_EXP_LOG2E, KFI_ROUND_MAGIC);
+    const float n = t - KFI_ROUND_MAGIC;
     float r = fmaf(n, -KFI_EXP_LN2_HI, x);
     r = fmaf(n, -KFI_EXP_LN2_LO, r);
     float p = fmaf(KFI_EXP_C6, r, KFI_EXP_C5);
@@ -50,7 +50,7 @@ static inline float kfi_expf(float x)
     p = fmaf(p, r, 1.0f);
     p = fmaf(p, r, 1.0f);
     /* A NaN gives any n here, and NaN times anything is still NaN. */
-    const int32_t i = (int32_t)(kfi_float_bits(t) - kfi_float_bits(KFI_EXP_MAGIC));
+    const int32_t i = (int32_t)(kfi_float_bits(t) - kfi_float_bits(KFI_ROUND_MAGIC));
     const int32_t half = i >> 1;
     return p * kfi_exp_power(half) * kfi_exp_power(i - half);
 }

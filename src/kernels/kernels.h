@@ -46,9 +46,12 @@ typedef void kfi_matmul_float_fn(float *y, size_t ld_y, const kfi_packed *w, siz
                                  size_t panel_end, const float *x, size_t ld_x, size_t n_tokens,
                                  void *scratch);
 
+/* A group of activations below it counts as zero: 127 / max|x| would leave the floats. */
+#define KFI_QUANTIZE_LEAST 0x1p-100f
+
 /* Quantizes one token: codes[cols_padded], scales[n_groups], sums[cols_padded / 32]. Per group:
  * scale = max|x| / 127, code = round-half-even(x / scale) computed as x * (127 / max|x|); a group
- * below 2^-100: scale 0, codes 0. */
+ * below KFI_QUANTIZE_LEAST: scale 0, codes 0. */
 typedef void kfi_quantize_fn(int8_t *codes, float *scales, int32_t *sums, const float *x,
                              size_t cols, size_t group);
 

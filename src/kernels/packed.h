@@ -37,6 +37,10 @@
 #define KFI_LINE_BYTES   64u
 #define KFI_HEADER_BYTES 64u
 
+/* What is farther from zero, in steps of a grid, is beyond every grid: codes and zeros are below
+ * 256. Clamped to it, a number can be rounded by base/round.h. */
+#define KFI_STEPS_MOST 1024.0f
+
 typedef struct kfi_packed {
     kf_format format;
     size_t rows, cols;

@@ -5,16 +5,13 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "base/round.h"
 #include "kernels/exp.h"
 #include "kernels/kernels_list.h"
 #include "kernels/lanes_inline.h"
 #include "kernels/power.h"
 
 /* ---- quantize ---- */
-
-/* A group smaller than this counts as zero: 127 / max would leave the range of a float. */
-#define QUANTIZE_LEAST 0x1p-100f
-#define ROUND_MAGIC    0x1.8p23f /* adding it rounds to whole numbers, half to even */
 
 static float max_magnitude(const float *x, size_t n)
 {
@@ -29,7 +26,7 @@ static float max_magnitude(const float *x, size_t n)
 static int8_t round_code(float scaled)
 {
     /* Through the bits of the sum: no undefined conversion, whatever the input. */
-    return (int8_t)(uint8_t)kfi_float_bits(scaled + ROUND_MAGIC);
+    return (int8_t)(uint8_t)kfi_float_bits(scaled + KFI_ROUND_MAGIC);
 }
 
 static void sum_chunks(int32_t *sums, const int8_t *codes, size_t n_chunks)
@@ -49,8 +46,8 @@ void kfi_quantize_generic(int8_t *codes, float *scales, int32_t *sums, const flo
     for (size_t begin = 0; begin < cols; begin += group) {
         const size_t n = cols - begin < group ? cols - begin : group;
         const float max = max_magnitude(x + begin, n);
-        const float inverse = max < QUANTIZE_LEAST ? 0.0f : 127.0f / max;
-        scales[begin / group] = max < QUANTIZE_LEAST ? 0.0f : max / 127.0f;
+        const float inverse = max < KFI_QUANTIZE_LEAST ? 0.0f : 127.0f / max;
+        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / 127.0f;
         for (size_t i = begin; i < begin + n; i++) {
             codes[i] = round_code(x[i] * inverse);
         }
@@ -125,14 +122,12 @@ double kfi_log_sum_exp_generic(const float *x, size_t n, size_t *arg_max)
 
 /* ---- error of a grid ---- */
 
-#define STEPS_MOST 1024.0f /* codes and zeros are below 256; keeps rounding in its range */
-
 static float on_grid(const kfi_grid_error_args *a, float inverse, float w)
 {
     float q = (w - a->offset) * inverse;
-    q = q > STEPS_MOST ? STEPS_MOST : q;
-    q = q < -STEPS_MOST ? -STEPS_MOST : q;
-    q = q + ROUND_MAGIC - ROUND_MAGIC + (float)a->zero;
+    q = q > KFI_STEPS_MOST ? KFI_STEPS_MOST : q;
+    q = q < -KFI_STEPS_MOST ? -KFI_STEPS_MOST : q;
+    q = kfi_round_half_even(q) + (float)a->zero;
     q = q < 0.0f ? 0.0f : q;
     q = q > (float)a->q_max ? (float)a->q_max : q;
     return a->scale * (q - (float)a->zero) + a->offset;

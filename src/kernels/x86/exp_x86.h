@@ -14,7 +14,7 @@ INLINE lanes exp_power(ilanes n)
 
 INLINE lanes lanes_exp(lanes x)
 {
-    const lanes magic = lanes_set1(KFI_EXP_MAGIC);
+    const lanes magic = lanes_set1(KFI_ROUND_MAGIC);
     const lanes one = lanes_set1(1.0f);
     x = lanes_min(lanes_set1(KFI_EXP_HIGHEST), x); /* a NaN comes through */
     x = lanes_max(lanes_set1(KFI_EXP_LOWEST), x);

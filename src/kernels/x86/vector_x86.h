@@ -7,14 +7,12 @@
  */
 #include <math.h>
 
+#include "base/round.h"
 #include "kernels/kernels_list.h"
 #include "kernels/lanes_inline.h"
 #include "kernels/x86/exp_x86.h"
 #include "kernels/x86/names_x86.h"
 #include "kernels/x86/power_x86.h"
-
-#define QUANTIZE_LEAST 0x1p-100f
-#define ROUND_MAGIC    0x1.8p23f
 
 INLINE size_t least(size_t a, size_t b)
 {
@@ -36,7 +34,7 @@ static float max_magnitude(const float *x, size_t n)
 INLINE ilanes quantize_lanes(const float *x, size_t n, lanes inverse)
 {
     const lanes scaled = lanes_mul(lanes_load_n(x, n), inverse);
-    const ilanes bits = lanes_bits(lanes_add(scaled, lanes_set1(ROUND_MAGIC)));
+    const ilanes bits = lanes_bits(lanes_add(scaled, lanes_set1(KFI_ROUND_MAGIC)));
     return ilanes_shift_right_signed(ilanes_shift_left(bits, 24), 24); /* the low byte, signed */
 }
 
@@ -46,8 +44,8 @@ void KERNEL_NAME(quantize)(int8_t *codes, float *scales, int32_t *sums, const fl
     for (size_t begin = 0; begin < cols; begin += group) {
         const size_t end = least(begin + group, cols);
         const float max = max_magnitude(x + begin, end - begin);
-        const lanes inverse = lanes_set1(max < QUANTIZE_LEAST ? 0.0f : 127.0f / max);
-        scales[begin / group] = max < QUANTIZE_LEAST ? 0.0f : max / 127.0f;
+        const lanes inverse = lanes_set1(max < KFI_QUANTIZE_LEAST ? 0.0f : 127.0f / max);
+        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / 127.0f;
         for (size_t i = begin; i < end; i += KFI_CHUNK_COLS) {
             const size_t n = end - i;
             const ilanes low = quantize_lanes(x + i, n, inverse);
@@ -149,16 +147,14 @@ double KERNEL_NAME(log_sum_exp)(const float *x, size_t n, size_t *arg_max)
 
 /* ---- error of a grid ---- */
 
-#define STEPS_MOST 1024.0f
-
 INLINE lanes on_grid(const kfi_grid_error_args *a, lanes inverse, lanes w)
 {
-    const lanes magic = lanes_set1(ROUND_MAGIC);
+    const lanes magic = lanes_set1(KFI_ROUND_MAGIC);
     const lanes zero = lanes_set1((float)a->zero);
     const lanes offset = lanes_set1(a->offset);
     lanes q = lanes_mul(lanes_sub(w, offset), inverse);
-    q = lanes_min(lanes_set1(STEPS_MOST), q);
-    q = lanes_max(lanes_set1(-STEPS_MOST), q);
+    q = lanes_min(lanes_set1(KFI_STEPS_MOST), q);
+    q = lanes_max(lanes_set1(-KFI_STEPS_MOST), q);
     q = lanes_add(lanes_sub(lanes_add(q, magic), magic), zero);
     q = lanes_max(lanes_zero(), q);
     q = lanes_min(lanes_set1((float)a->q_max), q);
