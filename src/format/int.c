@@ -126,7 +126,7 @@ static range shrink(range r, kf_format format, double f)
 static void search(kfi_grid *best, double *best_error, kf_format format, const kfi_fit_group *group,
                    range r, const kfi_fit *fit)
 {
-    for (int step = 0; step<fit->steps && * best_error> 0.0; step++) {
+    for (int step = 0; *best_error > 0.0 && step < fit->steps; step++) {
         const range shrunk = shrink(r, format, factor(fit, step));
         const kfi_grid candidate = range_grid(shrunk, format);
         kfi_fit_try(best, best_error, group, &candidate);

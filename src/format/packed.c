@@ -71,15 +71,20 @@ too_large:
                     rows, cols);
 }
 
+static kf_format format_of(const kfi_packed_header *header)
+{
+    return (kf_format){.element = header->element,
+                       .bits = header->bits,
+                       .scale = header->scale,
+                       .zero = header->zero,
+                       .group = header->group};
+}
+
 /* Points a view at a packed tensor whose header is known to be good. */
 static void view(kfi_packed *dst, const uint8_t *data, const kfi_packed_header *header,
                  const kfi_layout *layout)
 {
-    const kf_format format = {.element = header->element,
-                              .bits = header->bits,
-                              .scale = header->scale,
-                              .zero = header->zero,
-                              .group = header->group};
+    const kf_format format = format_of(header);
     *dst = (kfi_packed){.format = format,
                         .rows = header->rows,
                         .cols = header->cols,
@@ -182,11 +187,7 @@ void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uin
     kfi_packed_header header;
     kfi_layout layout = {0};
     memcpy(&header, bytes, sizeof header);
-    const kf_format format = {.element = header.element,
-                              .bits = header.bits,
-                              .scale = header.scale,
-                              .zero = header.zero,
-                              .group = header.group};
+    const kf_format format = format_of(&header);
     const kf_status st = kfi_layout_make(&layout, format, header.rows, header.cols, NULL);
     assert(st == KF_OK && panel_begin <= panel_end && panel_end <= layout.n_panels);
     (void)st;
@@ -224,11 +225,7 @@ static kf_status check_header(const kfi_packed_header *h, kf_error *err)
                         "packed tensor of version %" PRIu32 ", this program reads version %u",
                         h->version, KFI_PACKED_VERSION);
     }
-    const kf_format format = {.element = h->element,
-                              .bits = h->bits,
-                              .scale = h->scale,
-                              .zero = h->zero,
-                              .group = h->group};
+    const kf_format format = format_of(h);
     if (!kfi_format_is_known(format)) {
         return kfi_fail(err, KF_UNSUPPORTED, HEADER_OFFSET(element),
                         "packed tensor of unknown format: element %u, %u bits, scale kind %u, "
@@ -338,11 +335,7 @@ kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full
     }
     memcpy(&header, bytes, sizeof header);
     KFI_TRY(check_header(&header, err));
-    const kf_format format = {.element = header.element,
-                              .bits = header.bits,
-                              .scale = header.scale,
-                              .zero = header.zero,
-                              .group = header.group};
+    const kf_format format = format_of(&header);
     if (kfi_layout_make(&layout, format, header.rows, header.cols, &range) != KF_OK) {
         return kfi_fail(err, KF_FORMAT, HEADER_OFFSET(rows), "packed tensor: %s", range.msg);
     }
