@@ -58,15 +58,8 @@ static double read_rate(kf_pool *pool)
     return best;
 }
 
-/* Each loop does 12 independent instructions a step; operands are zero, which takes as long. */
-static void nothing(void *ctx, size_t i, size_t thread)
-{
-    (void)ctx;
-    (void)i;
-    (void)thread;
-}
-
 #if defined(__x86_64__)
+/* Each loop does 12 independent instructions a step; operands are zero, which takes as long. */
 #define TWELVE(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
 #define DPBUSD(n) "vpdpbusd %%zmm13, %%zmm12, %%zmm" #n "\n\t"
 #define FMA512(n) "vfmadd231ps %%zmm13, %%zmm12, %%zmm" #n "\n\t"
@@ -76,37 +69,24 @@ static void nothing(void *ctx, size_t i, size_t thread)
     "vpmaddubsw %%ymm13, %%ymm12, %%ymm14\n\tvpaddw %%ymm14, %%ymm" #n ", %%ymm" #n "\n\t"
 #define CLOBBERED                                                                                  \
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",       \
-        "xmm11", "xmm14"
-#define LOOP(body)                                                                                 \
-    for (int step = 0; step < STEPS; step++) {                                                     \
-        __asm__ volatile(body ::: CLOBBERED);                                                      \
-    }                                                                                              \
-    __asm__ volatile("vzeroupper")
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+#define LOOP_FUNCTION(name, body)                                                                  \
+    static void loop_##name(void *ctx, size_t i, size_t thread)                                    \
+    {                                                                                              \
+        (void)ctx;                                                                                 \
+        (void)i;                                                                                   \
+        (void)thread;                                                                              \
+        __asm__ volatile("vzeroall" ::: CLOBBERED);                                                \
+        for (int step = 0; step < STEPS; step++) {                                                 \
+            __asm__ volatile(body ::: CLOBBERED);                                                  \
+        }                                                                                          \
+        __asm__ volatile("vzeroupper");                                                            \
+    }
 
-static void loop_dpbusd(void *ctx, size_t i, size_t thread)
-{
-    nothing(ctx, i, thread);
-    LOOP(TWELVE(DPBUSD));
-}
-
-static void loop_fma512(void *ctx, size_t i, size_t thread)
-{
-    nothing(ctx, i, thread);
-    LOOP(TWELVE(FMA512));
-}
-
-static void loop_fma256(void *ctx, size_t i, size_t thread)
-{
-    nothing(ctx, i, thread);
-    LOOP(TWELVE(FMA256));
-}
-
-static void loop_madd(void *ctx, size_t i, size_t thread)
-{
-    nothing(ctx, i, thread);
-    LOOP(TWELVE(MADD));
-}
-#endif
+LOOP_FUNCTION(dpbusd, TWELVE(DPBUSD))
+LOOP_FUNCTION(fma512, TWELVE(FMA512))
+LOOP_FUNCTION(fma256, TWELVE(FMA256))
+LOOP_FUNCTION(madd, TWELVE(MADD))
 
 /* Operations a second of a loop of 12 instructions with so many operations each. */
 static double loop_rate(kf_pool *pool, kfi_task *loop, double operations)
@@ -122,6 +102,7 @@ static double loop_rate(kf_pool *pool, kfi_task *loop, double operations)
     }
     return best;
 }
+#endif
 
 machine_limits machine_limits_measure(kf_pool *pool)
 {
