@@ -10,13 +10,16 @@
  *   type  block  bytes
  *   Q4_0     32     18  d:fp16 qs[16] lo,hi                      w = d (q - 8)
  *   Q4_1     32     20  d m:fp16 qs[16] lo,hi                    w = d q + m
- *   Q5_0     32     22  d:fp16 qh:u32 qs[16] lo,hi               w = d (q - 16), bit 4 of q_i = bit
- * i Q5_1     32     24  d m:fp16 qh:u32 qs[16] lo,hi             w = d q + m Q8_0     32     34
- * d:fp16 q[32]:int8                        w = d q Q2_K    256     84  scales[16] qs[64] d
- * dmin:fp16            16 groups of 16 Q3_K    256    110  hmask[32] qs[64] scales[12] d:fp16 16
- * groups of 16 Q4_K    256    144  d dmin:fp16 scales[12] qs[128]           8 groups of 32 Q5_K 256
- * 176  d dmin:fp16 scales[12] qh[32] qs[128]    8 groups of 32 Q6_K    256    210  ql[128] qh[64]
- * scales[16]:int8 d:fp16    16 groups of 16
+ *   Q5_0     32     22  d:fp16 qh:u32 qs[16] lo,hi               w = d (q - 16)
+ *   Q5_1     32     24  d m:fp16 qh:u32 qs[16] lo,hi             w = d q + m
+ *   Q8_0     32     34  d:fp16 q[32]:int8                        w = d q
+ *   Q2_K    256     84  scales[16] qs[64] d dmin:fp16            16 groups of 16
+ *   Q3_K    256    110  hmask[32] qs[64] scales[12] d:fp16       16 groups of 16
+ *   Q4_K    256    144  d dmin:fp16 scales[12] qs[128]           8 groups of 32
+ *   Q5_K    256    176  d dmin:fp16 scales[12] qh[32] qs[128]    8 groups of 32
+ *   Q6_K    256    210  ql[128] qh[64] scales[16]:int8 d:fp16    16 groups of 16
+ *
+ * Bit i of the qh of Q5_0 and Q5_1 is bit 4 of element i.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
