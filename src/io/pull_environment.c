@@ -17,6 +17,7 @@
 #include "io/url.h"
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
+#define INDEX_SETTINGS   "PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or pip's configuration"
 
 /* What pip is told, by its files and then by variables. */
 typedef struct pip_settings {
@@ -224,7 +225,7 @@ static kf_status add_index(kfi_environment *e, const char *url, size_t n, kfi_ar
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "address of an index of %zu bytes", n);
     }
     e->indexes[e->n_indexes++] = copy;
-    return check_address(copy, "PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or pip's configuration", err);
+    return check_address(copy, INDEX_SETTINGS, err);
 }
 
 static kf_status add_indexes(kfi_environment *e, const char *text, kfi_arena *arena, kf_error *err)
@@ -286,6 +287,9 @@ kf_status kfi_environment_read(kfi_environment *dst, kfi_arena *arena, kf_error 
     override(&pip.proxy, "PIP_PROXY");
     KFI_TRY(add_indexes(dst, pip.index_url, arena, err));
     KFI_TRY(add_indexes(dst, pip.extra_index_url, arena, err));
+    if (dst->n_indexes == 0) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, INDEX_SETTINGS ": no address of an index");
+    }
     dst->pip_proxy = pip.proxy;
     KFI_TRY(choose_certificates(dst, pip.cert, err));
     return choose_hub(dst, arena, err);

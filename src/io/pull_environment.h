@@ -14,7 +14,7 @@
 /* Strings live in the arena or in the environment; NULL where nothing is set. */
 typedef struct kfi_environment {
     const char *indexes[KFI_MAX_INDEXES]; /* simple indexes, in the order to ask them */
-    size_t n_indexes;                     /* at least 1: pypi.org */
+    size_t n_indexes;                     /* at least 1; where nothing is set, pypi.org */
     const char *certificates;             /* file or directory, which exists */
     const char *pip_proxy;                /* of pip only; curl reads https_proxy by itself */
     const char *hub;                      /* address of the model hub, no slash at the end */
@@ -30,7 +30,7 @@ typedef struct kfi_environment {
  *                  PIP_CERT
  *   hub            HF_ENDPOINT, HF_TOKEN
  * KF_INPUT: certificates that are named but not there; KF_FORMAT: a file of pip that is not text,
- * an index or hub that is not an address; KF_NOMEM. */
+ * an index or hub that is not an address, an index that is set to nothing; KF_NOMEM. */
 KF_NODISCARD kf_status kfi_environment_read(kfi_environment *dst, kfi_arena *arena, kf_error *err);
 
 /* A variable's value, NULL where it is unset or empty. */

@@ -214,6 +214,22 @@ static void names_the_setting_of_a_bad_address(void **state)
                                     "'file:///wheels' is not an http or https address");
 }
 
+static void refuses_an_index_that_is_set_to_nothing(void **state)
+{
+    fixture *f = *state;
+    static const char *const nothing[] = {" ", "/", "\n//\n"};
+    set("PIP_CONFIG_FILE", "/dev/null");
+    for (size_t i = 0; i < sizeof nothing / sizeof nothing[0]; i++) {
+        set("PIP_INDEX_URL", nothing[i]);
+        assert_int_equal(kfi_environment_read(&f->environment, &f->arena, &f->err), KF_FORMAT);
+        assert_string_equal(f->err.msg, "PIP_INDEX_URL, PIP_EXTRA_INDEX_URL or pip's "
+                                        "configuration: no address of an index");
+    }
+    set("PIP_EXTRA_INDEX_URL", "https://a/simple");
+    read_all(f);
+    assert_int_equal(f->environment.n_indexes, 1);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -229,6 +245,7 @@ int main(void)
         CASE(reads_the_hub_s_variables),
         CASE(refuses_too_many_indexes),
         CASE(names_the_setting_of_a_bad_address),
+        CASE(refuses_an_index_that_is_set_to_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
