@@ -146,8 +146,8 @@ static int on_progress(void *ctx, curl_off_t total, curl_off_t done, curl_off_t 
 
 static bool set_login(CURL *curl, const kfi_http_settings *s, const char *url)
 {
-    char user[256];
-    char password[1024];
+    char user[KFI_URL_MAX]; /* any that an address can hold: tokens have thousands of digits */
+    char password[KFI_URL_MAX];
     bool ok = true;
     if (s->login_url == NULL || !kfi_url_is_same_origin(s->login_url, url)) {
         return true;

@@ -341,6 +341,32 @@ static void sends_the_password_to_its_own_server_only(void **state)
     http_server_stop(other);
 }
 
+static void sends_a_password_of_any_length(void **state)
+{
+    enum {
+        N = 1200 /* of three bytes, or four digits in base 64 */
+    };
+    fixture *f = *state;
+    char login[3 * N + 96];
+    char header[4 * N + 96] = "\r\nAuthorization: Basic bWU6";
+    const http_reply replies[] = {{.target = "/x", .text = "x"}};
+    START(f, replies);
+    int n = snprintf(login, sizeof login, "http://me:");
+    size_t n_header = strlen(header);
+    for (size_t i = 0; i < N; i++) {
+        memcpy(login + n, "abc", 3);
+        memcpy(header + n_header, "YWJj", 4);
+        n += 3;
+        n_header += 4;
+    }
+    memcpy(header + n_header, "\r\n", 3);
+    (void)snprintf(login + n, sizeof login - (size_t)n, "@127.0.0.1:%u/simple",
+                   http_server_port(f->server));
+    open_client(f, login, NULL);
+    CHECK_OK(get(f, "/x"), &f->err);
+    check_requested(f, 0, header, true);
+}
+
 static void sends_the_token_to_its_own_server_only(void **state)
 {
     fixture *f = *state;
@@ -740,6 +766,7 @@ int main(void)
         CASE(refuses_a_redirect_loop),
         CASE(refuses_a_redirect_to_a_file),
         CASE(sends_the_password_to_its_own_server_only),
+        CASE(sends_a_password_of_any_length),
         CASE(sends_the_token_to_its_own_server_only),
         CASE(goes_through_the_proxy),
         CASE(cancels),
