@@ -112,7 +112,9 @@ static size_t on_body(char *data, size_t size, size_t n_items, void *ctx)
     const size_t n = size * n_items;
 
     h->last_byte = kfi_clock_seconds();
-    read_numbers(h);
+    if (!h->begun) { /* the head does not change while the body comes */
+        read_numbers(h);
+    }
     if (!is_success(h->transfer->status)) {
         return n; /* a page that explains an error: the status says enough */
     }
