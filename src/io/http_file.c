@@ -267,7 +267,7 @@ static kf_status fetch_checked(download *d, kf_error *err)
     kf_status st = check_hash(d, &is_wrong, err);
     if (is_wrong) {
         const bool was_resumed = d->resumed;
-        KFI_TRY(restart(d, "", NULL));
+        KFI_TRY(restart(d, "", err));
         if (was_resumed) {
             KFI_TRY(fetch(d, err));
             st = check_hash(d, &is_wrong, err);
