@@ -318,7 +318,9 @@ static kf_status pull_checkpoint(request *r, const char *directory, kf_error *er
 {
     const char *work = NULL;
     const char *path = NULL;
-    const char *model = NULL;
+    if (find_file(r, "config.json") == NULL) { /* told before the weights come, not behind them */
+        return kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "'%.80s' has no config.json", r->id);
+    }
     KFI_TRY(kfi_pull_text(r->puller, &work, err, "%s.partial", directory));
     choose_checkpoint(r);
     for (size_t i = 0; i < r->n_files; i++) {
@@ -326,10 +328,6 @@ static kf_status pull_checkpoint(request *r, const char *directory, kf_error *er
             KFI_TRY(kfi_pull_text(r->puller, &path, err, "%s/%s", work, r->files[i].path));
             KFI_TRY(download(r, &r->files[i], path, err));
         }
-    }
-    KFI_TRY(kfi_pull_find_model(r->puller, &model, work, err));
-    if (model == NULL) {
-        return kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "'%.80s' has no config.json", r->id);
     }
     return kfi_file_rename(work, directory, err);
 }

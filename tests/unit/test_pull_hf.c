@@ -136,11 +136,11 @@ static void reports_a_repository_without_a_model(void **state)
 static void reports_weights_without_configuration(void **state)
 {
     pull_fixture *f = *state;
-    const http_reply replies[] = {{.target = LIST, .text = ABOUT(SMALL("model.safetensors"))},
-                                  {.target = RESOLVE "model.safetensors", .text = "w"}};
+    const http_reply replies[] = {{.target = LIST, .text = ABOUT(SMALL("model.safetensors"))}};
     PULL_START(f, replies);
     assert_int_equal(pull_fixture_run(f, "hf:org/tiny"), KF_INPUT);
     assert_string_equal(f->err.msg, "'org/tiny' has no config.json");
+    assert_int_equal(http_server_n_requests(f->server), 1); /* the weights were not asked for */
     assert_false(pull_fixture_exists(f, HERE));
 }
 
