@@ -186,6 +186,9 @@ static kf_status ask_hub(request *r, kf_error *err)
     }
     if (st == KF_OK) {
         st = kfi_json_parse(&root, body.n > 0 ? body.data : "", body.n, err);
+        if (st != KF_OK) {
+            kfi_fail_prefix(err, "the hub's answer about '%.80s': ", r->id);
+        }
     }
     if (st == KF_OK) {
         st = parse_list(r, root, err);

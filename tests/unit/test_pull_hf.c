@@ -237,7 +237,7 @@ static void refuses_answers_that_make_no_sense(void **state)
     static const struct {
         const char *text, *message;
     } cases[] = {
-        {"", ""},
+        {"", "the hub's answer about 'org/tiny': line 1, column 0: "},
         {"[]", "has no commit (\"sha\")"},
         {"{\"sha\":\"../../x\",\"siblings\":[]}", "has no commit (\"sha\")"},
         {"{\"sha\":\"" COMMIT "\"}", "no list of at most 100000 files"},
