@@ -127,6 +127,13 @@ const char *kfi_json_string(const kfi_json *value, size_t *n)
     return json_string_value(value);
 }
 
+const char *kfi_json_get_text(const kfi_json *value, const char *key)
+{
+    const json_t *member = json_object_get(value, key);
+    const char *text = json_string_value(member);
+    return text != NULL && strlen(text) == json_string_length(member) ? text : NULL;
+}
+
 int64_t kfi_json_integer(const kfi_json *value)
 {
     return json_integer_value(value);

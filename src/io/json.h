@@ -34,6 +34,8 @@ bool kfi_json_is_null(const kfi_json *value);
 
 /* Member of an object, or NULL (also when value is NULL or no object). */
 const kfi_json *kfi_json_get(const kfi_json *value, const char *key);
+/* The same, of a member that is a string without NUL, else NULL. */
+const char *kfi_json_get_text(const kfi_json *value, const char *key);
 /* Elements of an array or members of an object, else 0. */
 size_t kfi_json_size(const kfi_json *value);
 const kfi_json *kfi_json_at(const kfi_json *array, size_t i);

@@ -98,19 +98,11 @@ static kf_status parse_spec(request *r, const char *spec, kf_error *err)
 
 /* ---- the list of files ---- */
 
-static const char *text_of(const kfi_json *object, const char *key)
-{
-    size_t n = 0;
-    const kfi_json *value = kfi_json_get(object, key);
-    const char *text = kfi_json_is_string(value) ? kfi_json_string(value, &n) : NULL;
-    return text != NULL && strlen(text) == n ? text : NULL;
-}
-
 static kf_status parse_file(request *r, hub_file *file, const kfi_json *entry, kf_error *err)
 {
-    const char *path = text_of(entry, "rfilename");
+    const char *path = kfi_json_get_text(entry, "rfilename");
     const kfi_json *size = kfi_json_get(entry, "size");
-    const char *sha256 = text_of(kfi_json_get(entry, "lfs"), "sha256");
+    const char *sha256 = kfi_json_get_text(kfi_json_get(entry, "lfs"), "sha256");
     if (path == NULL) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "a file of '%.80s' has no \"rfilename\"",
                         r->id);
@@ -131,7 +123,7 @@ static kf_status parse_file(request *r, hub_file *file, const kfi_json *entry, k
 
 static kf_status parse_list(request *r, const kfi_json *root, kf_error *err)
 {
-    const char *commit = text_of(root, "sha");
+    const char *commit = kfi_json_get_text(root, "sha");
     const kfi_json *siblings = kfi_json_get(root, "siblings");
     const size_t n = kfi_json_size(siblings);
     if (commit == NULL || !is_commit(commit) || !kfi_json_is_array(siblings) || n > MAX_FILES) {

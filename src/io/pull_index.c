@@ -82,38 +82,25 @@ static kf_status copy_url(kfi_puller *puller, const char **dst, const char *base
 
 /* ---- JSON ---- */
 
-/* A member that is a string without NUL, or NULL. */
-static const char *json_text(const kfi_json *object, const char *key, size_t *n)
-{
-    const kfi_json *value = kfi_json_get(object, key);
-    if (!kfi_json_is_string(value)) {
-        return NULL;
-    }
-    const char *text = kfi_json_string(value, n);
-    return strlen(text) == *n ? text : NULL;
-}
-
 static kf_status parse_json_file(kfi_puller *puller, kfi_index *index, size_t i,
                                  const kfi_json *entry, const char *base, kf_error *err)
 {
-    size_t n = 0;
-    size_t n_url = 0;
     kfi_index_file *file = NULL;
     KFI_TRY(add_file(puller, index, &file, err));
-    const char *name = json_text(entry, "filename", &n);
-    const char *url = json_text(entry, "url", &n_url);
+    const char *name = kfi_json_get_text(entry, "filename");
+    const char *url = kfi_json_get_text(entry, "url");
     if (name == NULL || url == NULL) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
                         "file %zu of the index has no \"filename\" or no \"url\"", i);
     }
     KFI_TRY(kfi_pull_text(puller, &file->name, err, "%s", name));
     KFI_TRY(copy_url(puller, &file->url, base, url, err));
-    const char *hash = json_text(kfi_json_get(entry, "hashes"), "sha256", &n);
+    const char *hash = kfi_json_get_text(kfi_json_get(entry, "hashes"), "sha256");
     if (hash != NULL) {
-        if (!is_sha256(hash, n)) {
+        if (!is_sha256(hash, strlen(hash))) {
             return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
                             "'%.80s': the index names a sha256 of %zu characters, not 64 digits",
-                            name, n);
+                            name, strlen(hash));
         }
         KFI_TRY(kfi_pull_text(puller, &file->sha256, err, "%s", hash));
     }
@@ -132,12 +119,11 @@ static kf_status parse_json(kfi_puller *puller, kfi_index *index, const char *ba
                             const kfi_buf *body, kf_error *err)
 {
     kfi_json *root = NULL;
-    size_t n = 0;
     kf_status st = kfi_json_parse(&root, body->data, body->n, err);
     if (st != KF_OK) {
         return st;
     }
-    const char *version = json_text(kfi_json_get(root, "meta"), "api-version", &n);
+    const char *version = kfi_json_get_text(kfi_json_get(root, "meta"), "api-version");
     const kfi_json *files = kfi_json_get(root, "files");
     if (version == NULL || strncmp(version, "1.", 2) != 0) {
         st =

@@ -30,12 +30,6 @@ void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report)
     kfi_json_end_object(writer);
 }
 
-static const char *text_of(const kfi_json *object, const char *key)
-{
-    const kfi_json *member = kfi_json_get(object, key);
-    return kfi_json_is_string(member) ? kfi_json_string(member, NULL) : NULL;
-}
-
 static uint64_t count_of(const kfi_json *object, const char *key)
 {
     const kfi_json *member = kfi_json_get(object, key);
@@ -46,9 +40,9 @@ kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object, kf_er
 {
     const kfi_json *exact = kfi_json_get(object, "exact");
     *report = (kf_layer_report){
-        .tensor = text_of(object, "tensor"),
-        .format = text_of(object, "format"),
-        .method = text_of(object, "method"),
+        .tensor = kfi_json_get_text(object, "tensor"),
+        .format = kfi_json_get_text(object, "format"),
+        .method = kfi_json_get_text(object, "method"),
         .rows = count_of(object, "rows"),
         .cols = count_of(object, "cols"),
         .bits_per_weight = kfi_json_get_number(object, "bits_per_weight", (double)NAN),

@@ -56,6 +56,18 @@ static void reads_every_kind_of_value(void **state)
     kfi_json_free(NULL);
 }
 
+static void a_text_is_a_string_without_nul(void **state)
+{
+    (void)state;
+    kfi_json *root = parse("{\"text\": \"a b\", \"nul\": \"a\\u0000b\", \"number\": 1}");
+    assert_string_equal(kfi_json_get_text(root, "text"), "a b");
+    assert_null(kfi_json_get_text(root, "nul"));
+    assert_null(kfi_json_get_text(root, "number"));
+    assert_null(kfi_json_get_text(root, "absent"));
+    assert_null(kfi_json_get_text(kfi_json_get(root, "absent"), "text"));
+    kfi_json_free(root);
+}
+
 static kf_status append_key(void *ctx, const char *key, const kfi_json *member, kf_error *err)
 {
     (void)member;
@@ -323,6 +335,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_every_kind_of_value),
+        cmocka_unit_test(a_text_is_a_string_without_nul),
         cmocka_unit_test(visits_members_in_document_order),
         cmocka_unit_test(refuses_what_is_not_strict_json),
         cmocka_unit_test(refuses_a_key_that_occurs_twice),
