@@ -19,6 +19,7 @@
 #include "base/report.h"
 #include "io/json.h"
 #include "io/pull.h"
+#include "io/sha256.h"
 
 #define MAX_LIST_BYTES ((size_t)32 << 20)
 #define MAX_FILES      100000u
@@ -115,7 +116,7 @@ static kf_status parse_file(request *r, hub_file *file, const kfi_json *entry, k
     if (sha256 == NULL) {
         return KF_OK;
     }
-    if (strlen(sha256) != 64 || strspn(sha256, "0123456789abcdefABCDEF") != 64) {
+    if (!kfi_sha256_is_hex(sha256, strlen(sha256))) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "'%.80s': its sha256 is not 64 digits", path);
     }
     return kfi_pull_text(r->puller, &file->sha256, err, "%s", sha256);

@@ -12,6 +12,7 @@
 #include "base/fail.h"
 #include "io/json.h"
 #include "io/pull.h"
+#include "io/sha256.h"
 
 #define MAX_FILES 200000u /* the largest projects have some 10 000 */
 
@@ -40,11 +41,6 @@ bool kfi_index_normalize(char *dst, size_t dst_n, const char *name, size_t n)
     }
     dst[length] = '\0';
     return true;
-}
-
-static bool is_sha256(const char *text, size_t n)
-{
-    return n == 64 && strspn(text, "0123456789abcdefABCDEF") >= 64;
 }
 
 /* Makes room for one more; it counts when the caller raises index->n. */
@@ -97,7 +93,7 @@ static kf_status parse_json_file(kfi_puller *puller, kfi_index *index, size_t i,
     KFI_TRY(copy_url(puller, &file->url, base, url, err));
     const char *hash = kfi_json_get_text(kfi_json_get(entry, "hashes"), "sha256");
     if (hash != NULL) {
-        if (!is_sha256(hash, strlen(hash))) {
+        if (!kfi_sha256_is_hex(hash, strlen(hash))) {
             return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
                             "'%.80s': the index names a sha256 of %zu characters, not 64 digits",
                             name, strlen(hash));
@@ -263,7 +259,7 @@ static kf_status add_link(kfi_puller *puller, kfi_index *index, const char *base
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a link of %zu bytes", href.n);
     }
     const char *hash = strstr(link, "#sha256=");
-    if (hash != NULL && is_sha256(hash + 8, strcspn(hash + 8, "&"))) {
+    if (hash != NULL && kfi_sha256_is_hex(hash + 8, strcspn(hash + 8, "&"))) {
         file->sha256 = kfi_arena_strndup(&puller->arena, hash + 8, 64);
         if (file->sha256 == NULL) {
             return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a hash of the index");

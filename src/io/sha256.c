@@ -6,6 +6,7 @@
 
 #include <openssl/evp.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -82,4 +83,13 @@ kf_status kfi_sha256_file(char hex[KFI_SHA256_HEX], const char *path, kf_error *
     kfi_file_map_close(&map);
     kfi_sha256_finish(&sha, hex);
     return KF_OK;
+}
+
+bool kfi_sha256_is_hex(const char *text, size_t n)
+{
+    size_t i = 0;
+    while (i < n && text[i] != '\0' && strchr("0123456789abcdefABCDEF", text[i]) != NULL) {
+        i++;
+    }
+    return i == n && n == KFI_SHA256_HEX - 1;
 }

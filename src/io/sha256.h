@@ -5,6 +5,7 @@
 #ifndef KFI_IO_SHA256_H
 #define KFI_IO_SHA256_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kerf/error.h"
@@ -17,7 +18,7 @@ typedef struct kfi_sha256 {
 
 KF_NODISCARD kf_status kfi_sha256_init(kfi_sha256 *sha, kf_error *err);
 void kfi_sha256_update(kfi_sha256 *sha, const void *data, size_t n);
-/* Lower-case digits; releases the state. */
+/* Lower-case digits, or "" where libcrypto failed, which equals no hash; releases the state. */
 void kfi_sha256_finish(kfi_sha256 *sha, char hex[KFI_SHA256_HEX]);
 /* Releases the state without a result; fine after finish. */
 void kfi_sha256_deinit(kfi_sha256 *sha);
@@ -25,5 +26,8 @@ void kfi_sha256_deinit(kfi_sha256 *sha);
 KF_NODISCARD kf_status kfi_sha256_bytes(char hex[KFI_SHA256_HEX], const void *data, size_t n,
                                         kf_error *err);
 KF_NODISCARD kf_status kfi_sha256_file(char hex[KFI_SHA256_HEX], const char *path, kf_error *err);
+
+/* True for 64 digits, of either case, and nothing else: how an index writes a hash. */
+bool kfi_sha256_is_hex(const char *text, size_t n);
 
 #endif /* KFI_IO_SHA256_H */

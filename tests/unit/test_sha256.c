@@ -56,12 +56,26 @@ static void hashes_files(void **state)
     fixture_directory_free(directory);
 }
 
+static void tells_a_hash_from_other_text(void **state)
+{
+    (void)state;
+    assert_true(kfi_sha256_is_hex(ABC, 64));
+    assert_true(kfi_sha256_is_hex(ABC "&egg=x", 64));
+    assert_true(kfi_sha256_is_hex("ABCDEF0123456789" ABC, 64));
+    assert_false(kfi_sha256_is_hex(ABC, 63));
+    assert_false(kfi_sha256_is_hex(ABC "0", 65));
+    assert_false(kfi_sha256_is_hex("g" ABC, 64));
+    assert_false(kfi_sha256_is_hex("\0" ABC, 64));
+    assert_false(kfi_sha256_is_hex("", 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(knows_the_published_examples),
         cmocka_unit_test(pieces_hash_like_the_whole),
         cmocka_unit_test(hashes_files),
+        cmocka_unit_test(tells_a_hash_from_other_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
