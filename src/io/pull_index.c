@@ -76,6 +76,19 @@ static kf_status copy_url(kfi_puller *puller, const char **dst, const char *base
     return kfi_pull_text(puller, dst, err, "%s", url);
 }
 
+/* The hash of a file whose name is known. One that is no hash is refused: taken for a missing one,
+ * it would let the file pass unchecked. */
+static kf_status copy_hash(kfi_puller *puller, kfi_index_file *file, const char *hash, size_t n,
+                           kf_error *err)
+{
+    if (!kfi_sha256_is_hex(hash, n)) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                        "'%.80s': the index names a sha256 of %zu characters, not 64 digits",
+                        file->name, n);
+    }
+    return kfi_pull_text(puller, &file->sha256, err, "%.*s", (int)n, hash);
+}
+
 /* ---- JSON ---- */
 
 static kf_status parse_json_file(kfi_puller *puller, kfi_index *index, size_t i,
@@ -93,12 +106,7 @@ static kf_status parse_json_file(kfi_puller *puller, kfi_index *index, size_t i,
     KFI_TRY(copy_url(puller, &file->url, base, url, err));
     const char *hash = kfi_json_get_text(kfi_json_get(entry, "hashes"), "sha256");
     if (hash != NULL) {
-        if (!kfi_sha256_is_hex(hash, strlen(hash))) {
-            return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
-                            "'%.80s': the index names a sha256 of %zu characters, not 64 digits",
-                            name, strlen(hash));
-        }
-        KFI_TRY(kfi_pull_text(puller, &file->sha256, err, "%s", hash));
+        KFI_TRY(copy_hash(puller, file, hash, strlen(hash), err));
     }
     const kfi_json *size = kfi_json_get(entry, "size");
     if (kfi_json_is_integer(size) && kfi_json_integer(size) >= 0) {
@@ -258,15 +266,13 @@ static kf_status add_link(kfi_puller *puller, kfi_index *index, const char *base
     if (link == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a link of %zu bytes", href.n);
     }
-    const char *hash = strstr(link, "#sha256=");
-    if (hash != NULL && kfi_sha256_is_hex(hash + 8, strcspn(hash + 8, "&"))) {
-        file->sha256 = kfi_arena_strndup(&puller->arena, hash + 8, 64);
-        if (file->sha256 == NULL) {
-            return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a hash of the index");
-        }
-    }
     KFI_TRY(copy_url(puller, &file->url, base, link, err));
     KFI_TRY(copy_file_name(puller, &file->name, file->url, err));
+    const char *hash = strstr(link, "#sha256=");
+    if (hash != NULL) {
+        hash += strlen("#sha256=");
+        KFI_TRY(copy_hash(puller, file, hash, strcspn(hash, "&"), err));
+    }
     file->yanked = yanked;
     index->n++;
     return KF_OK;

@@ -151,6 +151,15 @@ static void reads_html(void **state)
     assert_null(f->index.files[2].sha256);
 }
 
+static void refuses_a_malformed_hash_in_html(void **state)
+{
+    fixture *f = *state;
+    assert_int_equal(parse_html(f, "<a href='x.whl#sha256=c0ffee&amp;egg=x'>x</a>"), KF_FORMAT);
+    check_message(f, "'x.whl': the index names a sha256 of 6 characters, not 64 digits");
+    CHECK_OK(parse_html(f, "<a href='x.whl#sha256=" HASH "&amp;egg=x'>x</a>"), &f->err);
+    assert_string_equal(f->index.files[0].sha256, HASH);
+}
+
 static void survives_html_that_ends_anywhere(void **state)
 {
     fixture *f = *state;
@@ -227,6 +236,7 @@ int main(void)
         CASE(refuses_a_hash_that_is_none),
         CASE(refuses_an_address_of_another_scheme),
         CASE(reads_html),
+        CASE(refuses_a_malformed_hash_in_html),
         CASE(survives_html_that_ends_anywhere),
         CASE(refuses_an_empty_page),
         CASE(refuses_a_page_of_another_type),
