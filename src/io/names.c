@@ -4,10 +4,10 @@
  */
 #include "io/names.h"
 
-#include <stdbool.h>
 #include <string.h>
 
-#define SHOWN_MAX 72u
+#define SHOWN_MAX      72u
+#define MAX_NAME_BYTES 200u /* file systems take 255; ".part.etag" and the like come behind */
 
 kfi_shown kfi_text_show(kfi_text text)
 {
@@ -27,6 +27,20 @@ kfi_shown kfi_text_show(kfi_text text)
 kfi_shown kfi_string_show(const char *text)
 {
     return kfi_text_show((kfi_text){text, strlen(text)});
+}
+
+bool kfi_is_plain_name(kfi_text name)
+{
+    if (name.n == 0 || name.n > MAX_NAME_BYTES || name.data[0] == '.') {
+        return false;
+    }
+    for (size_t i = 0; i < name.n; i++) {
+        const unsigned char c = (unsigned char)name.data[i];
+        if (c < 0x20 || c == 0x7F || c == '/' || c == '\\' || c == ':') {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* FNV-1a, whose low bits depend on low bits only, and a multiply-shift mix that repairs that. */

@@ -5,6 +5,7 @@
 #ifndef KFI_IO_NAMES_H
 #define KFI_IO_NAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,10 @@ typedef struct kfi_shown {
 } kfi_shown;
 kfi_shown kfi_text_show(kfi_text text);
 kfi_shown kfi_string_show(const char *text);
+
+/* One path component that a stranger may name, to be opened or created in a directory of ours: not
+ * empty, no slash, backslash or colon, no control character, no dot in front, at most 200 bytes. */
+bool kfi_is_plain_name(kfi_text name);
 
 /* An open-addressing index over items that the caller keeps: slots hold index + 1, 0 is free.
  *

@@ -62,10 +62,7 @@ KF_NODISCARD kf_status kfi_pull_find_model(kfi_puller *puller, const char **mode
 
 /* ---- pull_files.c: names that come from a server or an archive ---- */
 
-/* One path component that is safe to create: not empty, no slash or backslash, no control
- * character, no dot in front, at most 200 bytes. */
-bool kfi_is_plain_name(kfi_text name);
-/* Plain names joined by slashes, at most 8 of them. */
+/* Plain names (names.h) joined by slashes, at most 8 of them. */
 bool kfi_is_plain_path(kfi_text path);
 bool kfi_text_ends_with(kfi_text text, const char *suffix);
 /* A file that says on which terms the model may be used: LICENSE*, NOTICE*, USE_POLICY*. */

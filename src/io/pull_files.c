@@ -7,22 +7,7 @@
 
 #include "io/pull.h"
 
-#define MAX_NAME_BYTES 200u
 #define MAX_PATH_PARTS 8u
-
-bool kfi_is_plain_name(kfi_text name)
-{
-    if (name.n == 0 || name.n > MAX_NAME_BYTES || name.data[0] == '.') {
-        return false;
-    }
-    for (size_t i = 0; i < name.n; i++) {
-        const unsigned char c = (unsigned char)name.data[i];
-        if (c < 0x20 || c == 0x7F || c == '/' || c == '\\' || c == ':') {
-            return false;
-        }
-    }
-    return true;
-}
 
 bool kfi_is_plain_path(kfi_text path)
 {

@@ -25,12 +25,6 @@ static kfi_text shard_name(const void *items, size_t i)
     return (kfi_text){name, strlen(name)};
 }
 
-static bool is_plain_name(const char *name, size_t n)
-{
-    return n > 0 && n < 256 && name[0] != '.' && strlen(name) == n && strchr(name, '/') == NULL &&
-           strchr(name, '\\') == NULL;
-}
-
 static kf_status add_shard(shard_list *list, const char *name, kf_error *err)
 {
     kfi_names names = {list->shards, shard_name, list->slots, 2 * KFI_SAFETENSORS_MAX_FILES};
@@ -57,7 +51,7 @@ static kf_status collect_shard(void *ctx, const char *key, const kfi_json *membe
 {
     size_t n = 0;
     const char *name = kfi_json_is_string(member) ? kfi_json_string(member, &n) : "";
-    if (!is_plain_name(name, n)) {
+    if (!kfi_is_plain_name((kfi_text){name, n})) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
                         "weight_map: '%s' is in '%s', which is no plain file name",
                         kfi_string_show(key).text, kfi_string_show(name).text);

@@ -268,6 +268,7 @@ static void rejects_an_index_that_lies(void **state)
         {"{\"weight_map\": {\"one\": \"..\"}}", "no plain file name", KF_FORMAT},
         {"{\"weight_map\": {\"one\": \"a\\\\b\"}}", "no plain file name", KF_FORMAT},
         {"{\"weight_map\": {\"one\": \"s-1.safetensors\\u0000x\"}}", "no plain", KF_FORMAT},
+        {"{\"weight_map\": {\"one\": \"a\\nb\"}}", "no plain file name", KF_FORMAT},
         {"{\"weight_map\": {\"one\": \"\"}}", "no plain file name", KF_FORMAT},
         {"{\"weight_map\": {\"one\": 1}}", "no plain file name", KF_FORMAT},
         {"{\"weight_map\": []}", "no object \"weight_map\"", KF_FORMAT},
