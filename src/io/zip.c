@@ -1,4 +1,4 @@
-/* zip.c - reads one member of a zip archive.
+/* zip.c - reads the members of a zip archive.
  *
  *   local header, name, extra, data        once a member
  *   central directory                      one entry a member: the truth about sizes and places
@@ -138,21 +138,17 @@ static kf_status read_entry(kfi_zip_member *dst, const kfi_zip *zip, size_t *at,
     return KF_OK;
 }
 
-kf_status kfi_zip_find(kfi_zip_member *dst, const kfi_zip *zip,
-                       bool (*matches)(void *ctx, const kfi_zip_member *member), void *ctx,
-                       kf_error *err)
+kf_status kfi_zip_each(const kfi_zip *zip,
+                       kf_status (*visit)(void *ctx, const kfi_zip_member *member, kf_error *err),
+                       void *ctx, kf_error *err)
 {
     size_t at = zip->directory;
     for (size_t i = 0; i < zip->n_members; i++) {
         kfi_zip_member member;
         KFI_TRY(read_entry(&member, zip, &at, err));
-        if (matches == NULL || matches(ctx, &member)) {
-            *dst = member;
-            return KF_OK;
-        }
+        KFI_TRY(visit(ctx, &member, err));
     }
-    return kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "no such file among the %zu of the zip archive",
-                    zip->n_members);
+    return KF_OK;
 }
 
 /* Finds the packed bytes behind the local header, which must name the same file. */

@@ -1,4 +1,4 @@
-/* zip.h - reads one member of a zip archive: stored or deflated, checked.
+/* zip.h - reads the members of a zip archive: stored or deflated, checked.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -36,10 +36,11 @@ KF_NODISCARD kf_status kfi_zip_open(kfi_zip *zip, const char *path, kf_error *er
 KF_NODISCARD kf_status kfi_zip_parse(kfi_zip *zip, const uint8_t *data, size_t n, kf_error *err);
 void kfi_zip_close(kfi_zip *zip);
 
-/* The first member for which matches(ctx, member) is true; matches NULL takes the first of all. All
- * of the directory up to it is checked. KF_INPUT when none matches, KF_FORMAT. */
-KF_NODISCARD kf_status kfi_zip_find(kfi_zip_member *dst, const kfi_zip *zip,
-                                    bool (*matches)(void *ctx, const kfi_zip_member *member),
+/* Members in the order of the directory, each checked before it is shown; stops at the first
+ * failure. KF_FORMAT, KF_UNSUPPORTED (zip64), what visit returns. */
+KF_NODISCARD kf_status kfi_zip_each(const kfi_zip *zip,
+                                    kf_status (*visit)(void *ctx, const kfi_zip_member *member,
+                                                       kf_error *err),
                                     void *ctx, kf_error *err);
 
 /* Where extracted bytes go; a failure ends the extraction and is returned. */

@@ -90,22 +90,24 @@ static kf_status drop_piece(void *ctx, const void *data, size_t n, kf_error *err
     return KF_OK;
 }
 
-static bool is_deflated(void *ctx, const kfi_zip_member *member)
+typedef struct zip_walk {
+    const kfi_zip *zip;
+    const kf_allocator *alloc;
+} zip_walk;
+
+static kf_status read_zip_member(void *ctx, const kfi_zip_member *member, kf_error *err)
 {
-    (void)ctx;
-    return member->method == 8;
+    const zip_walk *walk = ctx;
+    return kfi_zip_extract(walk->zip, member, drop_piece, NULL, walk->alloc, err);
 }
 
 static kf_status read_zip(const uint8_t *data, size_t n, const kf_allocator *alloc, kf_error *err)
 {
     kfi_zip zip;
-    kfi_zip_member member;
+    zip_walk walk = {&zip, alloc};
     kf_status status = kfi_zip_parse(&zip, data, n, err);
     if (status == KF_OK) {
-        status = kfi_zip_find(&member, &zip, is_deflated, NULL, err);
-    }
-    if (status == KF_OK) {
-        status = kfi_zip_extract(&zip, &member, drop_piece, NULL, alloc, err);
+        status = kfi_zip_each(&zip, read_zip_member, &walk, err);
     }
     kfi_zip_close(&zip);
     return status;
