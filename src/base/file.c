@@ -44,7 +44,7 @@ static kf_status open_regular(int *fd, size_t *size, const char *path, kf_error 
 kf_status kfi_file_map_open(kfi_file_map *map, const char *path, kf_error *err)
 {
     int fd = -1;
-    *map = (kfi_file_map){NULL, 0};
+    *map = (kfi_file_map){.data = NULL};
     size_t size = 0;
     KFI_TRY(open_regular(&fd, &size, path, err));
     kf_status st = KF_OK;
@@ -54,7 +54,7 @@ kf_status kfi_file_map_open(kfi_file_map *map, const char *path, kf_error *err)
             const kf_status code = errno == ENOMEM ? KF_NOMEM : KF_INPUT;
             st = kfi_fail_os(err, code, errno, "cannot map %zu bytes of '%s'", size, path);
         } else {
-            *map = (kfi_file_map){data, size};
+            *map = (kfi_file_map){data, size, true};
         }
     }
     (void)close(fd); /* the mapping keeps the file */
@@ -69,15 +69,15 @@ static void *map_address(const kfi_file_map *map, size_t offset)
 
 void kfi_file_map_close(kfi_file_map *map)
 {
-    if (map->data != NULL) {
+    if (map->is_mapped) {
         (void)munmap(map_address(map, 0), map->size);
     }
-    *map = (kfi_file_map){NULL, 0};
+    *map = (kfi_file_map){.data = NULL};
 }
 
 void kfi_file_map_drop(const kfi_file_map *map, uint64_t offset, uint64_t n)
 {
-    if (map->data == NULL || offset >= map->size) {
+    if (!map->is_mapped || offset >= map->size) {
         return;
     }
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

@@ -12,11 +12,12 @@
 #include "base/buf.h"
 #include "kerf/error.h"
 
-/* A whole file mapped read-only. The size is read once; a file that is truncated afterwards is the
- * caller's risk. */
+/* A whole file mapped read-only, or bytes in its stead: {data, size} of somebody who keeps them.
+ * The size is read once; a file that is truncated afterwards is the caller's risk. */
 typedef struct kfi_file_map {
     const uint8_t *data; /* NULL for an empty file */
     size_t size;
+    bool is_mapped; /* false: closing and dropping leave the bytes alone */
 } kfi_file_map;
 
 /* Maps path. KF_INPUT: missing, unreadable or not a regular file; KF_NOMEM: no address space. */

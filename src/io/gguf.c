@@ -142,7 +142,6 @@ kf_status kfi_gguf_open(kfi_gguf **dst, const char *path, const kf_allocator *al
     if (status != KF_OK) {
         goto done;
     }
-    gguf->owns_map = true;
     status = parse(gguf, err);
     if (status == KF_OK) {
         gguf->path = kfi_arena_strndup(&gguf->arena, path, strlen(path));
@@ -169,7 +168,7 @@ kf_status kfi_gguf_parse(kfi_gguf **dst, const uint8_t *data, size_t n, const kf
     if (gguf == NULL) {
         return KF_NOMEM;
     }
-    gguf->map = (kfi_file_map){data, n};
+    gguf->map = (kfi_file_map){.data = data, .size = n};
     const kf_status status = parse(gguf, err);
     if (status != KF_OK) {
         kfi_gguf_close(gguf);
@@ -184,9 +183,7 @@ void kfi_gguf_close(kfi_gguf *gguf)
     if (gguf == NULL) {
         return;
     }
-    if (gguf->owns_map) {
-        kfi_file_map_close(&gguf->map);
-    }
+    kfi_file_map_close(&gguf->map);
     kfi_arena_deinit(&gguf->arena);
     kfi_free(gguf->alloc, gguf, sizeof *gguf);
 }

@@ -37,7 +37,6 @@ struct kfi_gguf {
     const kf_allocator *alloc;
     kfi_arena arena;
     kfi_file_map map;
-    bool owns_map;
     const char *path; /* for messages; NULL over bytes */
     kfi_gguf_value *values;
     size_t n_values;

@@ -34,7 +34,6 @@ struct kfi_llama2c {
     const kf_allocator *alloc;
     kfi_arena arena;
     kfi_file_map map;
-    bool owns_map;
     kfi_llama2c_config config;
     kfi_tensor_table table;
 };
@@ -216,7 +215,6 @@ kf_status kfi_llama2c_open(kfi_llama2c **dst, const char *path, const kf_allocat
     if (status != KF_OK) {
         goto done;
     }
-    file->owns_map = true;
     status = parse(file, err);
     if (status != KF_OK) {
         kfi_fail_prefix(err, "%s: ", kfi_path_name(path));
@@ -237,7 +235,7 @@ kf_status kfi_llama2c_parse(kfi_llama2c **dst, const uint8_t *data, size_t n,
     if (file == NULL) {
         return KF_NOMEM;
     }
-    file->map = (kfi_file_map){data, n};
+    file->map = (kfi_file_map){.data = data, .size = n};
     const kf_status status = parse(file, err);
     if (status != KF_OK) {
         kfi_llama2c_close(file);
@@ -252,9 +250,7 @@ void kfi_llama2c_close(kfi_llama2c *file)
     if (file == NULL) {
         return;
     }
-    if (file->owns_map) {
-        kfi_file_map_close(&file->map);
-    }
+    kfi_file_map_close(&file->map);
     kfi_arena_deinit(&file->arena);
     kfi_free(file->alloc, file, sizeof *file);
 }

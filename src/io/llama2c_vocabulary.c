@@ -77,7 +77,7 @@ static kf_status read_tokens(kfi_llama2c_vocabulary *dst, const kfi_file_map *ma
 kf_status kfi_llama2c_vocabulary_parse(kfi_llama2c_vocabulary *dst, const uint8_t *data, size_t n,
                                        size_t vocab_size, const kf_allocator *alloc, kf_error *err)
 {
-    const kfi_file_map map = {data, n};
+    const kfi_file_map map = {.data = data, .size = n};
     *dst = (kfi_llama2c_vocabulary){.n = 0};
     kfi_arena_init(&dst->arena, alloc, ARENA_MAX);
     const kf_status status = read_tokens(dst, &map, vocab_size, err);

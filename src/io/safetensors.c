@@ -48,7 +48,6 @@ kf_status kfi_safetensors_open_file(kfi_safetensors *st, size_t i_file, const ch
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a file name");
     }
     KFI_TRY(kfi_file_map_open(&file->map, path, err));
-    file->owns_map = true;
     const kf_status status = kfi_safetensors_read_header(file, i_file, &st->arena, err);
     if (status != KF_OK) {
         kfi_fail_prefix(err, "%s: ", name);
@@ -133,7 +132,7 @@ kf_status kfi_safetensors_parse(kfi_safetensors **dst, const uint8_t *data, size
         goto done;
     }
     st->files[0].name = "";
-    st->files[0].map = (kfi_file_map){data, n};
+    st->files[0].map = (kfi_file_map){.data = data, .size = n};
     status = kfi_safetensors_read_header(&st->files[0], 0, &st->arena, err);
     if (status != KF_OK) {
         goto done;
@@ -155,9 +154,7 @@ void kfi_safetensors_close(kfi_safetensors *st)
         return;
     }
     for (size_t i = 0; i < st->n_files; i++) {
-        if (st->files[i].owns_map) {
-            kfi_file_map_close(&st->files[i].map);
-        }
+        kfi_file_map_close(&st->files[i].map);
     }
     kfi_arena_deinit(&st->arena);
     kfi_free(st->alloc, st, sizeof *st);

@@ -23,7 +23,6 @@ typedef struct kfi_safetensors_pair {
 typedef struct kfi_safetensors_file {
     const char *name; /* "" over bytes */
     kfi_file_map map;
-    bool owns_map;
     kfi_safetensors_pair *metadata;
     size_t n_metadata;
     kfi_tensor *tensors; /* by offset */

@@ -81,15 +81,14 @@ static kf_status read_end(kfi_zip *zip, kf_error *err)
 
 kf_status kfi_zip_parse(kfi_zip *zip, const uint8_t *data, size_t n, kf_error *err)
 {
-    *zip = (kfi_zip){.map = {data, n}};
+    *zip = (kfi_zip){.map = {.data = data, .size = n}};
     return read_end(zip, err);
 }
 
 kf_status kfi_zip_open(kfi_zip *zip, const char *path, kf_error *err)
 {
-    *zip = (kfi_zip){.map = {NULL, 0}};
+    *zip = (kfi_zip){.directory = 0};
     KFI_TRY(kfi_file_map_open(&zip->map, path, err));
-    zip->owns_map = true;
     const kf_status status = read_end(zip, err);
     if (status != KF_OK) {
         kfi_fail_prefix(err, "%s: ", kfi_path_name(path));
@@ -100,10 +99,8 @@ kf_status kfi_zip_open(kfi_zip *zip, const char *path, kf_error *err)
 
 void kfi_zip_close(kfi_zip *zip)
 {
-    if (zip->owns_map) {
-        kfi_file_map_close(&zip->map);
-    }
-    *zip = (kfi_zip){.map = {NULL, 0}};
+    kfi_file_map_close(&zip->map);
+    *zip = (kfi_zip){.directory = 0};
 }
 
 /* Reads the directory entry at *at and steps over it. */

@@ -15,7 +15,6 @@ typedef struct kfi_zip {
     size_t directory; /* first byte of the central directory */
     size_t directory_bytes;
     size_t n_members;
-    bool owns_map;
 } kfi_zip;
 
 /* One entry of the central directory. */

@@ -244,7 +244,7 @@ static kf_status check_tensors(kfi_checkpoint *checkpoint, kf_error *err)
 
 static kf_status is_gguf(bool *result, const char *path, kf_error *err)
 {
-    kfi_file_map map = {NULL, 0};
+    kfi_file_map map;
     KFI_TRY(kfi_file_map_open(&map, path, err));
     *result = map.size >= 4 && memcmp(map.data, "GGUF", 4) == 0;
     kfi_file_map_close(&map);

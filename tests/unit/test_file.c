@@ -111,6 +111,25 @@ static void a_dropped_range_reads_the_same_again(void **state)
     kfi_free(NULL, text, N);
 }
 
+static void bytes_of_somebody_else_are_left_alone(void **state)
+{
+    (void)state;
+    enum {
+        N = 3 * 4096
+    };
+    uint8_t *bytes = aligned_alloc(4096, N); /* whole pages: madvise would take them */
+    assert_non_null(bytes);
+    memset(bytes, 'x', N);
+    kfi_file_map map = {.data = bytes, .size = N};
+    kfi_file_map_drop(&map, 0, N);
+    kfi_file_map_close(&map);
+    assert_null(map.data);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(bytes[i], 'x');
+    }
+    free(bytes);
+}
+
 static void reads_up_to_the_ceiling_and_no_further(void **state)
 {
     kf_error err = {0};
@@ -362,6 +381,7 @@ int main(void)
         IN_DIRECTORY(maps_an_empty_file_to_nothing),
         IN_DIRECTORY(refuses_to_map_what_is_no_file),
         IN_DIRECTORY(a_dropped_range_reads_the_same_again),
+        cmocka_unit_test(bytes_of_somebody_else_are_left_alone),
         IN_DIRECTORY(reads_up_to_the_ceiling_and_no_further),
         IN_DIRECTORY(reading_appends),
         IN_DIRECTORY(reading_reports_what_is_missing),
