@@ -4,12 +4,32 @@
  */
 #include "io/pull.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "base/file.h"
 
 #define MAX_STRING_BYTES ((size_t)256 << 20) /* of one request: the list of a large index */
+
+kf_status kfi_pull_text(kfi_puller *puller, const char **dst, kf_error *err, const char *format,
+                        ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    const int n = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    char *text = n < 0 ? NULL : kfi_arena_alloc(&puller->arena, 1, (size_t)n + 1);
+    if (text == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a name of %d bytes", n);
+    }
+    va_start(arguments, format);
+    (void)vsnprintf(text, (size_t)n + 1, format, arguments);
+    va_end(arguments);
+    *dst = text;
+    return KF_OK;
+}
 
 /* Where the cache is: as asked, else the user's. */
 static kf_status choose_cache(kfi_puller *puller, const char *asked, kf_error *err)

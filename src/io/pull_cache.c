@@ -4,8 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <time.h>
@@ -15,24 +13,6 @@
 #include "base/file.h"
 #include "base/report.h"
 #include "io/pull.h"
-
-kf_status kfi_pull_text(kfi_puller *puller, const char **dst, kf_error *err, const char *format,
-                        ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    const int n = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
-    char *text = n < 0 ? NULL : kfi_arena_alloc(&puller->arena, 1, (size_t)n + 1);
-    if (text == NULL) {
-        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a name of %d bytes", n);
-    }
-    va_start(arguments, format);
-    (void)vsnprintf(text, (size_t)n + 1, format, arguments);
-    va_end(arguments);
-    *dst = text;
-    return KF_OK;
-}
 
 /* flock() belongs to the open file, so it also keeps two threads of one process apart, and goes
  * with the process that dies. The file itself stays: removing it would let a third process lock a
