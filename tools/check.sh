@@ -36,11 +36,15 @@ check_format() {
         clang-format-14 --dry-run -Werror {} + && echo
 }
 
-check_shell() {
+# Most scripts of tools/oracle need packages that are not here, so they are read and not run.
+check_scripts() {
     for script in dev .ci/run tools/*.sh tests/cli/*.sh; do
-        [ ! -f "$script" ] || sh -n "$script" || return 1
+        sh -n "$script" || return 1
     done
-    echo
+    find tools tests -name '*.py' -exec python3 -c 'import ast, sys
+for path in sys.argv[1:]:
+    with open(path, encoding="utf-8") as file:
+        ast.parse(file.read(), path)' {} + && echo
 }
 
 check_doc() {
@@ -126,7 +130,7 @@ suite_isa() {
 }
 
 step "format" check_format
-step "shell" check_shell
+step "scripts" check_scripts
 step "lint" python3 tools/lint.py
 step "layers" python3 tools/layers.py
 step "headers" python3 tools/headers.py
