@@ -42,6 +42,7 @@ hashes() {
 }
 
 if ! make_group; then
+    [ -z "$group" ] || rmdir "$group" # made, but without the limit
     for name in "quantizes" "with the same bytes" "evaluates" "with the same figure" "gptq"; do
         skip "in a third of its size: $name" "control groups cannot be set here"
     done
