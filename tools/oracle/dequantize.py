@@ -95,10 +95,8 @@ def make_config(meta, tensor_names, vocab_size):
 def read_weights(reader, meta):
     """All tensors as float32 arrays under their Hugging Face names."""
     arch = meta["general.architecture"]
-    heads = {
-        "attn_q": meta[f"{arch}.attention.head_count"],
-        "attn_k": meta.get(f"{arch}.attention.head_count_kv"),
-    }
+    n_heads = meta[f"{arch}.attention.head_count"]
+    heads = {"attn_q": n_heads, "attn_k": meta.get(f"{arch}.attention.head_count_kv", n_heads)}
     out = {}
     for t in reader.tensors:
         if t.name == "rope_freqs.weight":
