@@ -90,7 +90,7 @@ const kf_allocator *kfi_model_allocator(const kf_model *model);
 const kfi_prefix *kfi_model_get_prefix(const kf_model *model); /* n = 0: none */
 
 /* The block's weights, in memory until the next call for another block (or for the model's life
- * when cached). KF_NOMEM, KF_FORMAT (NaN or infinity is not refused here). */
+ * when cached). KF_NOMEM. NaN or infinity is not refused here. */
 KF_NODISCARD kf_status kfi_model_block(kf_model *model, size_t i_layer, const kfi_block **block,
                                        kf_error *err);
 

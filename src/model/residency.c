@@ -5,8 +5,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include <stdatomic.h>
-
 #include "base/fail.h"
 #include "base/threads.h"
 #include "model/opened.h"
@@ -104,7 +102,6 @@ typedef struct decoding {
     size_t rows[KFI_LINEAR_COUNT];
     size_t cols[KFI_LINEAR_COUNT];
     size_t n;
-    atomic_int status;
 } decoding;
 
 static size_t pieces(size_t rows)
@@ -123,14 +120,12 @@ static void decode_piece(void *ctx, size_t i_item, size_t i_thread)
     }
     const size_t row = i_item * ROWS_A_PIECE;
     const size_t n = d->rows[i] - row < ROWS_A_PIECE ? d->rows[i] - row : ROWS_A_PIECE;
-    const kf_status st = kfi_checkpoint_read_rows(d->checkpoint, d->tensors[i], d->begins[i] + row,
-                                                  n, d->places[i] + row * d->cols[i], NULL);
-    if (st != KF_OK) {
-        atomic_store(&d->status, (int)st);
-    }
+    /* Cannot fail: opening has checked type and shape. */
+    (void)!kfi_checkpoint_read_rows(d->checkpoint, d->tensors[i], d->begins[i] + row, n,
+                                    d->places[i] + row * d->cols[i], NULL);
 }
 
-static kf_status run_decoding(kf_model *model, decoding *d, kf_error *err)
+static void run_decoding(kf_model *model, decoding *d)
 {
     size_t n_items = 0;
     for (size_t i = 0; i < d->n; i++) {
@@ -141,13 +136,9 @@ static kf_status run_decoding(kf_model *model, decoding *d, kf_error *err)
     for (size_t i = 0; i < d->n; i++) {
         kfi_checkpoint_drop(&model->checkpoint, d->tensors[i]);
     }
-    const kf_status st = (kf_status)atomic_load(&d->status);
-    return st == KF_OK ? KF_OK
-                       : kfi_fail(err, st, KF_NO_OFFSET, "tensor '%s' cannot be decoded",
-                                  d->tensors[0]->name);
 }
 
-static kf_status decode_block(kf_model *model, size_t i_layer, float *place, kf_error *err)
+static void decode_block(kf_model *model, size_t i_layer, float *place)
 {
     decoding d = {.n = 0};
     for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
@@ -163,7 +154,7 @@ static kf_status decode_block(kf_model *model, size_t i_layer, float *place, kf_
         linear->weights = place;
         place += linear_bytes(linear) / sizeof(float);
     }
-    return run_decoding(model, &d, err);
+    run_decoding(model, &d);
 }
 
 static kf_status keep_block(kf_model *model, size_t i_layer, kf_error *err)
@@ -178,11 +169,7 @@ static kf_status keep_block(kf_model *model, size_t i_layer, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for block %zu, %zu bytes", i_layer,
                         bytes);
     }
-    const kf_status st = decode_block(model, i_layer, place, err);
-    if (st != KF_OK) {
-        kfi_free(model->alloc, place, bytes);
-        return st;
-    }
+    decode_block(model, i_layer, place);
     source->decoded = place;
     return KF_OK;
 }
@@ -200,8 +187,7 @@ static kf_status visit_block(kf_model *model, size_t i_layer, kf_error *err)
                             r->scratch_bytes);
         }
     }
-    r->i_scratch = SIZE_MAX;
-    KFI_TRY(decode_block(model, i_layer, r->scratch, err));
+    decode_block(model, i_layer, r->scratch);
     r->i_scratch = i_layer;
     return KF_OK;
 }
@@ -225,8 +211,7 @@ kf_status kfi_model_block(kf_model *model, size_t i_layer, const kfi_block **blo
     return st;
 }
 
-static kf_status decode_head(kf_model *model, float *place, size_t row_begin, size_t n,
-                             kf_error *err)
+static void decode_head(kf_model *model, float *place, size_t row_begin, size_t n)
 {
     decoding d = {.n = 1};
     d.tensors[0] = model->head_tensor;
@@ -234,7 +219,7 @@ static kf_status decode_head(kf_model *model, float *place, size_t row_begin, si
     d.begins[0] = row_begin;
     d.rows[0] = n;
     d.cols[0] = model->head.cols;
-    return run_decoding(model, &d, err);
+    run_decoding(model, &d);
 }
 
 static kf_status keep_head(kf_model *model, kf_error *err)
@@ -248,11 +233,7 @@ static kf_status keep_head(kf_model *model, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for the head, %zu bytes",
                         head_bytes(model));
     }
-    const kf_status st = decode_head(model, place, 0, model->head.rows, err);
-    if (st != KF_OK) {
-        kfi_free(model->alloc, place, head_bytes(model));
-        return st;
-    }
+    decode_head(model, place, 0, model->head.rows);
     r->head = place;
     return KF_OK;
 }
@@ -263,7 +244,8 @@ kf_status kfi_model_head_rows(kf_model *model, const float **weights, float *pie
     kfi_residency *r = &model->residency;
     if (!r->keeps_head) {
         *weights = piece;
-        return decode_head(model, piece, row_begin, n, err);
+        decode_head(model, piece, row_begin, n);
+        return KF_OK;
     }
     kfi_lock_take(&r->decoding);
     const kf_status st = keep_head(model, err);
