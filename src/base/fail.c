@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 const char *kf_status_text(kf_status status)
 {
     switch (status) {
@@ -22,21 +24,18 @@ const char *kf_status_text(kf_status status)
 
 void kfi_fail_sanitize(char *msg, size_t capacity)
 {
-    size_t n = strlen(msg);
-    if (n + 1 == capacity) {
-        size_t start = n;
-        while (start > 0 && ((unsigned char)msg[start - 1] & 0xC0u) == 0x80u) {
-            start--;
+    const size_t n = strlen(msg);
+    size_t i = 0;
+    while (i < n) {
+        const kfi_utf8_char c = kfi_utf8_decode(msg + i, n - i);
+        if (c.cut && n + 1 == capacity) {
+            msg[i] = '\0';
+            return;
         }
-        if (start > 0 && (unsigned char)msg[start - 1] >= 0xC0u) {
-            n = start - 1;
+        if (!c.valid || c.code < 0x20 || (c.code >= 0x7F && c.code < 0xA0)) {
+            memset(msg + i, '?', c.n);
         }
-        msg[n] = '\0';
-    }
-    for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)msg[i] < 0x20u || (unsigned char)msg[i] == 0x7Fu) {
-            msg[i] = '?';
-        }
+        i += c.n;
     }
 }
 

@@ -23,8 +23,8 @@ kf_status kfi_fail_os(kf_error *err, kf_status code, int os_errno, const char *f
 void kfi_fail_prefix(kf_error *err, const char *format, ...) KF_PRINTF(2, 3);
 
 /* Keeps text that was printed into capacity bytes one line of UTF-8, so that a name out of a file
- * cannot drive the terminal: control characters become '?', a sequence cut at the end is dropped.
- */
+ * cannot drive the terminal: the bytes of control characters and those that are no UTF-8, as a name
+ * has them that was cut, become '?'; a character that the capacity cuts is dropped. */
 void kfi_fail_sanitize(char *msg, size_t capacity);
 
 /* Forwards a failure; only where nothing is held. */

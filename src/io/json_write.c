@@ -8,9 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "io/json.h"
-
-static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
 void kfi_json_writer_init(kfi_json_writer *writer, kfi_buf *buf, int indent)
 {
@@ -77,39 +76,6 @@ void kfi_json_end_array(kfi_json_writer *writer)
     end(writer, "]");
 }
 
-/* Length of the valid UTF-8 sequence at text, 0 when there is none: no overlong form, no surrogate,
- * nothing above U+10FFFF (Unicode 15, table 3-7). */
-static size_t utf8_length(const unsigned char *text, size_t n)
-{
-    const unsigned char lead = text[0];
-    size_t length = 0;
-    unsigned char low = 0x80;
-    unsigned char high = 0xBF;
-    if (lead < 0x80) {
-        return 1;
-    }
-    if (lead >= 0xC2 && lead <= 0xDF) {
-        length = 2;
-    } else if (lead >= 0xE0 && lead <= 0xEF) {
-        length = 3;
-        low = lead == 0xE0 ? 0xA0 : low;
-        high = lead == 0xED ? 0x9F : high;
-    } else if (lead >= 0xF0 && lead <= 0xF4) {
-        length = 4;
-        low = lead == 0xF0 ? 0x90 : low;
-        high = lead == 0xF4 ? 0x8F : high;
-    }
-    if (length == 0 || length > n || text[1] < low || text[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < length; i++) {
-        if ((text[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-    }
-    return length;
-}
-
 static void append_escaped(kfi_buf *buf, unsigned char c)
 {
     switch (c) {
@@ -140,18 +106,18 @@ static void append_quoted(kfi_buf *buf, const char *text, size_t n)
     size_t plain = 0; /* begin of what needs no change */
     size_t i = 0;
     while (i < n) {
-        const size_t length = utf8_length(bytes + i, n - i);
-        if (length > 0 && bytes[i] >= 0x20 && bytes[i] != '"' && bytes[i] != '\\') {
-            i += length;
+        const kfi_utf8_char c = kfi_utf8_decode(text + i, n - i);
+        if (c.valid && bytes[i] >= 0x20 && bytes[i] != '"' && bytes[i] != '\\') {
+            i += c.n;
             continue;
         }
         (void)kfi_buf_append(buf, text + plain, i - plain);
-        if (length == 0) {
-            (void)kfi_buf_append_text(buf, replacement);
+        if (!c.valid) {
+            (void)kfi_buf_append_text(buf, KFI_REPLACEMENT_UTF8);
         } else {
             append_escaped(buf, bytes[i]);
         }
-        plain = ++i;
+        plain = ++i; /* one for each byte */
     }
     (void)kfi_buf_append(buf, text + plain, i - plain);
     (void)kfi_buf_append_byte(buf, '"');

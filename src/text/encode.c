@@ -127,10 +127,7 @@ static uint32_t find_added(const encoder *e, const char *text, size_t from, size
 static size_t strip_left(const char *text, size_t from, size_t to)
 {
     while (to > from) {
-        size_t i = to - 1;
-        while (i > from && ((unsigned char)text[i] & 0xC0u) == 0x80u) {
-            i--;
-        }
+        const size_t i = from + kfi_utf8_last(text + from, to - from);
         if (kfi_unicode_class(kfi_utf8_decode(text + i, to - i).code) != KFI_CHAR_SPACE) {
             break;
         }

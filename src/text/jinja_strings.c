@@ -67,10 +67,7 @@ static kfi_jinja_text strip_end(kfi_jinja_text text, kfi_jinja_text set)
 {
     size_t n = text.n;
     while (n > 0) {
-        size_t i = n - 1;
-        while (i > 0 && ((unsigned char)text.data[i] & 0xC0u) == 0x80u) {
-            i--;
-        }
+        const size_t i = kfi_utf8_last(text.data, n);
         if (!is_stripped(kfi_utf8_decode(text.data + i, n - i).code, set)) {
             break;
         }

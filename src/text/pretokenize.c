@@ -93,10 +93,7 @@ static size_t space_word(span s, size_t end, bool at_end)
     if (at_end) {
         return end;
     }
-    size_t last = end - 1;
-    while (((unsigned char)s.text[last] & 0xC0u) == 0x80u) {
-        last--;
-    }
+    const size_t last = kfi_utf8_last(s.text, end);
     return last > 0 ? last : end;
 }
 

@@ -29,6 +29,20 @@ static void keeps_the_message_one_line(void **state)
     assert_string_equal(err.msg, "name 'a?b?'");
 }
 
+static void keeps_the_message_utf8(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    (void)kfi_fail(&err, KF_FORMAT, 0, "name '%.3s', \xC3\xA9", "a\xE2\x82\xAC");
+    assert_string_equal(err.msg, "name 'a?"
+                                 "?', \xC3\xA9");
+    (void)kfi_fail(&err, KF_FORMAT, 0, "name '%s'", "\xFF");
+    assert_string_equal(err.msg, "name '?'");
+    (void)kfi_fail(&err, KF_FORMAT, 0, "name '%s'", "\xC2\x9B"); /* a terminal's escape */
+    assert_string_equal(err.msg, "name '?"
+                                 "?'");
+}
+
 static void cuts_a_long_message_at_a_character(void **state)
 {
     (void)state;
@@ -68,6 +82,7 @@ int main(void)
         cmocka_unit_test(returns_its_code_without_a_report),
         cmocka_unit_test(fills_code_offset_and_message),
         cmocka_unit_test(keeps_the_message_one_line),
+        cmocka_unit_test(keeps_the_message_utf8),
         cmocka_unit_test(cuts_a_long_message_at_a_character),
         cmocka_unit_test(names_the_system_error),
         cmocka_unit_test(puts_a_prefix_in_front),
