@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "model/checkpoint_names.h"
-#include "model/forward.h"
+#include "quantize/pipeline.h"
 #include "quantize/plan.h"
 #include "quantize/table.h"
 
@@ -25,7 +25,6 @@
 /* Files beside the tensors: configuration, index, reports. */
 #define DOCUMENT_BYTES_A_LAYER 4096u
 #define PROBE_TOKENS           256u
-#define LOGITS_TOKENS          64u
 
 typedef struct estimate {
     kf_model *model;
@@ -141,13 +140,15 @@ static uint64_t memory_bytes(const estimate *e)
     const uint64_t gram = calibrates ? 16 * widest * widest : 0; /* float, double and float */
     const uint64_t layer = 2 * widest * config->hidden;          /* codes, grids */
     const uint64_t kv = kfi_kv_bytes(e->recipe->length + 16, config->n_kv_heads, config->head_dim);
-    const uint64_t workspace = 512 * sizeof(float) * (6 * config->hidden + 3 * widest) +
-                               4096 * config->hidden * sizeof(float);
+    const uint64_t workspace =
+        KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + 3 * widest) +
+        KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
     const uint64_t logits =
-        calibrates ? LOGITS_TOKENS * (uint64_t)config->vocabulary * sizeof(float) : 0;
+        calibrates ? KFI_LOSS_TOKENS * (uint64_t)config->vocabulary * sizeof(float) : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
     const uint64_t block = streams + gram + layer + kv + workspace + logits + e->block_bytes;
-    const uint64_t table = streams + workspace + e->table_memory + 4096 * config->hidden * 4;
+    const uint64_t table = streams + workspace + e->table_memory +
+                           KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
     return block > table ? block : table;
 }
 
@@ -199,24 +200,22 @@ static kf_status time_fit(double *seconds, const estimate *e, kf_error *err)
     kfi_recipe_treatment(&treatment, e->recipe, kfi_name_weight(0, KFI_LINEAR_V).text);
     const kfi_method_use *use = kfi_treatment_round(&treatment);
     use->method->grid(&grid, use->knobs);
-    const size_t n_grids = linear->rows * kfi_format_groups(treatment.weights, linear->cols);
     kfi_round_job job = {.weights = linear->weights,
                          .rows = linear->rows,
                          .cols = linear->cols,
                          .format = treatment.weights,
                          .knobs = use->knobs,
                          .pool = kfi_model_pool(e->model),
-                         .alloc = e->alloc,
-                         .grids = kfi_alloc(e->alloc, n_grids * sizeof(kfi_grid))};
+                         .alloc = e->alloc};
     *seconds = 0.0;
-    if (treatment.keep || job.grids == NULL) {
-        kfi_free(e->alloc, job.grids, n_grids * sizeof(kfi_grid));
-        return treatment.keep ? KF_OK : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a probe of grids");
+    if (treatment.keep) {
+        return KF_OK;
     }
+    KFI_TRY(kfi_round_job_init(&job, err));
     const double start = kfi_clock_seconds();
     const kf_status st = kfi_round_fit(&job, &grid, NULL, err);
     *seconds = (kfi_clock_seconds() - start) / ((double)linear->rows * (double)linear->cols);
-    kfi_free(e->alloc, job.grids, n_grids * sizeof(kfi_grid));
+    kfi_round_job_deinit(&job);
     return st;
 }
 

@@ -130,7 +130,7 @@ static kf_status measure_nearest(kfi_layer *layer, kfi_round_job *job, const kfi
     kfi_round_nearest(job);
     KFI_TRY(kfi_round_measure(&error, job, err));
     layer->report.nearest_error = error.output;
-    layer->report.exact = error.weight < KFI_EXACT_ERROR;
+    layer->report.exact = error.error_sum == 0.0; /* exact: every weight came back */
     return KF_OK;
 }
 
@@ -152,7 +152,7 @@ static kf_status round_job(kfi_layer *layer, kfi_round_job *job, const kfi_worke
     layer->report.weight_error = error.weight;
     layer->report.output_error = error.output;
     if (!has_nearest) {
-        layer->report.exact = error.weight < KFI_EXACT_ERROR;
+        layer->report.exact = error.error_sum == 0.0; /* exact: every weight came back */
     }
     return kfi_layer_pack(layer, job, err);
 }
@@ -162,8 +162,6 @@ static kf_status quantize(kfi_layer *layer, const kfi_worker *worker, const kfi_
                           kfi_prepared *prepared, kf_error *err)
 {
     const kfi_method_use *use = kfi_treatment_round(treatment);
-    const size_t n = source->rows * source->cols; /* fits: the weights are in memory */
-    const size_t n_grids = source->rows * kfi_format_groups(treatment->weights, source->cols);
     kfi_round_job job = {.weights = source->weights,
                          .rows = source->rows,
                          .cols = source->cols,
@@ -173,16 +171,9 @@ static kf_status quantize(kfi_layer *layer, const kfi_worker *worker, const kfi_
                          .pool = worker->pool,
                          .alloc = worker->alloc,
                          .loss = (double)NAN};
-    job.codes = kfi_alloc(worker->alloc, n);
-    job.grids = kfi_alloc(worker->alloc, n_grids * sizeof *job.grids);
-    kf_status st = KF_OK;
-    if (job.codes == NULL || job.grids == NULL) {
-        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "codes of %zu weights", n);
-    } else {
-        st = round_job(layer, &job, worker, use, prepared, err);
-    }
-    kfi_free(worker->alloc, job.codes, n);
-    kfi_free(worker->alloc, job.grids, n_grids * sizeof *job.grids);
+    KFI_TRY(kfi_round_job_init(&job, err));
+    const kf_status st = round_job(layer, &job, worker, use, prepared, err);
+    kfi_round_job_deinit(&job);
     return st;
 }
 
@@ -193,13 +184,19 @@ kfi_dtype kfi_kept_dtype(const char *source_format)
                                                 : KFI_DTYPE_F32;
 }
 
-static void keep(kfi_layer *layer, const kfi_layer_source *source)
+kf_layer_report kfi_report_kept(const char *name, const char *source_format, size_t rows,
+                                size_t cols)
 {
-    const kfi_dtype_info *dtype = kfi_dtype_get(kfi_kept_dtype(source->format));
-    (void)snprintf(layer->format, sizeof layer->format, "%s", dtype->name);
-    layer->report.method = "keep";
-    layer->report.exact = true;
-    layer->report.bits_per_weight = 8.0 * (double)dtype->block_bytes;
+    const kfi_dtype_info *dtype = kfi_dtype_get(kfi_kept_dtype(source_format));
+    return (kf_layer_report){.tensor = name,
+                             .format = dtype->name,
+                             .method = "keep",
+                             .rows = rows,
+                             .cols = cols,
+                             .bits_per_weight = 8.0 * (double)dtype->block_bytes,
+                             .output_error = (double)NAN,
+                             .nearest_error = (double)NAN,
+                             .exact = true};
 }
 
 static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_layer_source *source,
@@ -238,7 +235,8 @@ kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *worker,
                                       .output_error = (double)NAN,
                                       .nearest_error = (double)NAN};
     if (source->treatment.keep) {
-        keep(layer, source);
+        layer->report = kfi_report_kept(layer->name.text, source->format, source->linear->rows,
+                                        source->linear->cols);
     } else {
         const kf_status st = change(layer, worker, source, statistics, prepared, err);
         if (st != KF_OK) {

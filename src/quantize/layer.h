@@ -56,11 +56,13 @@ KF_NODISCARD kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *wo
 
 /* Fills layer->packed and layer->linear.packed from a job's codes and grids. */
 KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err);
-/* Relative squared error of weights that re-encoding reproduces: float rounding alone. */
-#define KFI_EXACT_ERROR 1e-13
 
 /* The type that holds a kept tensor without loss: F16 or BF16 where the source has it, else F32. */
 kfi_dtype kfi_kept_dtype(const char *source_format);
+
+/* What a kept matrix reports; name is borrowed. */
+kf_layer_report kfi_report_kept(const char *name, const char *source_format, size_t rows,
+                                size_t cols);
 
 /* Refuses NaN and infinity, naming tensor and index: KF_FORMAT. */
 KF_NODISCARD kf_status kfi_check_finite(const char *name, const float *values, size_t n,

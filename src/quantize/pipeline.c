@@ -10,7 +10,6 @@
 #include "base/fail.h"
 #include "quantize/table.h"
 
-#define BATCH_TOKENS 512u
 /* Passes over all tokens a block: four for its statistics, one to the next block. */
 #define PASSES_A_BLOCK 5u
 
@@ -75,11 +74,12 @@ static const struct {
     {KFI_LINEAR_DOWN, KFI_LINEAR_DOWN},
 };
 
-/* Statistics of a step's input: one set for each distinct request of its layers. */
-typedef struct gathering {
-    kfi_statistics sets[KFI_LINEAR_COUNT];
-    size_t n;
-} gathering;
+size_t kfi_step_width(const kfi_config *config, size_t i_step)
+{
+    const size_t widths[KFI_STEP_COUNT] = {config->hidden, config->n_heads * config->head_dim,
+                                           config->hidden, config->feed_forward};
+    return widths[i_step];
+}
 
 /* A block on its way. */
 typedef struct block_work {
@@ -91,59 +91,21 @@ typedef struct block_work {
     kfi_layer_source sources[KFI_LINEAR_COUNT];
     kfi_statistics_request requests[KFI_LINEAR_COUNT];
     bool needs_statistics, is_sequential;
-    gathering gatherings[KFI_STEP_COUNT];
+    kfi_gathering gatherings[KFI_STEP_COUNT];
 } block_work;
-
-static size_t step_width(const block_work *work, size_t i_step)
-{
-    return work->source->linears[steps[i_step].first].cols;
-}
-
-static kfi_statistics *find_set(gathering *g, const kfi_statistics_request *request)
-{
-    for (size_t i = 0; i < g->n; i++) {
-        if (kfi_statistics_request_equal(&g->sets[i].request, request)) {
-            return &g->sets[i];
-        }
-    }
-    return NULL;
-}
-
-/* The prefix's tokens stand in front of every window, so they count once for each. */
-static void add_prefix(const block_work *work, kfi_statistics *set, size_t i_step)
-{
-    const kfi_pipeline *p = work->pipeline;
-    const size_t n_counted = p->options.windows.n - p->options.n_held_back;
-    if (!set->request.prefix) {
-        return;
-    }
-    for (size_t t = 0; t < p->prefix.n; t++) {
-        kfi_statistics_add_weighted(set, p->prefix.inputs[i_step] + t * set->n, (double)n_counted);
-    }
-}
 
 static kf_status begin_gathering(block_work *work, size_t i_step, kf_error *err)
 {
-    gathering *g = &work->gatherings[i_step];
+    const kfi_pipeline *p = work->pipeline;
+    const size_t n = kfi_step_width(p->config, i_step);
     for (size_t role = steps[i_step].first; role <= steps[i_step].last; role++) {
-        const kfi_statistics_request *request = &work->requests[role];
-        if (request->needs == 0 || find_set(g, request) != NULL) {
-            continue;
-        }
-        KFI_TRY(kfi_statistics_init(&g->sets[g->n], step_width(work, i_step), request,
-                                    work->pipeline->options.worker.alloc, err));
-        add_prefix(work, &g->sets[g->n], i_step);
-        g->n++;
+        KFI_TRY(kfi_gathering_want(&work->gatherings[i_step], n, &work->requests[role],
+                                   p->options.worker.alloc, err));
     }
+    /* The prefix's tokens stand in front of every window, so they count once for each. */
+    kfi_gathering_prefix(&work->gatherings[i_step], p->prefix.inputs[i_step], p->prefix.n,
+                         p->options.windows.n - p->options.n_held_back);
     return KF_OK;
-}
-
-static void end_gathering(gathering *g)
-{
-    for (size_t i = 0; i < g->n; i++) {
-        kfi_statistics_deinit(&g->sets[i]);
-    }
-    g->n = 0;
 }
 
 /* Some tokens of one window. */
@@ -157,17 +119,10 @@ typedef struct batch {
 
 static void gather(block_work *work, size_t i_step, const float *x, const batch *b)
 {
-    kfi_pipeline *p = work->pipeline;
-    gathering *g = &work->gatherings[i_step];
-    for (size_t i = 0; i < g->n && !b->is_held_back; i++) {
-        kfi_statistics *set = &g->sets[i];
-        const double weight = set->request.first_token_weight;
-        const bool weighted = b->is_first && p->prefix.n == 0 && (weight < 1.0 || weight > 1.0);
-        if (weighted) {
-            kfi_statistics_add_weighted(set, x, weight);
-        }
-        kfi_statistics_add(set, p->options.worker.pool, x + (weighted ? set->n : 0),
-                           b->n - (weighted ? 1 : 0));
+    const kfi_pipeline *p = work->pipeline;
+    if (!b->is_held_back) {
+        kfi_gathering_add(&work->gatherings[i_step], p->options.worker.pool, x, b->n,
+                          b->is_first && p->prefix.n == 0);
     }
 }
 
@@ -308,7 +263,7 @@ static void read_recipe(block_work *work)
 static kf_status quantize_step(block_work *work, size_t i_step, kf_error *err)
 {
     const kfi_pipeline *p = work->pipeline;
-    gathering *g = &work->gatherings[i_step];
+    kfi_gathering *g = &work->gatherings[i_step];
     kfi_prepared prepared = {0};
     kf_status st = KF_OK;
     for (size_t role = steps[i_step].first; role <= steps[i_step].last && st == KF_OK; role++) {
@@ -318,13 +273,13 @@ static kf_status quantize_step(block_work *work, size_t i_step, kf_error *err)
             break;
         }
         kfi_layer *layer = &work->result->layers[role];
-        const kfi_statistics *set = find_set(g, &work->requests[role]);
+        const kfi_statistics *set = kfi_gathering_find(g, &work->requests[role]);
         st = kfi_layer_quantize(layer, &p->options.worker, &work->sources[role], set, &prepared,
                                 err);
         work->result->block.linears[role] = layer->linear;
     }
     kfi_prepared_deinit(&prepared, p->options.worker.alloc);
-    end_gathering(g);
+    kfi_gathering_end(g);
     return st;
 }
 
@@ -400,7 +355,7 @@ kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_result *result
     const kf_status st = work.needs_statistics && work.is_sequential ? quantize_in_steps(&work, err)
                                                                      : quantize_at_once(&work, err);
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
-        end_gathering(&work.gatherings[i]);
+        kfi_gathering_end(&work.gatherings[i]);
     }
     pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * PASSES_A_BLOCK * (i_layer + 1);
     if (st != KF_OK) {
@@ -445,7 +400,7 @@ static kf_status allocate(kfi_pipeline *p, kf_error *err)
     const kfi_config *config = p->config;
     const size_t n_tokens = o->windows.n * o->windows.length;
     const size_t attention = config->n_heads * config->head_dim;
-    p->batch = BATCH_TOKENS;
+    p->batch = KFI_PIPELINE_TOKENS;
     p->kv = (kfi_kv){
         .capacity =
             kfi_round_up(o->n_prefix + (o->windows.n > 0 ? o->windows.length : 1), KFI_KV_PANEL),
@@ -497,50 +452,4 @@ void kfi_pipeline_deinit(kfi_pipeline *pipeline)
     kfi_free(pipeline->options.worker.alloc, pipeline->kv.keys, pipeline->kv_bytes);
     kfi_workspace_free(pipeline->workspace);
     *pipeline = (kfi_pipeline){0};
-}
-
-/* ---- loss of the held-back windows ---- */
-
-#define LOSS_TOKENS 64u
-
-static kf_status window_loss(kfi_pipeline *p, double *sum, float *logits, size_t i_window,
-                             kf_error *err)
-{
-    const kfi_windows *windows = &p->options.windows;
-    const kfi_kernels *kernels = kfi_kernels_get();
-    const size_t vocabulary = p->config->vocabulary;
-    const uint32_t *ids = windows->ids + windows->offsets[i_window];
-    for (size_t t = 0; t + 1 < windows->length; t += LOSS_TOKENS) {
-        const size_t n = least(LOSS_TOKENS, windows->length - 1 - t);
-        kfi_piece_norm(p, kfi_model_final_norm(p->options.model),
-                       kfi_stream_row(&p->hidden, i_window * windows->length + t), n);
-        KFI_TRY(
-            kfi_head_forward(p->options.model, p->workspace, logits, p->buffers->normed, n, err));
-        for (size_t i = 0; i < n; i++) {
-            size_t arg_max = 0;
-            const float *row = logits + i * vocabulary;
-            *sum += kernels->log_sum_exp(row, vocabulary, &arg_max) - (double)row[ids[t + i + 1]];
-        }
-    }
-    return KF_OK;
-}
-
-kf_status kfi_pipeline_loss(kfi_pipeline *pipeline, double *loss, kf_error *err)
-{
-    const kfi_windows *windows = &pipeline->options.windows;
-    const kf_allocator *alloc = pipeline->options.worker.alloc;
-    const size_t n_held_back = pipeline->options.n_held_back;
-    const size_t bytes = LOSS_TOKENS * pipeline->config->vocabulary * sizeof(float);
-    double sum = 0.0;
-    float *logits = kfi_alloc(alloc, bytes);
-    if (logits == NULL) {
-        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "logits of %zu bytes", bytes);
-    }
-    kf_status st = KF_OK;
-    for (size_t w = windows->n - n_held_back; w < windows->n && st == KF_OK; w++) {
-        st = window_loss(pipeline, &sum, logits, w, err);
-    }
-    kfi_free(alloc, logits, bytes);
-    *loss = sum / (double)(n_held_back * (windows->length - 1));
-    return st;
 }

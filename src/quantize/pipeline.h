@@ -19,11 +19,16 @@
 
 #include "base/report.h"
 #include "model/forward.h"
+#include "quantize/gathering.h"
 #include "quantize/layer.h"
 #include "quantize/stream.h"
 #include "quantize/windows.h"
 
 #define KFI_STEP_COUNT 4u
+
+/* Tokens that are computed together, and of which logits are in memory. */
+#define KFI_PIPELINE_TOKENS 512u
+#define KFI_LOSS_TOKENS     64u
 
 /* The prefix's tokens, full precision. */
 typedef struct kfi_prefix_run {
@@ -80,6 +85,11 @@ KF_NODISCARD kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_r
 /* Moves the streams behind block i, which was quantized before. */
 KF_NODISCARD kf_status kfi_pipeline_pass(kfi_pipeline *pipeline, const kfi_block *quantized,
                                          size_t i_layer, kf_error *err);
+/* Values that go into the layers of a step. */
+size_t kfi_step_width(const kfi_config *config, size_t i_step);
+
+/* ---- pipeline_loss.c ---- */
+
 /* Mean negative log-likelihood of the held-back windows, nats a token, through the source's head;
  * after the last block. */
 KF_NODISCARD kf_status kfi_pipeline_loss(kfi_pipeline *pipeline, double *loss, kf_error *err);

@@ -12,13 +12,6 @@ static size_t kv_width(const kfi_config *config)
     return config->n_kv_heads * config->head_dim;
 }
 
-static size_t step_width(const kfi_config *config, size_t i_step)
-{
-    const size_t widths[KFI_STEP_COUNT] = {config->hidden, config->n_heads * config->head_dim,
-                                           config->hidden, config->feed_forward};
-    return widths[i_step];
-}
-
 /* [n_layers][n][kv width], in bytes; 0 where it overflows. */
 static size_t kv_bytes(const kfi_config *config, size_t n)
 {
@@ -41,7 +34,7 @@ void kfi_prefix_run_deinit(kfi_pipeline *pipeline)
     kfi_free(alloc, run->keys, kv_bytes(config, run->n));
     kfi_free(alloc, run->values, kv_bytes(config, run->n));
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
-        kfi_free(alloc, run->inputs[i], run->n * step_width(config, i) * sizeof(float));
+        kfi_free(alloc, run->inputs[i], run->n * kfi_step_width(config, i) * sizeof(float));
     }
     *run = (kfi_prefix_run){0};
 }
@@ -61,7 +54,7 @@ kf_status kfi_prefix_run_init(kfi_pipeline *pipeline, kf_error *err)
     run->values = kfi_alloc(alloc, kv_bytes(config, n));
     bool ok = run->hidden != NULL && run->keys != NULL && run->values != NULL;
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
-        run->inputs[i] = kfi_alloc(alloc, n * step_width(config, i) * sizeof(float));
+        run->inputs[i] = kfi_alloc(alloc, n * kfi_step_width(config, i) * sizeof(float));
         ok = ok && run->inputs[i] != NULL;
     }
     if (!ok) {
@@ -97,7 +90,7 @@ static void run_batch(kfi_pipeline *pipeline, const kfi_block *source, size_t fi
     float *x = run->hidden + first * config->hidden;
     float *inputs[KFI_STEP_COUNT];
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
-        inputs[i] = run->inputs[i] + first * step_width(config, i);
+        inputs[i] = run->inputs[i] + first * kfi_step_width(config, i);
     }
     kfi_piece_norm(pipeline, source->attention_norm, x, n);
     memcpy(inputs[0], b->normed, n * config->hidden * sizeof(float));

@@ -12,8 +12,6 @@
 #include "base/fail.h"
 #include "base/report.h"
 
-#define PIECE_ROWS 4096u
-
 void kfi_table_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
                          const kfi_config *config, const char *name)
 {
@@ -24,33 +22,16 @@ void kfi_table_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
     }
 }
 
-/* Codes and grids of a matrix or of some of its rows. */
 static kf_status job_init(kfi_round_job *job, const kfi_worker *worker,
                           const kfi_treatment *treatment, size_t rows, size_t cols, kf_error *err)
 {
-    const size_t n_groups = kfi_format_groups(treatment->weights, cols);
     *job = (kfi_round_job){.rows = rows,
                            .cols = cols,
                            .format = treatment->weights,
                            .knobs = kfi_treatment_round(treatment)->knobs,
                            .pool = worker->pool,
                            .alloc = worker->alloc};
-    size_t n = 0;
-    if (kfi_mul_size(rows, cols, &n)) {
-        job->codes = kfi_alloc(worker->alloc, n);
-        job->grids = kfi_alloc(worker->alloc, rows * n_groups * sizeof *job->grids);
-    }
-    if (job->codes == NULL || job->grids == NULL) {
-        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "codes of %zu x %zu weights", rows, cols);
-    }
-    return KF_OK;
-}
-
-static void job_deinit(kfi_round_job *job)
-{
-    const size_t n_groups = kfi_format_groups(job->format, job->cols);
-    kfi_free(job->alloc, job->codes, job->rows * job->cols);
-    kfi_free(job->alloc, job->grids, job->rows * n_groups * sizeof *job->grids);
+    return kfi_round_job_init(job, err);
 }
 
 static void decode_rows(float *dst, const kfi_round_job *job)
@@ -83,7 +64,7 @@ kf_status kfi_table_embed(float *dst, const kfi_worker *worker, kf_model *model,
     if (st == KF_OK) {
         decode_rows(dst, &job);
     }
-    job_deinit(&job);
+    kfi_round_job_deinit(&job);
     return st;
 }
 
@@ -124,14 +105,15 @@ static kf_status round_piece(const kfi_round_job *whole, const kfi_method *metho
 static kf_status round_table(const kfi_round_job *whole, kf_model *model, const char *name,
                              const kfi_method *method, table_sums *sums, kf_error *err)
 {
-    const size_t piece_bytes = PIECE_ROWS * whole->cols * sizeof(float);
+    const size_t piece_bytes = KFI_TABLE_PIECE_ROWS * whole->cols * sizeof(float);
     float *weights = kfi_alloc(whole->alloc, piece_bytes);
     if (weights == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "%zu bytes of a table", piece_bytes);
     }
     kf_status st = KF_OK;
-    for (size_t begin = 0; begin < whole->rows && st == KF_OK; begin += PIECE_ROWS) {
-        const size_t n = whole->rows - begin < PIECE_ROWS ? whole->rows - begin : PIECE_ROWS;
+    for (size_t begin = 0; begin < whole->rows && st == KF_OK; begin += KFI_TABLE_PIECE_ROWS) {
+        const size_t n =
+            whole->rows - begin < KFI_TABLE_PIECE_ROWS ? whole->rows - begin : KFI_TABLE_PIECE_ROWS;
         st = kfi_model_read_rows(model, name, begin, n, weights, err);
         if (st == KF_OK) {
             st = kfi_check_finite(name, weights, n * whole->cols, begin * whole->cols, err);
@@ -158,7 +140,7 @@ static void report(kfi_layer *layer, const kfi_worker *worker, const kfi_method 
                                       .weight_error = error,
                                       .output_error = (double)NAN,
                                       .nearest_error = (double)NAN,
-                                      .exact = error < KFI_EXACT_ERROR,
+                                      .exact = error == 0.0, /* exact: all came back */
                                       .seconds = seconds};
     if (sums->n_zero_rows > 0) {
         kfi_report_warn(worker->callbacks, "tensor '%s': %zu of %zu rows are all zero",
@@ -186,7 +168,7 @@ kf_status kfi_table_quantize(kfi_layer *layer, const kfi_worker *worker, kf_mode
     if (st == KF_OK) {
         st = kfi_layer_pack(layer, &whole, err);
     }
-    job_deinit(&whole);
+    kfi_round_job_deinit(&whole);
     if (st != KF_OK) {
         kfi_layer_deinit(layer);
         return st;

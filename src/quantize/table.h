@@ -7,6 +7,9 @@
 
 #include "quantize/layer.h"
 
+/* Rows that are in memory as floats at a time. */
+#define KFI_TABLE_PIECE_ROWS 4096u
+
 /* Rows of the embedding as the checkpoint will hold them: dst [n][hidden]. Ids are checked. */
 KF_NODISCARD kf_status kfi_table_embed(float *dst, const kfi_worker *worker, kf_model *model,
                                        const kfi_treatment *treatment, const uint32_t *ids,

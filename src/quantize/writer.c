@@ -147,8 +147,8 @@ static kf_status add_block(contents *c, const kfi_writer *writer, const kfi_bloc
         const kfi_layer *layer = &result->layers[role];
         const kfi_linear *linear = &layer->linear;
         if (layer->packed == NULL) {
-            KFI_TRY(add_kept(c, layer->name.text, layer->format, linear->weights, linear->rows,
-                             linear->cols, err));
+            KFI_TRY(add_kept(c, layer->name.text, layer->report.format, linear->weights,
+                             linear->rows, linear->cols, err));
         }
     }
     add_vector(c, kfi_name_attention_norm(i_layer).text, block->attention_norm, hidden);
@@ -216,17 +216,8 @@ static kf_layer_report report_of(const table *t, const kfi_writer *writer)
     if (t->kept == NULL) {
         return t->layer.report;
     }
-    const kfi_dtype_info *dtype =
-        kfi_dtype_get(kfi_kept_dtype(kfi_model_source_format(writer->model, t->name)));
-    return (kf_layer_report){.tensor = t->name,
-                             .format = dtype->name,
-                             .method = "keep",
-                             .rows = t->rows,
-                             .cols = t->cols,
-                             .bits_per_weight = 8.0 * (double)dtype->block_bytes,
-                             .output_error = (double)NAN,
-                             .nearest_error = (double)NAN,
-                             .exact = true};
+    return kfi_report_kept(t->name, kfi_model_source_format(writer->model, t->name), t->rows,
+                           t->cols);
 }
 
 static kf_status add_table(contents *c, const kfi_writer *writer, const table *t,

@@ -10,6 +10,34 @@
 #include "base/fail.h"
 #include "linalg/matrix.h"
 
+static size_t grids_bytes(const kfi_round_job *job)
+{
+    return job->rows * kfi_format_groups(job->format, job->cols) * sizeof *job->grids;
+}
+
+kf_status kfi_round_job_init(kfi_round_job *job, kf_error *err)
+{
+    size_t n = 0;
+    if (kfi_mul_size(job->rows, job->cols, &n)) {
+        job->codes = kfi_alloc(job->alloc, n);
+        job->grids = kfi_alloc(job->alloc, grids_bytes(job));
+    }
+    if (job->codes == NULL || job->grids == NULL) {
+        kfi_round_job_deinit(job);
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "codes of %zu x %zu weights", job->rows,
+                        job->cols);
+    }
+    return KF_OK;
+}
+
+void kfi_round_job_deinit(kfi_round_job *job)
+{
+    kfi_free(job->alloc, job->codes, job->rows * job->cols);
+    kfi_free(job->alloc, job->grids, grids_bytes(job));
+    job->codes = NULL;
+    job->grids = NULL;
+}
+
 void kfi_round_grid_read(kfi_round_grid *grid, const double *knobs)
 {
     grid->fit.kind = knobs[0] > 0.5 ? KFI_FIT_MSE : KFI_FIT_MIN_MAX;

@@ -31,6 +31,10 @@ typedef struct kfi_round_job {
     double loss;     /* what the method minimised, by its own formula; NaN where it has none */
 } kfi_round_job;
 
+/* Memory for the codes and grids of a job whose rows, cols, format and alloc are set. KF_NOMEM. */
+KF_NODISCARD kf_status kfi_round_job_init(kfi_round_job *job, kf_error *err);
+void kfi_round_job_deinit(kfi_round_job *job);
+
 /* How grids are fitted to weights. */
 typedef enum kfi_importance {
     KFI_IMPORTANCE_NONE,       /* every weight alike */

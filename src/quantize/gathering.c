@@ -1,0 +1,61 @@
+/* gathering.c - statistics of one input, for all layers that share it.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "quantize/gathering.h"
+
+#include "base/fail.h"
+
+kfi_statistics *kfi_gathering_find(kfi_gathering *gathering, const kfi_statistics_request *request)
+{
+    for (size_t i = 0; i < gathering->n; i++) {
+        if (kfi_statistics_request_equal(&gathering->sets[i].request, request)) {
+            return &gathering->sets[i];
+        }
+    }
+    return NULL;
+}
+
+kf_status kfi_gathering_want(kfi_gathering *gathering, size_t n,
+                             const kfi_statistics_request *request, const kf_allocator *alloc,
+                             kf_error *err)
+{
+    if (request->needs == 0 || kfi_gathering_find(gathering, request) != NULL) {
+        return KF_OK;
+    }
+    KFI_TRY(kfi_statistics_init(&gathering->sets[gathering->n], n, request, alloc, err));
+    gathering->n++;
+    return KF_OK;
+}
+
+void kfi_gathering_prefix(kfi_gathering *gathering, const float *x, size_t n_tokens, size_t times)
+{
+    for (size_t i = 0; i < gathering->n; i++) {
+        kfi_statistics *set = &gathering->sets[i];
+        for (size_t t = 0; set->request.prefix && t < n_tokens; t++) {
+            kfi_statistics_add_weighted(set, x + t * set->n, (double)times);
+        }
+    }
+}
+
+void kfi_gathering_add(kfi_gathering *gathering, kf_pool *pool, const float *x, size_t n_tokens,
+                       bool starts_window)
+{
+    for (size_t i = 0; i < gathering->n; i++) {
+        kfi_statistics *set = &gathering->sets[i];
+        const double weight = set->request.first_token_weight;
+        const size_t n_weighted = starts_window && (weight < 1.0 || weight > 1.0) ? 1 : 0;
+        if (n_weighted > 0) {
+            kfi_statistics_add_weighted(set, x, weight);
+        }
+        kfi_statistics_add(set, pool, x + n_weighted * set->n, n_tokens - n_weighted);
+    }
+}
+
+void kfi_gathering_end(kfi_gathering *gathering)
+{
+    for (size_t i = 0; i < gathering->n; i++) {
+        kfi_statistics_deinit(&gathering->sets[i]);
+    }
+    gathering->n = 0;
+}
