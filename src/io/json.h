@@ -71,7 +71,7 @@ void kfi_json_begin_array(kfi_json_writer *writer);
 void kfi_json_end_array(kfi_json_writer *writer);
 void kfi_json_key(kfi_json_writer *writer, const char *key);
 void kfi_json_key_n(kfi_json_writer *writer, const char *key, size_t n);
-/* Invalid UTF-8 is written as U+FFFD. */
+/* Invalid UTF-8 is written as U+FFFD, one for each part that kfi_utf8_decode finds. */
 void kfi_json_put_string(kfi_json_writer *writer, const char *text, size_t n);
 void kfi_json_put_text(kfi_json_writer *writer, const char *text);
 void kfi_json_put_integer(kfi_json_writer *writer, int64_t value);

@@ -117,7 +117,8 @@ static void append_quoted(kfi_buf *buf, const char *text, size_t n)
         } else {
             append_escaped(buf, bytes[i]);
         }
-        plain = ++i; /* one for each byte */
+        i += c.n;
+        plain = i;
     }
     (void)kfi_buf_append(buf, text + plain, i - plain);
     (void)kfi_buf_append_byte(buf, '"');

@@ -239,7 +239,7 @@ static void escapes_and_repairs_strings(void **state)
     assert_string_equal(buf.data, "\"q\\\"b\\\\n\\n\\r\\t\\u0001\\u0000\xC3\xA9"
                                   "\xEF\xBF\xBD"                         /* FF */
                                   "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" /* a surrogate */
-                                  "\xEF\xBF\xBD\xEF\xBF\xBD\"");         /* cut off */
+                                  "\xEF\xBF\xBD\"");                     /* cut off, one part */
     kfi_buf_deinit(&buf);
 }
 
@@ -253,7 +253,7 @@ static void tells_valid_utf8_from_invalid(void **state)
         {"\xF0\x9F\x98\x80", "\"\xF0\x9F\x98\x80\""},
         {"\xF4\x8F\xBF\xBF", "\"\xF4\x8F\xBF\xBF\""},
         {"\xE0\xA0\x80", "\"\xE0\xA0\x80\""},
-        {"\xF0\x9F\x98x", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBDx\""},
+        {"\xF0\x9F\x98x", "\"\xEF\xBF\xBDx\""},
         {"\xF4\x90\x80\x80", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
         {"\xE0\x80x", "\"\xEF\xBF\xBD\xEF\xBF\xBDx\""},
         {"\xF5", "\"\xEF\xBF\xBD\""},
