@@ -40,6 +40,7 @@ typedef struct kf_tokenizer kf_tokenizer;
  * @retval KF_INPUT        nothing there
  * @retval KF_FORMAT       malformed, with the place
  * @retval KF_UNSUPPORTED  a tokenizer or pre-tokenizer that is not implemented, named
+ * @retval KF_RANGE        a file beyond the limits (tokenizer.json: 256 MiB, the others: 16 MiB)
  * @retval KF_NOMEM        no memory
  *
  * Cost: O(vocabulary). Threads: a tokenizer is read-only once open; share it.
@@ -70,7 +71,7 @@ KF_API size_t kf_tokenizer_count(const kf_tokenizer *tokenizer);
  * @param[out] err    failure report, or NULL
  *
  * @retval KF_OK     all ids written
- * @retval KF_RANGE  more ids than @p ids_n (only when ids is not NULL)
+ * @retval KF_RANGE  more ids than @p ids_n (only when ids is not NULL), or a word of 1 GiB
  * @retval KF_NOMEM  no memory
  *
  * Cost: O(text_n log word length). Threads: reentrant.
