@@ -145,6 +145,7 @@ kf_status kfi_model_account(kf_model *model, kf_error *err)
         .bits_per_weight = 8.0 * (double)t.bytes / (double)t.parameters,
         .bits_per_weight_linear = 8.0 * (double)t.linear_bytes / (double)t.linear_parameters,
     };
+    model->linear_parameters = t.linear_parameters;
     if (model->info.source == NULL || model->info.activations == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a model's description");
     }
@@ -198,4 +199,9 @@ const char *kf_kernel_warning(void)
 {
     const char *warning = kfi_kernels_warning();
     return warning != NULL ? warning : kfi_blas_warning();
+}
+
+uint64_t kfi_model_linear_parameters(const kf_model *model)
+{
+    return model->linear_parameters;
 }

@@ -108,6 +108,9 @@ const char *kfi_model_source_format(const kf_model *model, const char *name);
 KF_NODISCARD kf_status kfi_model_source_hash(const kf_model *model, char hex[KFI_SHA256_HEX],
                                              kf_error *err);
 
+/* Weights of the blocks' linear layers: what bits_per_weight_linear is counted over. */
+uint64_t kfi_model_linear_parameters(const kf_model *model);
+
 /* Rows of the embedding: dst [n][hidden]. Ids are already checked. */
 void kfi_model_embed(const kf_model *model, float *dst, const uint32_t *ids, size_t n);
 /* Weights of the norm in front of the head, [hidden]. */

@@ -42,6 +42,7 @@ struct kf_model {
     const kfi_tensor *head_tensor; /* the embedding when tied */
     kfi_residency residency;
     kf_model_info info;
+    uint64_t linear_parameters;
     uint64_t bytes_per_token;
 };
 
@@ -55,7 +56,7 @@ void kfi_model_end_pass(kf_model *model);
 KF_NODISCARD kf_status kfi_model_head_rows(kf_model *model, const float **weights, float *piece,
                                            size_t row_begin, size_t n, kf_error *err);
 
-/* accounting.c: fills info and bytes_per_token. KF_NOMEM. */
+/* accounting.c: fills info, linear_parameters and bytes_per_token. KF_NOMEM. */
 KF_NODISCARD kf_status kfi_model_account(kf_model *model, kf_error *err);
 
 #endif /* KFI_MODEL_OPENED_H */

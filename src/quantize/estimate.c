@@ -32,7 +32,7 @@ typedef struct estimate {
     const kf_quantize_options *options;
     const kfi_config *config;
     const kf_allocator *alloc;
-    uint64_t bytes, linear_bytes, linear_parameters, block_bytes;
+    uint64_t bytes, linear_bytes, block_bytes;
     uint64_t table_memory;
 } estimate;
 
@@ -63,7 +63,6 @@ static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
         kfi_recipe_treatment(&treatment, e->recipe, name.text);
         KFI_TRY(matrix_bytes(&bytes, e, name.text, &treatment, &rows, &cols, err));
         block_bytes += bytes;
-        e->linear_parameters += (uint64_t)rows * cols;
         const kfi_name bias = kfi_name_bias(i_layer, (kfi_linear_role)role);
         if (kfi_model_find(e->model, bias.text, &rows, &cols)) {
             e->bytes += (uint64_t)rows * cols * sizeof(float);
@@ -233,7 +232,7 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, kf_error *
     double tokens = (double)n_tokens * PASSES_PER_FORWARD + solver;
     tokens += tries ? TRIALS * (TRIAL_TOKENS * PASSES_PER_FORWARD + solver / 2) : 0.0;
     *seconds = forward * tokens * (double)e->config->n_layers +
-               fit * (double)e->linear_parameters *
+               fit * (double)kfi_model_linear_parameters(e->model) *
                    ((n_tokens > 0 ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0));
     return KF_OK;
 }
@@ -254,7 +253,8 @@ kf_status kfi_plan_estimate(kf_quantize_result *result, kf_model *model, const k
         .source_bytes = info.bytes,
         .bytes = e.bytes,
         .bits_per_weight = 8.0 * (double)e.bytes / (double)info.parameters,
-        .bits_per_weight_linear = 8.0 * (double)e.linear_bytes / (double)e.linear_parameters,
+        .bits_per_weight_linear =
+            8.0 * (double)e.linear_bytes / (double)kfi_model_linear_parameters(model),
         .prefix = strcmp(recipe->prefix, "auto") == 0    ? "auto"
                   : strcmp(recipe->prefix, "start") == 0 ? "start"
                   : strcmp(recipe->prefix, "none") == 0  ? "none"

@@ -118,42 +118,39 @@ static kf_status begin(run *r, kfi_output_state state, kf_error *err)
     return kfi_output_begin(&r->output, &r->identity, err);
 }
 
-static kf_status finish(run *r, kf_error *err)
+static kf_status finish(run *r, const kfi_totals *totals, kf_error *err)
 {
     const kf_quantize_options *options = r->options;
-    KFI_TRY(kfi_writer_index(&r->writer, err));
+    KFI_TRY(kfi_writer_index(&r->writer, totals, err));
     KFI_TRY(kfi_writer_config(&r->writer, err));
     if (options->finish != NULL) {
         KFI_TRY(options->finish(options->ctx, r->output.partial, err));
     }
-    return kfi_writer_kerf(&r->writer, &r->identity, err);
+    return kfi_writer_kerf(&r->writer, totals, &r->identity, err);
 }
 
-static kf_status fill_result(run *r, kf_quantize_result *result, kf_error *err)
+static void fill_result(const run *r, kf_quantize_result *result, const kfi_totals *totals)
 {
-    kfi_totals totals;
     kf_model_info info;
     kf_model_get_info(r->model, &info);
-    KFI_TRY(kfi_writer_totals(&totals, &r->writer, err));
     *result = (kf_quantize_result){
-        .parameters = totals.parameters,
+        .parameters = totals->parameters,
         .source_bytes = info.bytes,
-        .bytes = totals.bytes,
-        .bits_per_weight = 8.0 * (double)totals.bytes / (double)totals.parameters,
-        .bits_per_weight_linear =
-            8.0 * (double)totals.linear_bytes / (double)totals.linear_parameters,
+        .bytes = totals->bytes,
+        .bits_per_weight = totals->bits_per_weight,
+        .bits_per_weight_linear = totals->bits_per_weight_linear,
         .n_layers_resumed = r->n_finished,
         .prefix = r->identity.prefix.kind,
         .n_prefix = r->identity.prefix.n,
         .prefix_loss = {r->identity.prefix.loss[0], r->identity.prefix.loss[1]},
-        .disk_bytes = totals.bytes,
+        .disk_bytes = totals->bytes,
     };
-    return KF_OK;
 }
 
 static kf_status run_all(run *r, kf_quantize_result *result, kf_error *err)
 {
     kfi_output_state state = KFI_OUTPUT_FRESH;
+    kfi_totals totals;
     KFI_TRY(kfi_output_check(&r->output, r->options, err));
     KFI_TRY(kfi_identity_init(&r->identity, r->model, r->recipe, r->options, err));
     KFI_TRY(kfi_output_resume(&r->output, &state, &r->identity, r->options, err));
@@ -164,12 +161,15 @@ static kf_status run_all(run *r, kf_quantize_result *result, kf_error *err)
     if (state == KFI_OUTPUT_COMPLETE) {
         r->n_finished = kfi_model_config(r->model)->n_layers;
         r->writer.directory = r->output.path;
-        return fill_result(r, result, err);
+        KFI_TRY(kfi_writer_totals(&totals, &r->writer, err));
+        fill_result(r, result, &totals);
+        return KF_OK;
     }
     KFI_TRY(begin(r, state, err));
     KFI_TRY(write_tensors(r, err));
-    KFI_TRY(finish(r, err));
-    KFI_TRY(fill_result(r, result, err)); /* in front of the name: after it nothing may fail */
+    KFI_TRY(kfi_writer_totals(&totals, &r->writer, err));
+    KFI_TRY(finish(r, &totals, err));
+    fill_result(r, result, &totals);
     return kfi_output_finish(&r->output, err);
 }
 

@@ -72,12 +72,7 @@ static kf_status pass_reports(const kfi_safetensors *file, const kf_quantize_opt
                               kf_error *err)
 {
     kfi_json *list = NULL;
-    const char *text = kfi_safetensors_metadata(file, 0, KFI_METADATA_LAYERS);
-    if (text == NULL) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "no \"%s\" in its metadata",
-                        KFI_METADATA_LAYERS);
-    }
-    KFI_TRY(kfi_json_parse(&list, text, strlen(text), err));
+    KFI_TRY(kfi_reports_open(&list, file, err));
     kf_status st = KF_OK;
     for (size_t i = 0; i < kfi_json_size(list) && st == KF_OK; i++) {
         st = pass_report(kfi_json_at(list, i), options, err);

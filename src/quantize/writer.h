@@ -31,21 +31,25 @@ KF_NODISCARD kf_status kfi_writer_rest(const kfi_writer *writer, const kfi_prefi
 
 /* What the files hold, summed up. */
 typedef struct kfi_totals {
-    uint64_t bytes, linear_bytes;
-    uint64_t parameters, linear_parameters;
+    uint64_t bytes, linear_bytes, parameters;
+    double bits_per_weight, bits_per_weight_linear;
 } kfi_totals;
 
-KF_NODISCARD kf_status kfi_writer_index(const kfi_writer *writer, kf_error *err);
-KF_NODISCARD kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err);
-/* kerf.json: the identity, the layers, and the SHA-256 of every other file of the directory. */
-KF_NODISCARD kf_status kfi_writer_kerf(const kfi_writer *writer, const kfi_identity *identity,
-                                       kf_error *err);
-/* Sums over the tensors of all files. */
+/* Sums over the tensors of all files: reads every file's header, so call it once. */
 KF_NODISCARD kf_status kfi_writer_totals(kfi_totals *totals, const kfi_writer *writer,
                                          kf_error *err);
+KF_NODISCARD kf_status kfi_writer_index(const kfi_writer *writer, const kfi_totals *totals,
+                                        kf_error *err);
+KF_NODISCARD kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err);
+/* kerf.json: the identity, the layers, and the SHA-256 of every other file of the directory. */
+KF_NODISCARD kf_status kfi_writer_kerf(const kfi_writer *writer, const kfi_totals *totals,
+                                       const kfi_identity *identity, kf_error *err);
 
 /* The reports of a file's layers as a JSON list, from its metadata. */
 #define KFI_METADATA_LAYERS "kerf.layers"
+/* KF_FORMAT without one; *list is freed with kfi_json_free(). */
+KF_NODISCARD kf_status kfi_reports_open(kfi_json **list, const kfi_safetensors *file,
+                                        kf_error *err);
 void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report);
 /* Back from one object of that list; strings are borrowed from it. KF_FORMAT. */
 KF_NODISCARD kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object,

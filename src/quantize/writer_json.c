@@ -57,6 +57,16 @@ kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object, kf_er
     return KF_OK;
 }
 
+kf_status kfi_reports_open(kfi_json **list, const kfi_safetensors *file, kf_error *err)
+{
+    const char *text = kfi_safetensors_metadata(file, 0, KFI_METADATA_LAYERS);
+    if (text == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "no \"%s\" in its metadata",
+                        KFI_METADATA_LAYERS);
+    }
+    return kfi_json_parse(list, text, strlen(text), err);
+}
+
 /* ---- files ---- */
 
 typedef kf_status file_task(void *ctx, const char *name, const kfi_safetensors *file,
@@ -119,27 +129,16 @@ static kf_status sum_file(void *ctx, const char *name, const kfi_safetensors *fi
     return KF_OK;
 }
 
-static uint64_t linear_parameters(kf_model *model)
-{
-    const kfi_config *config = kfi_model_config(model);
-    uint64_t n = 0;
-    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-        size_t rows = 0;
-        size_t cols = 0;
-        const kfi_name name = kfi_name_weight(0, (kfi_linear_role)role);
-        (void)kfi_model_find(model, name.text, &rows, &cols);
-        n += (uint64_t)rows * cols;
-    }
-    return n * config->n_layers;
-}
-
 kf_status kfi_writer_totals(kfi_totals *totals, const kfi_writer *writer, kf_error *err)
 {
     kf_model_info info;
     kf_model_get_info(writer->model, &info);
-    *totals = (kfi_totals){.parameters = info.parameters,
-                           .linear_parameters = linear_parameters(writer->model)};
-    return each_file(writer, sum_file, totals, err);
+    *totals = (kfi_totals){.parameters = info.parameters};
+    KFI_TRY(each_file(writer, sum_file, totals, err));
+    totals->bits_per_weight = 8.0 * (double)totals->bytes / (double)totals->parameters;
+    totals->bits_per_weight_linear =
+        8.0 * (double)totals->linear_bytes / (double)kfi_model_linear_parameters(writer->model);
+    return KF_OK;
 }
 
 /* ---- index ---- */
@@ -154,18 +153,16 @@ static kf_status index_file(void *ctx, const char *name, const kfi_safetensors *
     return KF_OK;
 }
 
-kf_status kfi_writer_index(const kfi_writer *writer, kf_error *err)
+kf_status kfi_writer_index(const kfi_writer *writer, const kfi_totals *totals, kf_error *err)
 {
-    kfi_totals totals;
     kfi_buf buf;
     kfi_json_writer json;
-    KFI_TRY(kfi_writer_totals(&totals, writer, err));
     kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
     kfi_json_begin_object(&json);
     kfi_json_key(&json, "metadata");
     kfi_json_begin_object(&json);
-    kfi_json_member_integer(&json, "total_size", (int64_t)totals.bytes);
+    kfi_json_member_integer(&json, "total_size", (int64_t)totals->bytes);
     kfi_json_end_object(&json);
     kfi_json_key(&json, "weight_map");
     kfi_json_begin_object(&json);
@@ -239,12 +236,11 @@ static kf_status layers_of_file(void *ctx, const char *name, const kfi_safetenso
                                 kf_error *err)
 {
     kfi_json *list = NULL;
-    const char *text = kfi_safetensors_metadata(file, 0, KFI_METADATA_LAYERS);
-    if (text == NULL) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%s: no \"%s\" in its metadata", name,
-                        KFI_METADATA_LAYERS);
+    const kf_status st = kfi_reports_open(&list, file, err);
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "%s: ", name);
+        return st;
     }
-    KFI_TRY(kfi_json_parse(&list, text, strlen(text), err));
     for (size_t i = 0; i < kfi_json_size(list); i++) {
         kfi_json_put_value(ctx, kfi_json_at(list, i));
     }
@@ -277,20 +273,16 @@ static kf_status put_checksum(void *ctx, const char *name, kf_error *err)
     return st;
 }
 
-static kf_status put_kerf(kfi_json_writer *json, const kfi_writer *writer,
+static kf_status put_kerf(kfi_json_writer *json, const kfi_writer *writer, const kfi_totals *totals,
                           const kfi_identity *identity, kf_error *err)
 {
-    kfi_totals totals;
     listing list = {writer, json};
-    KFI_TRY(kfi_writer_totals(&totals, writer, err));
     kfi_json_begin_object(json);
     kfi_identity_put(json, identity);
-    kfi_json_member_integer(json, "parameters", (int64_t)totals.parameters);
-    kfi_json_member_integer(json, "bytes", (int64_t)totals.bytes);
-    kfi_json_member_number(json, "bits_per_weight",
-                           8.0 * (double)totals.bytes / (double)totals.parameters);
-    kfi_json_member_number(json, "bits_per_weight_linear",
-                           8.0 * (double)totals.linear_bytes / (double)totals.linear_parameters);
+    kfi_json_member_integer(json, "parameters", (int64_t)totals->parameters);
+    kfi_json_member_integer(json, "bytes", (int64_t)totals->bytes);
+    kfi_json_member_number(json, "bits_per_weight", totals->bits_per_weight);
+    kfi_json_member_number(json, "bits_per_weight_linear", totals->bits_per_weight_linear);
     kfi_json_key(json, "tensors");
     kfi_json_begin_array(json);
     KFI_TRY(each_file(writer, layers_of_file, json, err));
@@ -303,13 +295,14 @@ static kf_status put_kerf(kfi_json_writer *json, const kfi_writer *writer,
     return KF_OK;
 }
 
-kf_status kfi_writer_kerf(const kfi_writer *writer, const kfi_identity *identity, kf_error *err)
+kf_status kfi_writer_kerf(const kfi_writer *writer, const kfi_totals *totals,
+                          const kfi_identity *identity, kf_error *err)
 {
     kfi_buf buf;
     kfi_json_writer json;
     kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
-    const kf_status st = put_kerf(&json, writer, identity, err);
+    const kf_status st = put_kerf(&json, writer, totals, identity, err);
     if (st != KF_OK) {
         kfi_buf_deinit(&buf);
         return st;
