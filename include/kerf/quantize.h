@@ -185,7 +185,8 @@ typedef struct kf_quantize_options {
  * @retval KF_OK         OUT is complete
  * @retval KF_INVALID    the recipe's method needs calibration text and there is none (says why)
  * @retval KF_RANGE      OUT exists and neither force nor resume is set; OUT.partial exists and
- * resume is not; the text is too short
+ *                       resume is not, or it holds what no interrupted run left there; the text is
+ *                       too short
  * @retval KF_INPUT      resume: OUT.partial belongs to another recipe, source, calibration text or
  * seed
  * @retval KF_FORMAT     a weight is NaN or infinite (tensor and index)

@@ -145,12 +145,18 @@ kf_status kfi_output_resume(const kfi_output *output, kfi_output_state *state,
     return KF_OK;
 }
 
+/* A file that was being written: see base/file.h. */
+static bool is_cut_off(const char *name)
+{
+    static const char suffix[] = ".tmp";
+    const size_t n = strlen(name);
+    return n >= sizeof suffix && strcmp(name + n - (sizeof suffix - 1), suffix) == 0;
+}
+
 static kf_status remove_cut_off(void *ctx, const char *name, kf_error *err)
 {
-    static const char suffix[] = ".tmp"; /* of base/file.h */
     const kfi_output *output = ctx;
-    const size_t n = strlen(name);
-    if (n < sizeof suffix || strcmp(name + n - (sizeof suffix - 1), suffix) != 0) {
+    if (!is_cut_off(name)) {
         return KF_OK;
     }
     char *path = kfi_path_join(output->alloc, output->partial, name);
@@ -168,10 +174,26 @@ kf_status kfi_output_clean(const kfi_output *output, kf_error *err)
     return kfi_file_list(output->partial, remove_cut_off, &copy, err);
 }
 
+static kf_status refuse_foreign(void *ctx, const char *name, kf_error *err)
+{
+    const kfi_output *output = ctx;
+    if (strcmp(name, KFI_FILE_RESUME) == 0 || is_cut_off(name)) {
+        return KF_OK;
+    }
+    return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                    "'%s' holds '%.60s' but no " KFI_FILE_RESUME ": it is not an interrupted run; "
+                    "--force removes it",
+                    output->partial, name);
+}
+
 kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity, kf_error *err)
 {
     kfi_buf buf;
     kfi_json_writer writer;
+    if (!output->replace && kfi_file_exists(output->partial)) {
+        kfi_output copy = *output; /* the visitor's context is not const */
+        KFI_TRY(kfi_file_list(output->partial, refuse_foreign, &copy, err));
+    }
     KFI_TRY(kfi_file_remove_tree(output->partial, err));
     KFI_TRY(kfi_file_make_directories(output->partial, err));
     char *path = kfi_path_join(output->alloc, output->partial, KFI_FILE_RESUME);

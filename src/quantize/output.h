@@ -35,7 +35,8 @@ KF_NODISCARD kf_status kfi_output_resume(const kfi_output *output, kfi_output_st
                                          kf_error *err);
 /* Removes files of OUT.partial that were cut off while being written. */
 KF_NODISCARD kf_status kfi_output_clean(const kfi_output *output, kf_error *err);
-/* Makes OUT.partial, empty but for resume.json. */
+/* Makes OUT.partial, empty but for resume.json. KF_RANGE where, without force, it holds what no
+ * interrupted run left there. */
 KF_NODISCARD kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity,
                                         kf_error *err);
 /* Removes resume.json and gives the directory its name. */

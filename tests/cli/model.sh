@@ -87,6 +87,12 @@ result "one thread gives the same bytes as all" $?
 mkdir "$scratch/gptq-2.partial"
 fails 3 "resume" "a left-over partial output is refused with the way on" \
     quantize "$model" -o "$scratch/gptq-2" --recipe gptq-w3 --calib "$text" $calibration
+echo mine >"$scratch/gptq-2.partial/notes"
+fails 3 "notes.*not an interrupted run" "a partial output of somebody else is not resumed" \
+    quantize "$model" -o "$scratch/gptq-2" --recipe rtn-w3 --resume
+[ "$(cat "$scratch/gptq-2.partial/notes")" = mine ]
+result "and left as it is" $?
+exits 0 "unless force says so" quantize "$model" -o "$scratch/gptq-2" --recipe rtn-w3 --force
 
 cp -r "$scratch/rtn" "$scratch/broken"
 weights=$(ls "$scratch/broken"/model-*.safetensors | head -n 1)
