@@ -291,11 +291,25 @@ static kf_status open_recipe(cli_comparison *c, const char *name, kf_error *err)
     return st;
 }
 
+static kf_status open_known_recipes(cli_comparison *c, kf_error *err)
+{
+    const char *name = NULL;
+    const char *description = NULL;
+    kf_status st = KF_OK;
+    for (size_t i = 0; st == KF_OK && kf_recipe_at(i, &name, &description); i++) {
+        st = open_recipe(c, name, err);
+    }
+    return st;
+}
+
 /* All of them before any work: a misspelled name is told at once. */
 static kf_status open_recipes(cli_comparison *c, kf_error *err)
 {
     kf_status st = KF_OK;
     char *rest = NULL;
+    if (c->options->recipes == NULL) {
+        return open_known_recipes(c, err);
+    }
     char *list = strdup(c->options->recipes);
     if (list == NULL) {
         return set_error(err, KF_NOMEM, "names of recipes");
@@ -383,8 +397,6 @@ static int run(const cli_command *command, int argc, char **argv)
                                .windows = 0,
                                .tokens = 96,
                                .activations = "recipe",
-                               .recipes =
-                                   "rtn-w8,gptq-w8,rtn-w4,gptq-w4,rtn-w3,gptq-w3,rtn-w2,gptq-w2",
                                .prompt = "A saw cuts wood by"};
     int exit_code = EXIT_DONE;
     kf_error err = {0};
@@ -408,7 +420,7 @@ static int run(const cli_command *command, int argc, char **argv)
 }
 
 static const cli_option options_table[] = {
-    {"recipes", 'r', OPTION_TEXT, "A,B,…", "recipes to compare (default: all that round)",
+    {"recipes", 'r', OPTION_TEXT, "A,B,…", "recipes to compare (default: all that come with Kerf)",
      offsetof(compare_options, recipes), 0, 0},
     {"text", 0, OPTION_TEXT, "FILE", "text to measure on", offsetof(compare_options, text), 0, 0},
     {"calib", 0, OPTION_TEXT, "FILE", "text to calibrate on (default: the first half of --text)",

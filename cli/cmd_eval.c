@@ -84,6 +84,7 @@ static kf_status open_reference(cli_subject *reference, const cli_subject *main,
         return KF_OK;
     }
     reference->pool = main->pool;
+    reference->n_beside = 1;
     return subject_open(reference, options->against, &options->common, SUBJECT_MODEL, err);
 }
 
@@ -94,6 +95,7 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
     const int parts = SUBJECT_MODEL | SUBJECT_TOKENIZER |
                       (strcmp(options->activations, "float") == 0 ? SUBJECT_FLOAT_ACTIVATIONS : 0);
     kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
+    main->n_beside = options->against != NULL;
     kf_status st = subject_open(main, options->common.positional[0], &options->common, parts, err);
     if (st == KF_OK) {
         st = open_reference(reference, main, options, err);

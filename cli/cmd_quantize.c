@@ -139,27 +139,14 @@ static kf_status open_recipe(kf_recipe **recipe, const quantize_options *options
     return st;
 }
 
-/* Reads and tokenizes the calibration text, when there is one and it is of use. */
+/* Reads and tokenizes the calibration text, when there is one. */
 static kf_status read_calibration(cli_document *document, const cli_subject *source,
-                                  const quantize_options *options, const kf_recipe *recipe,
-                                  kf_error *err)
+                                  const char *path, kf_error *err)
 {
-    const char *method = kf_recipe_calibrates(recipe);
-    if (options->calib == NULL) {
-        return method == NULL
-                   ? KF_OK
-                   : set_error(
-                         err, KF_INVALID,
-                         "recipe %s needs --calib FILE: its method %s measures the layers' inputs "
-                         "on a text",
-                         kf_recipe_name(recipe), method);
-    }
-    if (method == NULL && strcmp(kf_recipe_prefix(recipe), "auto") != 0) {
-        source->callbacks->warn(source->callbacks->ctx,
-                                "--calib is not used: no method of this recipe needs a text");
+    if (path == NULL) {
         return KF_OK;
     }
-    const kf_status st = document_read(document, options->calib, err);
+    const kf_status st = document_read(document, path, err);
     return st != KF_OK ? st
                        : document_encode(document, source->tokenizer, 0, document->n_text, err);
 }
@@ -176,7 +163,7 @@ static int quantize(const quantize_options *options, cli_subject *source, cli_do
                           SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
     }
     if (st == KF_OK) {
-        st = read_calibration(calibration, source, options, *recipe, err);
+        st = read_calibration(calibration, source, options->calib, err);
     }
     if (st == KF_OK) {
         const quantize_job job = {.source = source,

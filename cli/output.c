@@ -43,7 +43,7 @@ int fail_status(const kf_error *err)
     return exit_code_of(err->code);
 }
 
-static void print_error(const char *format, va_list arguments)
+KF_PRINTF(1, 0) static void print_error(const char *format, va_list arguments)
 {
     terminal_clear();
     (void)fputs("kerf: error: ", stderr);

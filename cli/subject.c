@@ -21,14 +21,22 @@ kf_status set_error(kf_error *err, kf_status status, const char *format, ...)
     return status;
 }
 
+/* Said by the subject that starts the threads, so once. */
+static void warn_of_kernels(const cli_subject *subject)
+{
+    if (kf_kernel_warning() != NULL) {
+        subject->callbacks->warn(subject->callbacks->ctx, kf_kernel_warning());
+    }
+}
+
 static kf_status open_model(cli_subject *subject, int parts, kf_error *err)
 {
     kf_model_options options = KF_MODEL_OPTIONS_INIT;
     options.callbacks = subject->callbacks;
     options.pool = subject->pool;
     options.float_activations = (parts & SUBJECT_FLOAT_ACTIVATIONS) != 0;
-    if (kf_kernel_warning() != NULL && subject->callbacks->warn != NULL) {
-        subject->callbacks->warn(subject->callbacks->ctx, kf_kernel_warning());
+    if (subject->n_beside > 0) {
+        options.float_cache_bytes = kf_memory_available() / (2 * (subject->n_beside + 1));
     }
     return kf_model_open(&subject->model, subject->path, &options, err);
 }
@@ -41,6 +49,7 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
     pull.callbacks = subject->callbacks;
     kf_status st = kf_pull(subject->path, sizeof subject->path, name, &pull, err);
     if (st == KF_OK && subject->pool == NULL) {
+        warn_of_kernels(subject);
         st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
     }
     if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {

@@ -19,6 +19,7 @@ typedef struct cli_subject {
     kf_model *model;
     kf_tokenizer *tokenizer;
     char path[PATH_BYTES];
+    unsigned n_beside; /* other models open at the same time: they share the memory */
 } cli_subject;
 
 enum {
