@@ -14,8 +14,22 @@ typedef struct eval_options {
     common_options common;
     const char *text, *against, *reference, *save_reference, *logits, *start, *activations;
     uint64_t window, windows;
-    bool no_prefix;
+    bool no_prefix, positions;
 } eval_options;
+
+static json_t *bands_json(const kf_eval_result *r)
+{
+    json_t *bands = json_array();
+    for (size_t i = 0; i < r->n_bands; i++) {
+        const kf_eval_band *b = &r->bands[i];
+        (void)json_array_append_new(
+            bands, json_pack("{s:I, s:I, s:I, s:o, s:o, s:o}", "first", (json_int_t)b->first,
+                             "last", (json_int_t)b->last, "tokens", (json_int_t)b->tokens, "loss",
+                             json_number(b->loss), "loss_difference",
+                             json_number(b->loss_difference), "kl_mean", json_number(b->kl_mean)));
+    }
+    return bands;
+}
 
 static void print_json(const eval_options *options, const kf_model_info *info,
                        const kf_eval_result *r)
@@ -40,7 +54,23 @@ static void print_json(const eval_options *options, const kf_model_info *info,
         (void)json_object_set_new(report, "kl_99", json_number(r->kl_99));
         (void)json_object_set_new(report, "kl_max", json_number(r->kl_max));
     }
+    if (options->positions) {
+        (void)json_object_set_new(report, "positions", bands_json(r));
+    }
     json_print(report, 12);
+}
+
+static void print_positions(const kf_eval_result *r, bool compared)
+{
+    (void)printf("tokens before      scored      loss%s\n", compared ? "  difference      KL" : "");
+    for (size_t i = 0; i < r->n_bands; i++) {
+        const kf_eval_band *b = &r->bands[i];
+        (void)printf("%6zu-%-6zu %11zu  %8.4f", b->first, b->last, b->tokens, b->loss);
+        if (compared) {
+            (void)printf("    %+8.4f  %.4f", b->loss_difference, b->kl_mean);
+        }
+        (void)printf("\n");
+    }
 }
 
 static void print_text(const eval_options *options, const kf_model_info *info,
@@ -65,15 +95,20 @@ static void print_text(const eval_options *options, const kf_model_info *info,
     if (options->against != NULL) {
         (void)printf("reference    %s: perplexity %.4f\n", options->against,
                      r->reference_perplexity);
-        (void)printf("difference   %+.5f +- %.5f nats a token (%+.2f %% perplexity)\n",
-                     r->loss_difference, r->loss_difference_se,
-                     100 * (exp(r->loss_difference) - 1));
+        (void)printf("difference   %+.5f", r->loss_difference);
+        if (isfinite(r->loss_difference_se)) {
+            (void)printf(" +- %.5f", r->loss_difference_se);
+        }
+        (void)printf(" nats a token (%+.2f %% perplexity)\n", 100 * (exp(r->loss_difference) - 1));
         (void)printf("KL           mean %.5f, median %.5f, 99 %% %.4f, maximum %.3f nats\n",
                      r->kl_mean, r->kl_median, r->kl_99, r->kl_max);
         (void)printf("top-1        %.2f %% the same\n", 100 * r->top1);
     }
     (void)printf("speed        %.0f tokens/s, %s\n", r->tokens_per_second,
                  format_seconds(a, r->seconds));
+    if (options->positions) {
+        print_positions(r, options->against != NULL);
+    }
 }
 
 /* Opens the reference beside the model, on the same threads. */
@@ -177,6 +212,8 @@ static const cli_option options_table[] = {
      offsetof(eval_options, no_prefix), 0, 0},
     {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
      offsetof(eval_options, activations), 0, 0},
+    {"positions", 0, OPTION_FLAG, NULL, "the loss by position in the window, too",
+     offsetof(eval_options, positions), 0, 0},
     {"save-reference", 0, OPTION_TEXT, "FILE", "keep this model's final hidden states",
      offsetof(eval_options, save_reference), 0, 0},
     {"reference", 0, OPTION_TEXT, "FILE", "hidden states kept before, for --against",
@@ -194,7 +231,8 @@ const cli_command command_eval = {
         "window but its first is scored. Nothing stands in front of a window for a float model, the stored exact prefix for a "
         "checkpoint that has one; --start bos puts the start token in front. What is measured is the code that kerf run executes.\n"
         "KL is KL(reference || model) in nats a token, top-1 the part of tokens where both think the same token most likely. "
-        "The difference has the paired standard error over windows.",
+        "The difference has the paired standard error over windows. --positions shows where in a window the loss lies: by the "
+        "number of its tokens that stand before the one that is scored.",
     .examples = "  kerf eval smol-w4 --text wiki.test.raw\n"
                 "  kerf eval smol-w4 --text wiki.test.raw --against $(kerf pull) --windows 8\n"
                 "  kerf eval smol-w4 --text wiki.test.raw --activations float --json\n",

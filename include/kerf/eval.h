@@ -46,6 +46,21 @@ typedef struct kf_eval_options {
         sizeof(kf_eval_options), NULL, NULL, 2048, 0, NULL, 0, false, NULL, NULL, NULL, NULL       \
     }
 
+/** Bands that a result has room for: one for each power of two of a position. */
+enum {
+    KF_EVAL_BANDS = 32
+};
+
+/** The scored tokens of all windows that have between #first and #last tokens of their window in
+ * front of them. The first tokens of a sequence carry far more of the error than others. */
+typedef struct kf_eval_band {
+    size_t first, last;     /**< A power of two, and the last position before the next one. */
+    size_t tokens;          /**< Scored tokens of the band in all windows. */
+    double loss;            /**< Their mean negative log-likelihood. */
+    double loss_difference; /**< Its mean difference to the reference's; NaN without one. */
+    double kl_mean;         /**< Their mean KL(reference || model); NaN without one. */
+} kf_eval_band;
+
 /** What was measured. Members of the comparison are NaN without a reference. */
 typedef struct kf_eval_result {
     size_t tokens;        /**< Scored tokens: window - 1 a window. */
@@ -65,6 +80,8 @@ typedef struct kf_eval_result {
     double seconds;              /**< Forward passes of this model and its head. */
     double tokens_per_second;    /**< tokens / seconds */
     size_t n_prefix; /**< Tokens of the stored prefix that stood in front of each window. */
+    size_t n_bands;  /**< Number of #bands: the last one ends with the window. */
+    kf_eval_band bands[KF_EVAL_BANDS]; /**< By position in the window, ascending. */
 } kf_eval_result;
 
 /**

@@ -55,6 +55,7 @@ typedef struct evaluation {
     double *loss, *difference; /* window means */
     double *divergence;        /* all tokens */
     size_t agreements;
+    kf_eval_band bands[KF_EVAL_BANDS];
     double seconds;
     kfi_report report;
 } evaluation;
@@ -219,6 +220,7 @@ static kf_status evaluate_window(evaluation *e, size_t i_window, kf_error *err)
             reference_loss += score->reference_loss;
             e->divergence[i_token] = score->divergence;
             e->agreements += score->agrees;
+            kfi_bands_add(e->bands, begin + i + 1, score);
         }
     }
     KFI_TRY(write_last_logits(e, err));
@@ -236,6 +238,8 @@ static void fill_result(kf_eval_result *result, const evaluation *e)
     result->perplexity_se = result->perplexity * result->loss_se;
     result->tokens_per_second = (double)n / e->seconds;
     result->n_prefix = e->model.no_prefix ? 0 : e->model.n_front;
+    memcpy(result->bands, e->bands, sizeof result->bands);
+    result->n_bands = kfi_bands_finish(result->bands, e->window);
     kfi_mean_and_error(&result->loss_difference, &result->loss_difference_se, e->difference,
                        e->windows);
     result->reference_perplexity = exp(result->loss - result->loss_difference);

@@ -49,6 +49,39 @@ kfi_score kfi_score_token(const float *logits, const float *reference, size_t n,
     return score;
 }
 
+/* The whole part of the logarithm to base 2, within the bands there are. */
+static size_t band_of(size_t n_before)
+{
+    size_t i = 0;
+    while (i + 1 < KF_EVAL_BANDS && n_before >> (i + 1) > 0) {
+        i++;
+    }
+    return i;
+}
+
+void kfi_bands_add(kf_eval_band *bands, size_t n_before, const kfi_score *score)
+{
+    kf_eval_band *band = &bands[band_of(n_before)];
+    band->tokens++;
+    band->loss += score->loss;
+    band->loss_difference += score->loss - score->reference_loss;
+    band->kl_mean += score->divergence;
+}
+
+size_t kfi_bands_finish(kf_eval_band *bands, size_t window)
+{
+    const size_t n_bands = band_of(window - 1) + 1;
+    for (size_t i = 0; i < n_bands; i++) {
+        kf_eval_band *band = &bands[i];
+        band->first = (size_t)1 << i;
+        band->last = i + 1 < n_bands ? 2 * band->first - 1 : window - 1;
+        band->loss /= (double)band->tokens;
+        band->loss_difference /= (double)band->tokens;
+        band->kl_mean /= (double)band->tokens;
+    }
+    return n_bands;
+}
+
 void kfi_mean_and_error(double *mean, double *error, const double *values, size_t n)
 {
     double sum = 0;

@@ -111,6 +111,8 @@ result "a window of 128 has 127 scored tokens" $?
 run eval "$scratch/gptq" --text "$text" $small --json --against "$model"
 json kl_median kl_99 kl_max loss_difference loss_difference_se reference_perplexity
 result "eval against a reference" $?
+run eval "$scratch/gptq" --text "$text" $small --positions --against "$model"
+prints "^ *64-127 .*[0-9] *[+-][0-9.]* *[0-9.]*$" "losses by position"
 run eval "$scratch/gptq" --text "$text" $small --no-prefix --json --against "$model" \
     --reference "$scratch/reference"
 json kl_mean top1

@@ -119,6 +119,43 @@ static void quantiles_lie_between_neighbours(void **state)
     assert_true(isinf(kfi_quantile(broken, 5, 0.9)));
 }
 
+static void bands_end_before_powers_of_two_and_with_the_window(void **state)
+{
+    (void)state;
+    enum {
+        WINDOW = 11
+    };
+    kf_eval_band bands[KF_EVAL_BANDS] = {{0}};
+    for (size_t i = 1; i < WINDOW; i++) {
+        const kfi_score score = {
+            .loss = (double)i, .reference_loss = (double)i - 0.5, .divergence = 2.0 * (double)i};
+        kfi_bands_add(bands, i, &score);
+    }
+    assert_int_equal(kfi_bands_finish(bands, WINDOW), 4);
+    const size_t last[] = {1, 3, 7, 10};
+    const double mean[] = {1, 2.5, 5.5, 9};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(bands[i].first, 1 << i);
+        assert_int_equal(bands[i].last, last[i]);
+        assert_int_equal(bands[i].tokens, last[i] - bands[i].first + 1);
+        assert_true(fabs(bands[i].loss - mean[i]) < 1e-12);
+        assert_true(fabs(bands[i].loss_difference - 0.5) < 1e-12);
+        assert_true(fabs(bands[i].kl_mean - 2 * mean[i]) < 1e-12);
+    }
+}
+
+static void a_window_that_ends_on_a_power_of_two_has_its_band(void **state)
+{
+    (void)state;
+    kf_eval_band bands[KF_EVAL_BANDS] = {{0}};
+    const kfi_score score = {.loss = 1};
+    kfi_bands_add(bands, 1, &score);
+    kfi_bands_add(bands, 2, &score);
+    assert_int_equal(kfi_bands_finish(bands, 3), 2);
+    assert_int_equal(bands[1].last, 2);
+    assert_int_equal(bands[1].tokens, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +164,8 @@ int main(void)
         cmocka_unit_test(a_model_does_not_diverge_from_itself),
         cmocka_unit_test(logits_that_are_not_finite_cost_infinitely),
         cmocka_unit_test(logits_that_are_not_finite_diverge_infinitely),
+        cmocka_unit_test(bands_end_before_powers_of_two_and_with_the_window),
+        cmocka_unit_test(a_window_that_ends_on_a_power_of_two_has_its_band),
         cmocka_unit_test(error_of_the_mean),
         cmocka_unit_test(quantiles_lie_between_neighbours),
     };
