@@ -27,25 +27,28 @@ kf_status kfi_sha256_init(kfi_sha256 *sha, kf_error *err)
 
 void kfi_sha256_update(kfi_sha256 *sha, const void *data, size_t n)
 {
-    /* A failed update drops the state: finish then gives no digits, which equal no hash. */
+    /* A failed update drops the state, by which finish knows. */
     if (sha->state != NULL && EVP_DigestUpdate(sha->state, data, n) != 1) {
         kfi_sha256_deinit(sha);
     }
 }
 
-void kfi_sha256_finish(kfi_sha256 *sha, char hex[KFI_SHA256_HEX])
+kf_status kfi_sha256_finish(kfi_sha256 *sha, char hex[KFI_SHA256_HEX], kf_error *err)
 {
     static const char digits[] = "0123456789abcdef";
     uint8_t digest[DIGEST_BYTES];
-    hex[0] = '\0';
-    if (sha->state != NULL && EVP_DigestFinal_ex(sha->state, digest, NULL) == 1) {
-        for (size_t i = 0; i < DIGEST_BYTES; i++) {
-            hex[2 * i] = digits[digest[i] >> 4];
-            hex[2 * i + 1] = digits[digest[i] & 15];
-        }
-        hex[2 * DIGEST_BYTES] = '\0';
-    }
+    const bool ok = sha->state != NULL && EVP_DigestFinal_ex(sha->state, digest, NULL) == 1;
     kfi_sha256_deinit(sha);
+    hex[0] = '\0';
+    if (!ok) {
+        return kfi_fail(err, KF_INTERNAL, KF_NO_OFFSET, "libcrypto failed to compute a SHA-256");
+    }
+    for (size_t i = 0; i < DIGEST_BYTES; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
+    }
+    hex[2 * DIGEST_BYTES] = '\0';
+    return KF_OK;
 }
 
 void kfi_sha256_deinit(kfi_sha256 *sha)
@@ -59,8 +62,7 @@ kf_status kfi_sha256_bytes(char hex[KFI_SHA256_HEX], const void *data, size_t n,
     kfi_sha256 sha;
     KFI_TRY(kfi_sha256_init(&sha, err));
     kfi_sha256_update(&sha, data, n);
-    kfi_sha256_finish(&sha, hex);
-    return KF_OK;
+    return kfi_sha256_finish(&sha, hex, err);
 }
 
 kf_status kfi_sha256_file(char hex[KFI_SHA256_HEX], const char *path, kf_error *err)
@@ -81,8 +83,7 @@ kf_status kfi_sha256_file(char hex[KFI_SHA256_HEX], const char *path, kf_error *
         kfi_file_map_drop(&map, at, n);
     }
     kfi_file_map_close(&map);
-    kfi_sha256_finish(&sha, hex);
-    return KF_OK;
+    return kfi_sha256_finish(&sha, hex, err);
 }
 
 bool kfi_sha256_is_hex(const char *text, size_t n)

@@ -17,9 +17,11 @@ typedef struct kfi_sha256 {
 } kfi_sha256;
 
 KF_NODISCARD kf_status kfi_sha256_init(kfi_sha256 *sha, kf_error *err);
+/* A failure is kept and told by finish. */
 void kfi_sha256_update(kfi_sha256 *sha, const void *data, size_t n);
-/* Lower-case digits, or "" where libcrypto failed, which equals no hash; releases the state. */
-void kfi_sha256_finish(kfi_sha256 *sha, char hex[KFI_SHA256_HEX]);
+/* Lower-case digits; releases the state. KF_INTERNAL: libcrypto failed, here or in an update; hex
+ * is then "", which equals no hash. */
+KF_NODISCARD kf_status kfi_sha256_finish(kfi_sha256 *sha, char hex[KFI_SHA256_HEX], kf_error *err);
 /* Releases the state without a result; fine after finish. */
 void kfi_sha256_deinit(kfi_sha256 *sha);
 

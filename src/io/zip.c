@@ -309,7 +309,10 @@ kf_status kfi_zip_extract_file(kfi_file_writer *writer, char hex[KFI_SHA256_HEX]
 {
     file_sink sink = {.writer = writer};
     KFI_TRY(kfi_sha256_init(&sink.sha, err));
-    const kf_status status = kfi_zip_extract(zip, member, write_piece, &sink, writer->alloc, err);
-    kfi_sha256_finish(&sink.sha, hex);
-    return status;
+    const kf_status st = kfi_zip_extract(zip, member, write_piece, &sink, writer->alloc, err);
+    if (st != KF_OK) {
+        kfi_sha256_deinit(&sink.sha);
+        return st;
+    }
+    return kfi_sha256_finish(&sink.sha, hex, err);
 }

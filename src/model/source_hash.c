@@ -45,7 +45,7 @@ kf_status kfi_model_source_hash(const kf_model *model, char hex[KFI_SHA256_HEX],
         kfi_checkpoint_drop(checkpoint, tensor);
     }
     if (st == KF_OK) {
-        kfi_sha256_finish(&sha, hex);
+        st = kfi_sha256_finish(&sha, hex, err);
     }
     kfi_sha256_deinit(&sha);
     return st;

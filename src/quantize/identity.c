@@ -21,8 +21,7 @@ static kf_status hash_recipe(char hex[KFI_SHA256_HEX], const kf_recipe *recipe, 
     KFI_TRY(kfi_sha256_init(&sha, err));
     kfi_sha256_update(&sha, name, strlen(name) + 1);
     kfi_sha256_update(&sha, json, strlen(json));
-    kfi_sha256_finish(&sha, hex);
-    return KF_OK;
+    return kfi_sha256_finish(&sha, hex, err);
 }
 
 /* Ids as little-endian numbers of 32 bits, which is how they lie in memory. */

@@ -30,12 +30,25 @@ static void pieces_hash_like_the_whole(void **state)
     kfi_sha256_update(&sha, "a", 1);
     kfi_sha256_update(&sha, "", 0);
     kfi_sha256_update(&sha, "bc", 2);
-    kfi_sha256_finish(&sha, hex);
+    CHECK_OK(kfi_sha256_finish(&sha, hex, &err), &err);
     assert_string_equal(hex, ABC);
+}
+
+/* A failed init or update leaves no state, as deinit and finish do. */
+static void a_hash_without_a_state_is_an_error(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    char hex[KFI_SHA256_HEX] = "as it was";
+    kfi_sha256 sha;
+    CHECK_OK(kfi_sha256_init(&sha, &err), &err);
+    kfi_sha256_update(&sha, "abc", 3);
     kfi_sha256_deinit(&sha);
-    kfi_sha256_update(&sha, "x", 1); /* after the end: no crash, no digits */
-    kfi_sha256_finish(&sha, hex);
+    kfi_sha256_update(&sha, "x", 1);
+    assert_int_equal(kfi_sha256_finish(&sha, hex, &err), KF_INTERNAL);
     assert_string_equal(hex, "");
+    assert_int_equal(err.code, KF_INTERNAL);
+    assert_int_equal(kfi_sha256_finish(&sha, hex, NULL), KF_INTERNAL);
 }
 
 static void hashes_files(void **state)
@@ -74,6 +87,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(knows_the_published_examples),
         cmocka_unit_test(pieces_hash_like_the_whole),
+        cmocka_unit_test(a_hash_without_a_state_is_an_error),
         cmocka_unit_test(hashes_files),
         cmocka_unit_test(tells_a_hash_from_other_text),
     };
