@@ -58,16 +58,29 @@ void kfi_free(const kf_allocator *alloc, void *ptr, size_t size)
 
 char *kfi_strndup(const kf_allocator *alloc, const char *text, size_t n)
 {
+    return kfi_concat(alloc, text, n, "");
+}
+
+char *kfi_concat(const kf_allocator *alloc, const char *text, size_t n, const char *suffix)
+{
+    const size_t n_suffix = strlen(suffix) + 1;
     size_t bytes = 0;
-    if (!kfi_add_size(n, 1, &bytes)) {
+    if (!kfi_add_size(n, n_suffix, &bytes)) {
         return NULL;
     }
-    char *copy = kfi_alloc(alloc, bytes);
-    if (copy != NULL) {
-        memcpy(copy, text, n);
-        copy[n] = '\0';
+    char *joined = kfi_alloc(alloc, bytes);
+    if (joined != NULL) {
+        memcpy(joined, text, n);
+        memcpy(joined + n, suffix, n_suffix);
     }
-    return copy;
+    return joined;
+}
+
+void kfi_free_text(const kf_allocator *alloc, char *text)
+{
+    if (text != NULL) {
+        kfi_free(alloc, text, strlen(text) + 1);
+    }
 }
 
 void kfi_arena_init(kfi_arena *arena, const kf_allocator *alloc, size_t max_total)

@@ -25,8 +25,12 @@ void *kfi_calloc(const kf_allocator *alloc, size_t n, size_t size);
  * fine. */
 void kfi_free(const kf_allocator *alloc, void *ptr, size_t size);
 
-/* Copies a string of n bytes and a NUL; free with kfi_free(…, n + 1). */
+/* Texts: each is a string in a block of just its size, returned owned for kfi_free_text, or NULL
+ * without memory. kfi_strndup copies n bytes; kfi_concat puts suffix behind them. */
 char *kfi_strndup(const kf_allocator *alloc, const char *text, size_t n);
+char *kfi_concat(const kf_allocator *alloc, const char *text, size_t n, const char *suffix);
+/* NULL is fine. */
+void kfi_free_text(const kf_allocator *alloc, char *text);
 
 /* Checked size arithmetic: false when the result does not fit, and *result is then unchanged. */
 static inline bool kfi_mul_size(size_t a, size_t b, size_t *result)

@@ -71,7 +71,7 @@ KF_NODISCARD kf_status kfi_file_list(const char *path,
                                      kf_status (*visit)(void *ctx, const char *name, kf_error *err),
                                      void *ctx, kf_error *err);
 
-/* "directory/name", owned by the caller: kfi_free(alloc, p, strlen(p) + 1). NULL without memory. */
+/* "directory/name", owned by the caller: kfi_free_text. NULL without memory. */
 char *kfi_path_join(const kf_allocator *alloc, const char *directory, const char *name);
 /* The part behind the last slash. */
 const char *kfi_path_name(const char *path);

@@ -12,16 +12,10 @@
 
 #include "base/fail.h"
 
-static const char suffix[] = ".tmp";
-
 static void writer_free(kfi_file_writer *writer)
 {
-    if (writer->path != NULL) {
-        kfi_free(writer->alloc, writer->path, strlen(writer->path) + 1);
-    }
-    if (writer->temporary != NULL) {
-        kfi_free(writer->alloc, writer->temporary, strlen(writer->temporary) + 1);
-    }
+    kfi_free_text(writer->alloc, writer->path);
+    kfi_free_text(writer->alloc, writer->temporary);
     writer->path = NULL;
     writer->temporary = NULL;
 }
@@ -32,17 +26,11 @@ kf_status kfi_file_writer_open(kfi_file_writer *writer, const char *path, const 
     *writer = (kfi_file_writer){.alloc = alloc, .fd = -1};
     const size_t n = strlen(path);
     writer->path = kfi_strndup(alloc, path, n);
-    writer->temporary = kfi_alloc(alloc, n + sizeof suffix);
+    writer->temporary = kfi_concat(alloc, path, n, ".tmp");
     if (writer->path == NULL || writer->temporary == NULL) {
-        if (writer->temporary != NULL) { /* not yet a string: its size is known here only */
-            kfi_free(alloc, writer->temporary, n + sizeof suffix);
-            writer->temporary = NULL;
-        }
         writer_free(writer);
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory to write '%s'", path);
     }
-    memcpy(writer->temporary, path, n);
-    memcpy(writer->temporary + n, suffix, sizeof suffix);
     writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (writer->fd < 0) {
         const kf_status st =

@@ -280,36 +280,18 @@ static kf_status fetch_checked(download *d, kf_error *err)
     return st == KF_OK ? finish(d, err) : st;
 }
 
-static char *with_suffix(const kf_allocator *alloc, const char *path, const char *suffix)
-{
-    kfi_buf text;
-    kfi_buf_init(&text, alloc, 8192);
-    char *copy = NULL;
-    if (kfi_buf_append_text(&text, path) && kfi_buf_append_text(&text, suffix)) {
-        copy = kfi_strndup(alloc, text.data, text.n);
-    }
-    kfi_buf_deinit(&text);
-    return copy;
-}
-
-static void free_text(const kf_allocator *alloc, char *text)
-{
-    if (text != NULL) {
-        kfi_free(alloc, text, strlen(text) + 1);
-    }
-}
-
 kf_status kfi_http_download(kfi_http *http, const kfi_http_file *file, kf_error *err)
 {
     const kf_allocator *alloc = http->settings.alloc;
+    const size_t n = strlen(file->path);
     kf_status st = KF_OK;
     kf_error report = {0}; /* kept even where the caller wants none: warnings quote it */
     download d = {.http = http, .file = file, .fd = -1, .total = file->size};
 
     kfi_report_init(&d.report, http->settings.callbacks);
     (void)snprintf(d.task, sizeof d.task, "downloading %s", file->name);
-    d.part = with_suffix(alloc, file->path, ".part");
-    d.sidecar = with_suffix(alloc, file->path, ".part.etag");
+    d.part = kfi_concat(alloc, file->path, n, ".part");
+    d.sidecar = kfi_concat(alloc, file->path, n, ".part.etag");
     if (d.part == NULL || d.sidecar == NULL) {
         st = kfi_fail(&report, KF_NOMEM, KF_NO_OFFSET, "the names of '%s'", file->path);
         goto done;
@@ -319,8 +301,8 @@ done:
     if (d.fd >= 0) {
         (void)close(d.fd);
     }
-    free_text(alloc, d.part);
-    free_text(alloc, d.sidecar);
+    kfi_free_text(alloc, d.part);
+    kfi_free_text(alloc, d.sidecar);
     if (st != KF_OK && err != NULL) {
         *err = report;
     }

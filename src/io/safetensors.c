@@ -96,8 +96,8 @@ static kf_status open_directory(kfi_safetensors *st, const char *path, kf_error 
         status = kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "'%s' holds neither %s nor %s", path,
                           SINGLE_NAME, INDEX_NAME);
     }
-    kfi_free(st->alloc, index, index == NULL ? 0 : strlen(index) + 1);
-    kfi_free(st->alloc, single, single == NULL ? 0 : strlen(single) + 1);
+    kfi_free_text(st->alloc, index);
+    kfi_free_text(st->alloc, single);
     return status;
 }
 

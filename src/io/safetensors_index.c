@@ -103,7 +103,7 @@ static kf_status open_shards(kfi_safetensors *st, const char *directory, const k
         char *path = kfi_path_join(st->alloc, directory, list->shards[i]);
         status = path == NULL ? kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a file name")
                               : kfi_safetensors_open_file(st, i, path, err);
-        kfi_free(st->alloc, path, path == NULL ? 0 : strlen(path) + 1);
+        kfi_free_text(st->alloc, path);
     }
     kfi_free(st->alloc, list, sizeof *list);
     return status;

@@ -27,7 +27,7 @@ static kf_status read_config(kfi_checkpoint *checkpoint, const char *directory, 
             kfi_fail_prefix(err, "%s: ", KFI_FILE_CONFIG);
         }
     }
-    kfi_free(checkpoint->alloc, path, strlen(path) + 1);
+    kfi_free_text(checkpoint->alloc, path);
     return st;
 }
 

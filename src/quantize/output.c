@@ -14,30 +14,11 @@
 
 #define DOCUMENT_MAX (256u << 20)
 
-/* "PATHsuffix" */
-static char *with_suffix(const kf_allocator *alloc, const char *path, size_t n, const char *suffix)
-{
-    const size_t n_suffix = strlen(suffix);
-    char *text = kfi_alloc(alloc, n + n_suffix + 1);
-    if (text != NULL) {
-        memcpy(text, path, n);
-        memcpy(text + n, suffix, n_suffix + 1);
-    }
-    return text;
-}
-
-static void free_text(const kf_allocator *alloc, char *text)
-{
-    if (text != NULL) {
-        kfi_free(alloc, text, strlen(text) + 1);
-    }
-}
-
 void kfi_output_deinit(kfi_output *output)
 {
-    free_text(output->alloc, output->path);
-    free_text(output->alloc, output->partial);
-    free_text(output->alloc, output->old);
+    kfi_free_text(output->alloc, output->path);
+    kfi_free_text(output->alloc, output->partial);
+    kfi_free_text(output->alloc, output->old);
     *output = (kfi_output){0};
 }
 
@@ -52,9 +33,9 @@ kf_status kfi_output_init(kfi_output *output, const char *path, const kf_allocat
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "output '%s' is no name of a directory", path);
     }
     *output = (kfi_output){.alloc = alloc,
-                           .path = with_suffix(alloc, path, n, ""),
-                           .partial = with_suffix(alloc, path, n, ".partial"),
-                           .old = with_suffix(alloc, path, n, ".replaced")};
+                           .path = kfi_strndup(alloc, path, n),
+                           .partial = kfi_concat(alloc, path, n, ".partial"),
+                           .old = kfi_concat(alloc, path, n, ".replaced")};
     if (output->path == NULL || output->partial == NULL || output->old == NULL) {
         kfi_output_deinit(output);
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "the output's path");
@@ -93,7 +74,7 @@ static kf_status read_document(kfi_json **root, const kfi_output *output, const 
     if (kfi_file_exists(path)) {
         st = kfi_json_read(root, path, DOCUMENT_MAX, err);
     }
-    free_text(output->alloc, path);
+    kfi_free_text(output->alloc, path);
     return st;
 }
 
@@ -164,7 +145,7 @@ static kf_status remove_cut_off(void *ctx, const char *name, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
     }
     const kf_status st = kfi_file_remove_tree(path, err);
-    free_text(output->alloc, path);
+    kfi_free_text(output->alloc, path);
     return st;
 }
 
@@ -209,7 +190,7 @@ kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identit
         st = kfi_file_write(path, buf.data, buf.n, err);
     }
     kfi_buf_deinit(&buf);
-    free_text(output->alloc, path);
+    kfi_free_text(output->alloc, path);
     return st;
 }
 
@@ -220,7 +201,7 @@ kf_status kfi_output_finish(const kfi_output *output, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
     }
     kf_status st = kfi_file_remove_tree(path, err);
-    free_text(output->alloc, path);
+    kfi_free_text(output->alloc, path);
     KFI_TRY(st);
     if (output->replace && kfi_file_exists(output->path)) {
         KFI_TRY(kfi_file_remove_tree(output->old, err));

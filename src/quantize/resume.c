@@ -2,8 +2,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include <string.h>
-
 #include "base/fail.h"
 #include "quantize/writer.h"
 
@@ -15,9 +13,7 @@ size_t kfi_resume_count(const kfi_writer *writer)
     while (n < n_layers && exists) {
         char *path = kfi_writer_path(writer, n);
         exists = path != NULL && kfi_file_exists(path);
-        if (path != NULL) {
-            kfi_free(writer->worker.alloc, path, strlen(path) + 1);
-        }
+        kfi_free_text(writer->worker.alloc, path);
         n += exists;
     }
     return n;
@@ -110,6 +106,6 @@ kf_status kfi_resume_open(kfi_resumed *resumed, const kfi_writer *writer, size_t
         kfi_fail_prefix(err, "'%s': ", path);
         kfi_resume_close(resumed);
     }
-    kfi_free(writer->worker.alloc, path, strlen(path) + 1);
+    kfi_free_text(writer->worker.alloc, path);
     return st;
 }

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -35,7 +34,7 @@ static kf_status open_nameless(int *fd, const char *spill, size_t bytes, const k
             st = kfi_fail_os(err, KF_IO, error, "cannot take %zu bytes in '%s'", bytes, spill);
         }
     }
-    kfi_free(alloc, path, strlen(path) + 1);
+    kfi_free_text(alloc, path);
     return st;
 }
 

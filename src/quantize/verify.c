@@ -51,7 +51,7 @@ static kf_status check_file(void *ctx, const char *name, const kfi_json *member,
                       "'%s' has SHA-256 %s, " KFI_FILE_KERF " says %.64s", path, hex,
                       kfi_json_string(member, NULL));
     }
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     kfi_report_progress(&v->report, "checksums", "files", ++v->done, v->total);
     return st;
 }
@@ -64,7 +64,7 @@ static kf_status check_checksums(verifying *v, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
     }
     kf_status st = kfi_json_read(&root, path, DOCUMENT_MAX, err);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     KFI_TRY(st);
     const kfi_json *files = kfi_json_get(root, "files");
     v->total = kfi_json_size(files);

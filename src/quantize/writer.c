@@ -123,9 +123,7 @@ static kf_status write_contents(const kfi_writer *writer, contents *c, size_t i_
         const char *const metadata[] = {"format", "kerf", KFI_METADATA_LAYERS, c->reports.data};
         st = kfi_safetensors_write(path, c->entries, c->n, metadata, 2, c->alloc, err);
     }
-    if (path != NULL) {
-        kfi_free(c->alloc, path, strlen(path) + 1);
-    }
+    kfi_free_text(c->alloc, path);
     return st;
 }
 

@@ -88,7 +88,7 @@ static kf_status each_file(const kfi_writer *writer, file_task *task, void *ctx,
             st = task(ctx, name.text, file, err);
         }
         kfi_safetensors_close(file);
-        kfi_free(writer->worker.alloc, path, strlen(path) + 1);
+        kfi_free_text(writer->worker.alloc, path);
         KFI_TRY(st);
     }
     return KF_OK;
@@ -106,9 +106,7 @@ static kf_status write_document(const kfi_writer *writer, const char *name, kfi_
     } else {
         st = kfi_file_write(path, buf->data, buf->n, err);
     }
-    if (path != NULL) {
-        kfi_free(writer->worker.alloc, path, strlen(path) + 1);
-    }
+    kfi_free_text(writer->worker.alloc, path);
     kfi_buf_deinit(buf);
     return st;
 }
@@ -269,7 +267,7 @@ static kf_status put_checksum(void *ctx, const char *name, kf_error *err)
     if (st == KF_OK) {
         kfi_json_member_text(l->json, name, hex);
     }
-    kfi_free(alloc, path, strlen(path) + 1);
+    kfi_free_text(alloc, path);
     return st;
 }
 

@@ -127,9 +127,7 @@ kf_status kf_tokenizer_render_chat(char **text, const kf_tokenizer *tokenizer,
 
 void kf_tokenizer_free_text(const kf_tokenizer *tokenizer, char *text)
 {
-    if (text != NULL) {
-        kfi_free(tokenizer->alloc, text, strlen(text) + 1);
-    }
+    kfi_free_text(tokenizer->alloc, text);
 }
 
 kf_status kfi_tokenizer_parse_chat(kf_tokenizer *tokenizer, kf_error *err)

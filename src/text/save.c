@@ -45,8 +45,8 @@ static kf_status copy_named(const kf_tokenizer *t, const char *directory, const 
     } else if (required || (kfi_file_exists(from) && !kfi_file_is_directory(from))) {
         st = copy_file(from, to, t->alloc, err);
     }
-    kfi_free(t->alloc, from, from == NULL ? 0 : strlen(from) + 1);
-    kfi_free(t->alloc, to, to == NULL ? 0 : strlen(to) + 1);
+    kfi_free_text(t->alloc, from);
+    kfi_free_text(t->alloc, to);
     return st;
 }
 
@@ -92,7 +92,7 @@ static kf_status write_named(const kf_tokenizer *t, const char *directory, const
         st = kfi_file_write(path, text.data, text.n, err);
     }
     kfi_buf_deinit(&text);
-    kfi_free(t->alloc, path, path == NULL ? 0 : strlen(path) + 1);
+    kfi_free_text(t->alloc, path);
     return st;
 }
 
@@ -106,7 +106,7 @@ static kf_status write_notice(const kf_tokenizer *t, const char *directory, kf_e
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "name of a file");
     }
     const kf_status st = kfi_file_write(path, t->notice, strlen(t->notice), err);
-    kfi_free(t->alloc, path, strlen(path) + 1);
+    kfi_free_text(t->alloc, path);
     return st;
 }
 

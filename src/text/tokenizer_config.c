@@ -121,7 +121,7 @@ static kf_status read_file(kf_tokenizer *t, const char *directory, const char *n
         }
     }
     kfi_json_free(root);
-    kfi_free(t->alloc, path, strlen(path) + 1);
+    kfi_free_text(t->alloc, path);
     return st;
 }
 
@@ -142,7 +142,7 @@ static kf_status read_template_file(kf_tokenizer *t, const char *directory, kf_e
         }
     }
     kfi_buf_deinit(&text);
-    kfi_free(t->alloc, path, strlen(path) + 1);
+    kfi_free_text(t->alloc, path);
     return st;
 }
 

@@ -308,6 +308,6 @@ kf_status kfi_tokenizer_from_directory(kf_tokenizer **tokenizer, const char *pat
     }
     kf_tokenizer_free(t);
     kfi_json_free(root);
-    kfi_free(alloc, file, strlen(file) + 1);
+    kfi_free_text(alloc, file);
     return st;
 }

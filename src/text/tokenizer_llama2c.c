@@ -5,7 +5,6 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -87,10 +86,10 @@ static char *find_file(const char *model, size_t vocab_size, const kf_allocator 
     (void)snprintf(name, sizeof name, "tok%zu.bin", vocab_size);
     char *path = kfi_path_join(alloc, directory, name);
     if (path != NULL && !kfi_file_exists(path)) {
-        kfi_free(alloc, path, strlen(path) + 1);
+        kfi_free_text(alloc, path);
         path = kfi_path_join(alloc, directory, "tokenizer.bin");
     }
-    kfi_free(alloc, directory, strlen(directory) + 1);
+    kfi_free_text(alloc, directory);
     return path;
 }
 
@@ -106,7 +105,7 @@ static kf_status read_vocabulary(kfi_llama2c_vocabulary *v, const char *model,
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "name of a file");
     }
     const kf_status st = kfi_llama2c_vocabulary_read(v, path, n, alloc, err);
-    kfi_free(alloc, path, strlen(path) + 1);
+    kfi_free_text(alloc, path);
     return st;
 }
 

@@ -43,8 +43,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     evaluated *e = *state;
-    kfi_free(NULL, e->reference, strlen(e->reference) + 1);
-    kfi_free(NULL, e->logits, strlen(e->logits) + 1);
+    kfi_free_text(NULL, e->reference);
+    kfi_free_text(NULL, e->logits);
     tiny_model_free(e->tiny);
     fixture_directory_free(e->directory);
     free(e);

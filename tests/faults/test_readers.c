@@ -352,9 +352,9 @@ static void report_no_memory_while_opening_files(void **state)
             "\"empty\": \"model.safetensors\", \"scalar\": \"model.safetensors\"}}";
         char *index_path = kfi_path_join(NULL, directory, "model.safetensors.index.json");
         CHECK_OK(kfi_file_write(index_path, index, strlen(index), &err), &err);
-        kfi_free(NULL, index_path, strlen(index_path) + 1);
+        kfi_free_text(NULL, index_path);
     }
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -387,7 +387,7 @@ static void report_no_memory_while_writing(void **state)
         kfi_npy_writer_abort(&writer);
         assert_true(fixture_allocator_is_clean(&alloc));
     }
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -421,7 +421,7 @@ static void report_a_full_disk(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     (void)signal(SIGXFSZ, handler);
     assert_false(kfi_file_exists(path));
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 

@@ -113,7 +113,7 @@ static void corpus_deinit(corpus *c)
 {
     for (size_t i = 0; i < c->n; i++) {
         kfi_buf_deinit(&c->seeds[i]);
-        kfi_free(NULL, c->names[i], strlen(c->names[i]) + 1);
+        kfi_free_text(NULL, c->names[i]);
     }
 }
 

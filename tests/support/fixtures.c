@@ -69,7 +69,7 @@ void fixture_directory_free(char *directory)
         (void)fprintf(stderr, "%s\n", err.msg);
         abort();
     }
-    kfi_free(NULL, directory, strlen(directory) + 1);
+    kfi_free_text(NULL, directory);
 }
 
 /* In front of each block: the size asked for. One alignment unit, so that the block stays aligned.

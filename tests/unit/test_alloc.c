@@ -25,6 +25,23 @@ static void refuses_a_product_that_overflows(void **state)
     assert_int_equal(r, 5);
 }
 
+static void joins_texts_into_blocks_of_their_size(void **state)
+{
+    (void)state;
+    fixture_allocator a;
+    fixture_allocator_init(&a, 0);
+    char *copy = kfi_strndup(&a.allocator, "abcdef", 3);
+    char *joined = kfi_concat(&a.allocator, "abcdef", 3, ".tmp");
+    assert_string_equal(copy, "abc");
+    assert_string_equal(joined, "abc.tmp");
+    kfi_free_text(&a.allocator, copy);
+    kfi_free_text(&a.allocator, joined);
+    kfi_free_text(&a.allocator, NULL);
+    assert_true(fixture_allocator_is_clean(&a)); /* it compares the sizes */
+    assert_null(kfi_strndup(NULL, "", SIZE_MAX));
+    assert_null(kfi_concat(NULL, "", SIZE_MAX - 1, "ab"));
+}
+
 static void arena_blocks_are_aligned_and_apart(void **state)
 {
     (void)state;
@@ -110,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(aligns_to_a_cache_line),
         cmocka_unit_test(refuses_a_product_that_overflows),
+        cmocka_unit_test(joins_texts_into_blocks_of_their_size),
         cmocka_unit_test(arena_blocks_are_aligned_and_apart),
         cmocka_unit_test(arena_holds_its_ceiling),
         cmocka_unit_test(buffer_stays_a_string_when_it_grows),

@@ -358,7 +358,7 @@ static void joins_and_splits_paths(void **state)
         char *path = kfi_path_join(NULL, cases[i][0], cases[i][1]);
         assert_string_equal(path, cases[i][2]);
         assert_string_equal(kfi_path_name(path), "b");
-        kfi_free(NULL, path, strlen(path) + 1);
+        kfi_free_text(NULL, path);
     }
     assert_string_equal(kfi_path_name("a/"), "");
 }

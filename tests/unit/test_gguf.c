@@ -528,7 +528,7 @@ static void opens_a_file_and_names_it_in_messages(void **state)
     CHECK_OK(kfi_file_write(path, "", 0, &err), &err);
     assert_int_equal(kfi_gguf_open(&gguf, path, NULL, &err), KF_FORMAT);
     kfi_buf_deinit(&buf);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -563,7 +563,7 @@ static void rejects_metadata_that_is_too_long_in_all(void **state)
     assert_int_equal(fclose(file), 0);
     assert_int_equal(kfi_gguf_open(&gguf, path, NULL, &err), KF_FORMAT);
     assert_string_equal(err.msg, "m.gguf: metadata key 'e': metadata longer than 268435456 bytes");
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 

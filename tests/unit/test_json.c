@@ -196,7 +196,7 @@ static void reads_files_up_to_a_size(void **state)
     CHECK_OK(kfi_file_write(path, "", 0, &err), &err);
     assert_int_equal(kfi_json_read(&root, path, 100, &err), KF_FORMAT);
     assert_int_equal(kfi_json_read(&root, "/nonexistent.json", 5, &err), KF_INPUT);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 

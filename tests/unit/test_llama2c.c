@@ -161,7 +161,7 @@ static void names_the_file_that_is_wrong(void **state)
     assert_int_equal(kfi_llama2c_open(&file, path, NULL, &err), KF_FORMAT);
     assert_string_equal(err.msg, "m.bin: not a llama2.c file: 5 bytes, its header alone has 28");
     assert_int_equal(kfi_llama2c_open(&file, "/nonexistent.bin", NULL, &err), KF_INPUT);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -172,7 +172,7 @@ static kf_status read_vocabulary(kfi_llama2c_vocabulary *dst, kfi_buf *buf, size
     char *path = kfi_path_join(NULL, directory, "t.bin");
     CHECK_OK(kfi_file_write(path, buf->data, buf->n, err), err);
     const kf_status status = kfi_llama2c_vocabulary_read(dst, path, n, NULL, err);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
     return status;
 }

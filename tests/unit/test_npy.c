@@ -33,7 +33,7 @@ static void writes_what_numpy_reads(void **state)
     assert_int_equal(buf.data[127], '\n');
     assert_memory_equal(buf.data + 128, data, sizeof data);
     kfi_buf_deinit(&buf);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -52,7 +52,7 @@ static void refuses_too_few_and_too_many_rows(void **state)
     assert_false(kfi_file_exists(path));
     kfi_npy_writer_abort(&writer); /* fine on a closed one */
     assert_int_equal(kfi_npy_writer_open(&writer, "/nonexistent/x", 1, 1, NULL, &err), KF_IO);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 

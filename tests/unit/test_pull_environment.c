@@ -64,7 +64,7 @@ static char *write_below(fixture *f, const char *directory, const char *name, co
 static void write_and_forget(fixture *f, const char *directory, const char *name, const char *text)
 {
     char *file = write_below(f, directory, name, text, strlen(text));
-    kfi_free(NULL, file, strlen(file) + 1);
+    kfi_free_text(NULL, file);
 }
 
 static void read_all(fixture *f)
@@ -137,7 +137,7 @@ static void later_files_and_variables_win(void **state)
     set("PIP_CONFIG_FILE", chosen);
     read_all(f);
     assert_string_equal(f->environment.indexes[0], "https://my/simple");
-    kfi_free(NULL, chosen, strlen(chosen) + 1);
+    kfi_free_text(NULL, chosen);
 
     set("PIP_INDEX_URL", "https://variable/simple");
     read_all(f);
@@ -152,7 +152,7 @@ static void refuses_a_configuration_that_is_no_text(void **state)
     assert_int_equal(kfi_environment_read(&f->environment, &f->arena, &f->err), KF_FORMAT);
     assert_int_equal(f->err.offset, 9);
     assert_non_null(strstr(f->err.msg, "my.conf' is not a text file"));
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
 }
 
 static void the_most_specific_certificates_win(void **state)
@@ -166,7 +166,7 @@ static void the_most_specific_certificates_win(void **state)
         set(order[i], path);
         read_all(f);
         assert_string_equal(f->environment.certificates, path);
-        kfi_free(NULL, path, strlen(path) + 1);
+        kfi_free_text(NULL, path);
     }
 }
 

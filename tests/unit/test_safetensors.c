@@ -230,11 +230,11 @@ static char *make_sharded(const char *weight_map)
                                              .bytes = 16};
         path = kfi_path_join(NULL, directory, shards[i].file);
         CHECK_OK(kfi_safetensors_write(path, &entry, 1, NULL, 0, NULL, &err), &err);
-        kfi_free(NULL, path, strlen(path) + 1);
+        kfi_free_text(NULL, path);
     }
     path = kfi_path_join(NULL, directory, "model.safetensors.index.json");
     CHECK_OK(kfi_file_write(path, weight_map, strlen(weight_map), &err), &err);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     return directory;
 }
 
@@ -327,7 +327,7 @@ static void rejects_a_tensor_that_the_index_does_not_name(void **state)
     CHECK_OK(kfi_safetensors_write(path, entries, 2, NULL, 0, NULL, &err), &err);
     assert_int_equal(kfi_safetensors_open(&st, directory, NULL, &err), KF_FORMAT);
     assert_report(&err, KF_FORMAT, "tensor 'extra' of 's-2.safetensors' is not in the weight_map");
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -351,7 +351,7 @@ static void opens_a_directory_with_one_file(void **state)
     assert_report(&err, KF_FORMAT, "model.safetensors: tensor 'scalar'");
     assert_int_equal(kfi_safetensors_open(&st, "/nonexistent", NULL, &err), KF_INPUT);
     kfi_buf_deinit(&buf);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -402,7 +402,7 @@ static void reads_back_what_it_writes(void **state)
     assert_int_equal(table->tensors[0].offset % 64, 0);
     assert_string_equal(kfi_safetensors_metadata(st, 0, "note"), "two\nlines");
     kfi_safetensors_close(st);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
@@ -431,7 +431,7 @@ static void refuses_to_write_what_it_could_not_read(void **state)
         .name = "t", .dtype = KFI_DTYPE_U8, .n_dims = 0, .data = data, .bytes = 1};
     assert_int_equal(kfi_safetensors_write("/nonexistent/x", &entry, 1, NULL, 0, NULL, &err),
                      KF_IO);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 

@@ -57,7 +57,7 @@ static void assert_same_file(const char *a, const char *b, const char *name)
         char *path = kfi_path_join(NULL, directories[i], name);
         kfi_buf_init(&content[i], NULL, (size_t)1 << 26);
         CHECK_OK(kfi_file_read(&content[i], path, &err), &err);
-        kfi_free(NULL, path, strlen(path) + 1);
+        kfi_free_text(NULL, path);
     }
     assert_int_equal(content[0].n, content[1].n);
     assert_memory_equal(content[0].data, content[1].data, content[0].n);
@@ -158,7 +158,7 @@ static void write_file(const char *directory, const char *name, const char *text
     kf_error err = {0};
     char *path = kfi_path_join(NULL, directory, name);
     CHECK_OK(kfi_file_write(path, text, strlen(text), &err), &err);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
 }
 
 /* NULL text: the file is not there. */
@@ -174,7 +174,7 @@ static void assert_file(const char *directory, const char *name, const char *tex
         assert_string_equal(content.data, text);
         kfi_buf_deinit(&content);
     }
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
 }
 
 static const char notice[] = "The metadata of the source model says about its licence:\n"
@@ -201,7 +201,7 @@ static void the_licence_comes_along(void **state)
     write_file(first, "README.md", "about the source");
     char *directory = kfi_path_join(NULL, first, "LICENSES");
     CHECK_OK(kfi_file_make_directories(directory, &err), &err);
-    kfi_free(NULL, directory, strlen(directory) + 1);
+    kfi_free_text(NULL, directory);
     CHECK_OK(kf_tokenizer_open(&copy, first, NULL, &err), &err);
     CHECK_OK(kf_tokenizer_save(copy, second, &err), &err);
     assert_file(second, "NOTICE", notice);

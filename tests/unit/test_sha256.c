@@ -65,7 +65,7 @@ static void hashes_files(void **state)
     CHECK_OK(kfi_sha256_file(hex, path, &err), &err);
     assert_string_equal(hex, EMPTY);
     assert_int_equal(kfi_sha256_file(hex, directory, &err), KF_INPUT);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 

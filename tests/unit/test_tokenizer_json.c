@@ -35,7 +35,7 @@ static void write_file(const char *directory, const char *name, const char *text
     kf_error err = {0};
     char *path = kfi_path_join(NULL, directory, name);
     CHECK_OK(kfi_file_write(path, text, strlen(text), &err), &err);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
 }
 
 /* Opens a directory with this tokenizer.json and, where given, the two small files. */

@@ -151,8 +151,8 @@ static void extracts_a_large_file_to_disk_with_its_hash(void **state)
         kfi_zip_close(&zip);
         kfi_buf_deinit(&builder.file);
     }
-    kfi_free(NULL, wheel, strlen(wheel) + 1);
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, wheel);
+    kfi_free_text(NULL, path);
     kfi_free(NULL, data, N);
     fixture_directory_free(directory);
 }
@@ -201,7 +201,7 @@ static void rejects_what_is_no_archive(void **state)
     CHECK_OK(kfi_file_write(path, "PK", 2, &err), &err);
     assert_int_equal(kfi_zip_open(&zip, path, &err), KF_FORMAT);
     assert_report(&err, KF_FORMAT, "x.whl: not a complete zip archive");
-    kfi_free(NULL, path, strlen(path) + 1);
+    kfi_free_text(NULL, path);
     fixture_directory_free(directory);
 }
 
