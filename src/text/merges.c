@@ -132,8 +132,9 @@ static size_t split_piece(scored_merge *dst, const kfi_vocabulary *vocabulary, u
 {
     const kfi_token *token = &vocabulary->tokens[id];
     size_t n = 0;
-    if (token->kind != KFI_TOKEN_NORMAL || token->n_key > MAX_SCORED_PIECE) {
-        return 0;
+    if (token->kind != KFI_TOKEN_NORMAL || token->n_key > MAX_SCORED_PIECE ||
+        kfi_vocabulary_find(vocabulary, token->key, token->n_key) != id) {
+        return 0; /* the last one: another piece of the same text takes its place */
     }
     for (size_t i = 1; i < token->n_key; i++) {
         if (((unsigned char)token->key[i] & 0xC0u) == 0x80u) {

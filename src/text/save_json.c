@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "text/byte_alphabet.h"
@@ -43,7 +44,7 @@ static void append_text(kfi_buf *dst, const kf_tokenizer *t, uint32_t id)
     kfi_buf_clear(dst);
     if (!t->bpe.byte_level || (token->flags & KFI_TOKEN_PLAIN) != 0 ||
         token->kind != KFI_TOKEN_NORMAL) {
-        (void)kfi_buf_append(dst, token->key, token->n_key);
+        kfi_utf8_append_valid(dst, token->key, token->n_key); /* as it will be read back */
         return;
     }
     for (size_t i = 0; i < token->n_key; i++) {
@@ -241,20 +242,109 @@ static void put_decoder(kfi_json_writer *w, const kf_tokenizer *t)
     }
 }
 
-static void put_vocab(kfi_json_writer *w, const kf_tokenizer *t, kfi_buf *text)
+/* A token that the vocabulary may name. */
+typedef struct entry {
+    const char *text; /* in an arena */
+    size_t n_text;
+    uint32_t id;
+    int preference; /* among tokens of equal text */
+} entry;
+
+/* The token that words are looked up to, then the one that is found as an added token: with these
+ * in the vocabulary a text has the same ids again. Ties go to the last, as in other loaders. */
+static int preference_of(const kf_tokenizer *t, uint32_t id)
 {
-    kfi_json_key(w, "vocab");
-    kfi_json_begin_object(w);
-    for (size_t id = 0; id < t->vocabulary.n; id++) {
+    const kfi_token *token = &t->vocabulary.tokens[id];
+    if (token->kind == KFI_TOKEN_BYTE ||
+        kfi_vocabulary_find(&t->vocabulary, token->key, token->n_key) == id) {
+        return 2;
+    }
+    return kfi_vocabulary_find_added(&t->vocabulary, token->key, token->n_key) == id ? 1 : 0;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const entry *x = a;
+    const entry *y = b;
+    const size_t n = x->n_text < y->n_text ? x->n_text : y->n_text;
+    const int order = memcmp(x->text, y->text, n);
+    if (order != 0) {
+        return order;
+    }
+    if (x->n_text != y->n_text) {
+        return x->n_text < y->n_text ? -1 : 1;
+    }
+    if (x->preference != y->preference) {
+        return x->preference > y->preference ? -1 : 1;
+    }
+    return x->id > y->id ? -1 : 1;
+}
+
+/* Fills entries, sorted; gives their number, or SIZE_MAX without memory. */
+static size_t list_entries(entry *entries, const kf_tokenizer *t, kfi_arena *texts)
+{
+    size_t n = 0;
+    kfi_buf text;
+    kfi_buf_init(&text, t->alloc, SIZE_MAX / 2);
+    for (uint32_t id = 0; id < t->vocabulary.n; id++) {
         const kfi_token *token = &t->vocabulary.tokens[id];
         if (token->kind == KFI_TOKEN_UNUSED || token->n_key == 0) {
             continue;
         }
-        append_text(text, t, (uint32_t)id);
-        kfi_json_key_n(w, text->data, text->n);
-        kfi_json_put_integer(w, (int64_t)id);
+        append_text(&text, t, id);
+        const char *copy = text.failed ? NULL : kfi_arena_strndup(texts, text.data, text.n);
+        if (copy == NULL) {
+            n = SIZE_MAX;
+            break;
+        }
+        entries[n++] = (entry){copy, text.n, id, preference_of(t, id)};
+    }
+    kfi_buf_deinit(&text);
+    if (n != SIZE_MAX) {
+        qsort(entries, n, sizeof *entries, compare_entries);
+    }
+    return n;
+}
+
+/* named[id]: the vocabulary has this token. Its keys are unique, and a GGUF's tokens need not be:
+ * of equal texts one stays. False without memory. */
+static bool choose_named(bool *named, const kf_tokenizer *t)
+{
+    kfi_arena texts;
+    kfi_arena_init(&texts, t->alloc, SIZE_MAX / 2);
+    const size_t bytes = t->vocabulary.n * sizeof(entry);
+    entry *entries = kfi_alloc(t->alloc, bytes);
+    const size_t n = entries == NULL ? SIZE_MAX : list_entries(entries, t, &texts);
+    for (size_t i = 0; i < n && n != SIZE_MAX; i++) {
+        const entry *last = i == 0 ? NULL : &entries[i - 1];
+        named[entries[i].id] = last == NULL || last->n_text != entries[i].n_text ||
+                               memcmp(last->text, entries[i].text, last->n_text) != 0;
+    }
+    kfi_free(t->alloc, entries, bytes);
+    kfi_arena_deinit(&texts);
+    return n != SIZE_MAX;
+}
+
+static void put_vocab(kfi_json_writer *w, const kf_tokenizer *t, kfi_buf *text)
+{
+    const size_t n = t->vocabulary.n;
+    bool *named = kfi_calloc(t->alloc, n, sizeof *named);
+    if (named == NULL || !choose_named(named, t)) {
+        kfi_free(t->alloc, named, n * sizeof *named);
+        w->buf->failed = true;
+        return;
+    }
+    kfi_json_key(w, "vocab");
+    kfi_json_begin_object(w);
+    for (uint32_t id = 0; id < n; id++) {
+        if (named[id]) {
+            append_text(text, t, id);
+            kfi_json_key_n(w, text->data, text->n);
+            kfi_json_put_integer(w, (int64_t)id);
+        }
     }
     kfi_json_end_object(w);
+    kfi_free(t->alloc, named, n * sizeof *named);
 }
 
 /* Merges as [left, right]: a piece may hold a space. */

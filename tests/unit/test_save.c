@@ -38,6 +38,10 @@ static void assert_same_ids(const kf_tokenizer *a, const kf_tokenizer *b)
         assert_int_equal(n[0], n[1]);
         assert_memory_equal(ids[0], ids[1], n[0] * sizeof ids[0][0]);
     }
+}
+
+static void assert_same_pieces(const kf_tokenizer *a, const kf_tokenizer *b)
+{
     for (uint32_t id = 0; id < kf_tokenizer_count(a); id++) {
         size_t n[2];
         const char *piece_a = kf_tokenizer_piece(a, id, &n[0]);
@@ -75,6 +79,7 @@ static void check_round_trip(const kf_tokenizer *t)
     CHECK_OK(kf_tokenizer_save(t, first, &err), &err);
     CHECK_OK(kf_tokenizer_open(&again, first, NULL, &err), &err);
     assert_same_ids(t, again);
+    assert_same_pieces(t, again);
     CHECK_OK(kf_tokenizer_save(again, second, &err), &err);
     for (size_t i = 0; i < 4; i++) {
         assert_same_file(first, second, files[i]);
@@ -128,6 +133,67 @@ static void sentencepiece_comes_back(void **state)
     CHECK_OK(read_tokenizer(&t, &buf, NULL, &err), &err);
     check_round_trip(t);
     kf_tokenizer_free(t);
+}
+
+/* Saves t, opens the copy and compares what it gives for text. */
+static void check_ids(kf_tokenizer *t)
+{
+    kf_error err = {0};
+    kf_tokenizer *again = NULL;
+    char *directory = fixture_directory_new();
+    CHECK_OK(kf_tokenizer_save(t, directory, &err), &err);
+    CHECK_OK(kf_tokenizer_open(&again, directory, NULL, &err), &err);
+    assert_same_ids(t, again);
+    kf_tokenizer_free(again);
+    kf_tokenizer_free(t);
+    fixture_directory_free(directory);
+}
+
+/* A vocabulary in JSON holds a text once: the token stays that its text is encoded to. */
+static void tokens_of_equal_text_give_the_same_ids(void **state)
+{
+    (void)state;
+    static const char *const extra[] = {"<s>",   "<|im_start|>", "<|im_end|>", "<tool>",
+                                        "<pad>", "hello",        "a b",        "a b",
+                                        "he",    "<s>",          "<tool>",     "\xC4\xA0wor",
+                                        "h",     "\xFF",         "\xFE",       "\xEF\xBF\xBD"};
+    static const int kinds[] = {3, 3, 3, 4, 5, 1, 1, 1, 3, 3, 4, 4, 1, 3, 3, 3};
+    kf_error err = {0};
+    kfi_buf buf;
+    kf_tokenizer *t = NULL;
+    tokenizer_spec spec = small_spec();
+    spec.extra = extra;
+    spec.extra_kinds = kinds;
+    spec.n_extra = sizeof kinds / sizeof kinds[0];
+    build_tokenizer_gguf(&buf, &spec);
+    CHECK_OK(read_tokenizer(&t, &buf, NULL, &err), &err);
+    uint32_t id = 0;
+    size_t n = 0;
+    CHECK_OK(kf_tokenizer_encode(&id, 1, &n, t, "hello", 5, 0, &err), &err);
+    assert_int_equal(n, 1);
+    assert_int_equal(id, SMALL_N); /* the second one */
+    check_ids(t);
+}
+
+/* Whichever of them has the higher score. */
+static void pieces_of_equal_text_give_the_same_ids(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"he", "llo", "ll", "he", "h", "e", "l", "o", "<s>", "l"};
+    for (int sign = -1; sign <= 1; sign += 2) {
+        kf_error err = {0};
+        kfi_buf buf;
+        kf_tokenizer *t = NULL;
+        float scores[269];
+        build_spm_gguf(&buf, pieces, 10, KFI_GGUF_F32);
+        CHECK_OK(read_tokenizer(&t, &buf, NULL, &err), &err);
+        for (size_t i = 0; i < 269; i++) {
+            scores[i] = (float)(sign * (int)i);
+        }
+        kfi_merges_deinit(&t->bpe.merges);
+        CHECK_OK(kfi_merges_from_scores(&t->bpe.merges, &t->vocabulary, scores, NULL, &err), &err);
+        check_ids(t);
+    }
 }
 
 static void check_data(const char *relative)
@@ -288,6 +354,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pretokenizer_comes_back),
         cmocka_unit_test(sentencepiece_comes_back),
+        cmocka_unit_test(tokens_of_equal_text_give_the_same_ids),
+        cmocka_unit_test(pieces_of_equal_text_give_the_same_ids),
         cmocka_unit_test(llama_sentencepiece_comes_back),
         cmocka_unit_test(llama2c_comes_back),
         cmocka_unit_test(the_licence_comes_along),
