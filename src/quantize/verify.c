@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/report.h"
+#include "io/names.h"
 #include "io/safetensors.h"
 #include "model/checkpoint_names.h"
 #include "quantize/identity.h"
@@ -35,7 +36,7 @@ static kf_status check_file(void *ctx, const char *name, const kfi_json *member,
     verifying *v = ctx;
     char hex[KFI_SHA256_HEX];
     KFI_TRY(check_cancelled(v, err));
-    if (!kfi_json_is_string(member) || strchr(name, '/') != NULL) {
+    if (!kfi_json_is_string(member) || !kfi_is_plain_name((kfi_text){name, strlen(name)})) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, KFI_FILE_KERF ": file '%.60s' is malformed",
                         name);
     }

@@ -59,7 +59,8 @@ typedef struct target {
 static kf_status copy_licence(void *ctx, const char *name, kf_error *err)
 {
     const target *to = ctx;
-    return kfi_is_licence((kfi_text){name, strlen(name)})
+    const kfi_text text = {name, strlen(name)};
+    return kfi_is_licence(text) && kfi_is_plain_name(text)
                ? copy_named(to->tokenizer, to->directory, name, false, err)
                : KF_OK;
 }

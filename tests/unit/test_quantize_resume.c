@@ -277,6 +277,25 @@ static void verify_finds_what_was_changed(void **state)
     quantize_fixture_free(f);
 }
 
+static void verify_reads_nothing_outside_of_the_checkpoint(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"../secret", "..", ".secret", "/etc/passwd", "", "a\\\\b"};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        kf_error err = {0};
+        char text[200];
+        (void)snprintf(text, sizeof text, "{\"files\": {\"%s\": \"00\"}}", names[i]);
+        CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out"), &err), &err);
+        CHECK_OK(
+            kfi_file_write(quantize_fixture_path(f, "out/kerf.json"), text, strlen(text), &err),
+            &err);
+        assert_int_equal(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), KF_FORMAT);
+        assert_non_null(strstr(err.msg, "malformed"));
+    }
+    quantize_fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +307,7 @@ int main(void)
         cmocka_unit_test(a_damaged_block_is_not_resumed),
         cmocka_unit_test(what_is_not_finite_is_refused_with_tensor_and_index),
         cmocka_unit_test(verify_finds_what_was_changed),
+        cmocka_unit_test(verify_reads_nothing_outside_of_the_checkpoint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
