@@ -53,3 +53,54 @@ kf_status kfi_architecture_find_hugging_face(const kfi_architecture **architectu
 {
     return find(architecture, true, name, n, err);
 }
+
+/* Whether the n bytes of a name without its kind (".weight") are of the pattern `from`; writes what
+ * the pattern `to` makes of them. */
+static bool translate(kfi_name *dst, const char *name, size_t n, const char *from, const char *to)
+{
+    const char *star = strchr(from, '*');
+    const size_t n_head = star == NULL ? strlen(from) : (size_t)(star - from);
+    const char *tail = star == NULL ? "" : star + 1;
+    const size_t n_tail = strlen(tail);
+    if (n < n_head + n_tail || memcmp(name, from, n_head) != 0 ||
+        memcmp(name + n - n_tail, tail, n_tail) != 0) {
+        return false;
+    }
+    const char *number = name + n_head;
+    const size_t n_number = n - n_head - n_tail;
+    if (n_number > 4 || (n_number > 0) != (star != NULL) ||
+        strspn(number, "0123456789") < n_number) {
+        return false;
+    }
+    const char *to_star = strchr(to, '*');
+    const size_t n_to_head = to_star == NULL ? strlen(to) : (size_t)(to_star - to);
+    (void)snprintf(dst->text, sizeof dst->text, "%.*s%.*s%s%s", (int)n_to_head, to, (int)n_number,
+                   number, to_star == NULL ? "" : to_star + 1, name + n);
+    return true;
+}
+
+static kfi_name translate_any(const kfi_gguf_name *names, const char *name, bool to_gguf)
+{
+    kfi_name result = {""};
+    const char *kind = strrchr(name, '.');
+    if (kind == NULL || (strcmp(kind, ".weight") != 0 && strcmp(kind, ".bias") != 0)) {
+        return result;
+    }
+    const size_t n = (size_t)(kind - name);
+    while (names->gguf != NULL &&
+           !translate(&result, name, n, to_gguf ? names->hugging_face : names->gguf,
+                      to_gguf ? names->gguf : names->hugging_face)) {
+        names++;
+    }
+    return result;
+}
+
+kfi_name kfi_name_from_gguf(const kfi_architecture *architecture, const char *name)
+{
+    return translate_any(architecture->gguf_names, name, false);
+}
+
+kfi_name kfi_name_to_gguf(const kfi_architecture *architecture, const char *name)
+{
+    return translate_any(architecture->gguf_names, name, true);
+}

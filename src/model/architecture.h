@@ -5,7 +5,7 @@
 #ifndef KFI_MODEL_ARCHITECTURE_H
 #define KFI_MODEL_ARCHITECTURE_H
 
-#include "model/model.h"
+#include "model/checkpoint_names.h"
 
 /* A tensor's name in GGUF and in Hugging Face's checkpoints, without ".weight" or ".bias"; '*'
  * stands for the block's number. */
@@ -16,6 +16,10 @@ typedef struct kfi_gguf_name {
 
 /* Shared by the architectures that have Llama's block; ends with NULL. */
 extern const kfi_gguf_name kfi_gguf_llama_names[];
+
+/* "blk.3.ffn_up.weight" gives "model.layers.3.mlp.up_proj.weight", and back; "" for other names. */
+kfi_name kfi_name_from_gguf(const kfi_architecture *architecture, const char *name);
+kfi_name kfi_name_to_gguf(const kfi_architecture *architecture, const char *name);
 
 #define KFI_ARCHITECTURE(name) extern const kfi_architecture kfi_architecture_##name;
 #include "model/architectures.def"

@@ -2,75 +2,12 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "model/architecture.h"
 #include "model/checkpoint.h"
-#include "model/checkpoint_names.h"
 #include "model/config.h"
-
-/* Splits "blk.12.attn_q.weight" into the block's number (digits, as they are) and the rest. */
-typedef struct parsed {
-    const char *number;
-    size_t n_number;
-    const char *module; /* "attn_q" */
-    size_t n_module;
-    const char *kind; /* ".weight" */
-} parsed;
-
-static bool parse(parsed *p, const char *name)
-{
-    *p = (parsed){.module = name};
-    if (strncmp(name, "blk.", 4) == 0) {
-        p->number = name + 4;
-        p->n_number = strspn(p->number, "0123456789");
-        if (p->n_number == 0 || p->n_number > 4 || p->number[p->n_number] != '.') {
-            return false;
-        }
-        p->module = p->number + p->n_number + 1;
-    }
-    p->kind = strrchr(p->module, '.');
-    if (p->kind == NULL || (strcmp(p->kind, ".weight") != 0 && strcmp(p->kind, ".bias") != 0)) {
-        return false;
-    }
-    p->n_module = (size_t)(p->kind - p->module);
-    return true;
-}
-
-static bool matches(const parsed *p, const char *pattern)
-{
-    const char *star = strchr(pattern, '*');
-    const char *module = star == NULL ? pattern : star + 2;
-    return (star != NULL) == (p->number != NULL) && strlen(module) == p->n_module &&
-           memcmp(module, p->module, p->n_module) == 0;
-}
-
-/* Hugging Face's name in the arena; the name itself where it has none; NULL without memory. */
-static const char *translate(kfi_arena *arena, const kfi_gguf_name *names, const char *name)
-{
-    parsed p;
-    if (!parse(&p, name)) {
-        return name;
-    }
-    for (; names->gguf != NULL; names++) {
-        if (!matches(&p, names->gguf)) {
-            continue;
-        }
-        kfi_name result;
-        const char *star = strchr(names->hugging_face, '*');
-        if (star == NULL) {
-            (void)snprintf(result.text, sizeof result.text, "%s%s", names->hugging_face, p.kind);
-        } else {
-            (void)snprintf(result.text, sizeof result.text, "%.*s%.*s%s%s",
-                           (int)(star - names->hugging_face), names->hugging_face, (int)p.n_number,
-                           p.number, star + 1, p.kind);
-        }
-        return kfi_arena_strndup(arena, result.text, strlen(result.text));
-    }
-    return name;
-}
 
 static kf_status take_name(kfi_checkpoint *checkpoint, kf_error *err)
 {
@@ -89,10 +26,12 @@ static kf_status take_name(kfi_checkpoint *checkpoint, kf_error *err)
 
 static kf_status rename_tensors(kfi_checkpoint *checkpoint, kf_error *err)
 {
-    const kfi_gguf_name *names = checkpoint->config.architecture->gguf_names;
     for (size_t i = 0; i < checkpoint->table.n; i++) {
         kfi_tensor *tensor = &checkpoint->table.tensors[i];
-        tensor->name = translate(&checkpoint->arena, names, tensor->name);
+        const kfi_name name = kfi_name_from_gguf(checkpoint->config.architecture, tensor->name);
+        if (name.text[0] != '\0') {
+            tensor->name = kfi_arena_strndup(&checkpoint->arena, name.text, strlen(name.text));
+        }
         if (tensor->name == NULL) {
             return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for the names of tensors");
         }

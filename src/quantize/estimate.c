@@ -60,7 +60,7 @@ static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
         size_t rows = 0;
         size_t cols = 0;
         const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
-        kfi_recipe_treatment(&treatment, e->recipe, name.text);
+        kfi_recipe_treatment(&treatment, e->recipe, e->config, name.text);
         KFI_TRY(matrix_bytes(&bytes, e, name.text, &treatment, &rows, &cols, err));
         block_bytes += bytes;
         const kfi_name bias = kfi_name_bias(i_layer, (kfi_linear_role)role);
@@ -80,7 +80,7 @@ static kf_status add_table(estimate *e, const char *name, kf_error *err)
     uint64_t bytes = 0;
     size_t rows = 0;
     size_t cols = 0;
-    kfi_table_treatment(&treatment, e->recipe, e->config, name);
+    kfi_recipe_treatment(&treatment, e->recipe, e->config, name);
     KFI_TRY(matrix_bytes(&bytes, e, name, &treatment, &rows, &cols, err));
     const size_t n_groups = treatment.keep ? 0 : kfi_format_groups(treatment.weights, cols);
     const uint64_t work = treatment.keep ? (uint64_t)rows * cols * sizeof(float)
@@ -196,7 +196,7 @@ static kf_status time_fit(double *seconds, const estimate *e, kf_error *err)
     kfi_round_grid grid;
     KFI_TRY(kfi_model_block(e->model, 0, &block, err));
     const kfi_linear *linear = &block->linears[KFI_LINEAR_V];
-    kfi_recipe_treatment(&treatment, e->recipe, kfi_name_weight(0, KFI_LINEAR_V).text);
+    kfi_recipe_treatment(&treatment, e->recipe, e->config, kfi_name_weight(0, KFI_LINEAR_V).text);
     const kfi_method_use *use = kfi_treatment_round(&treatment);
     use->method->grid(&grid, use->knobs);
     kfi_round_job job = {.weights = linear->weights,

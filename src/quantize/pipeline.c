@@ -244,7 +244,7 @@ static void read_recipe(block_work *work)
         source->name = work->names[role].text;
         source->linear = &work->source->linears[role];
         source->format = kfi_model_source_format(p->options.model, source->name);
-        kfi_recipe_treatment(&source->treatment, p->options.recipe, source->name);
+        kfi_recipe_treatment(&source->treatment, p->options.recipe, p->config, source->name);
         const kfi_method_use *use = kfi_treatment_round(&source->treatment);
         work->requests[role] = (kfi_statistics_request){.first_token_weight = 1.0};
         if (source->treatment.keep || p->options.windows.n == 0) {
@@ -314,7 +314,7 @@ static kf_status check_vector(const kfi_pipeline *p, const char *name, const flo
                               size_t n, kf_error *err)
 {
     kfi_treatment treatment;
-    kfi_recipe_treatment(&treatment, p->options.recipe, name);
+    kfi_recipe_treatment(&treatment, p->options.recipe, p->config, name);
     return values == NULL || treatment.keep ? KF_OK : kfi_check_finite(name, values, n, 0, err);
 }
 
@@ -385,7 +385,7 @@ static kf_status embed_windows(kfi_pipeline *p, kf_error *err)
 {
     const kfi_windows *windows = &p->options.windows;
     kfi_treatment treatment;
-    kfi_table_treatment(&treatment, p->options.recipe, p->config, KFI_TENSOR_EMBEDDING);
+    kfi_recipe_treatment(&treatment, p->options.recipe, p->config, KFI_TENSOR_EMBEDDING);
     for (size_t w = 0; w < windows->n; w++) {
         KFI_TRY(kfi_table_embed(kfi_stream_row(&p->hidden, w * windows->length), &p->options.worker,
                                 p->options.model, &treatment, windows->ids + windows->offsets[w],

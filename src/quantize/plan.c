@@ -8,8 +8,8 @@
 
 #include "base/fail.h"
 #include "base/report.h"
+#include "model/checkpoint.h"
 #include "model/checkpoint_names.h"
-#include "quantize/table.h"
 
 bool kfi_plan_uses_text(const kf_recipe *recipe, const kf_quantize_options *options)
 {
@@ -66,26 +66,30 @@ static kf_status check_calibration(const kfi_config *config, const kf_recipe *re
     return KF_OK;
 }
 
-static bool matches_any(const char *pattern, const kfi_config *config)
+/* Whether a pattern names any tensor of a model. */
+typedef struct match {
+    const char *pattern;
+    const kfi_architecture *architecture;
+    bool found;
+} match;
+
+static kf_status visit_match(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
 {
-    bool found = kfi_recipe_matches(pattern, KFI_TENSOR_EMBEDDING) ||
-                 kfi_recipe_matches(pattern, KFI_TENSOR_HEAD) ||
-                 kfi_recipe_matches(pattern, KFI_TENSOR_FINAL_NORM);
-    for (size_t i = 0; i < config->n_layers && !found; i++) {
-        found = kfi_recipe_matches(pattern, kfi_name_attention_norm(i).text) ||
-                kfi_recipe_matches(pattern, kfi_name_mlp_norm(i).text);
-        for (size_t role = 0; role < KFI_LINEAR_COUNT && !found; role++) {
-            found = kfi_recipe_matches(pattern, kfi_name_weight(i, (kfi_linear_role)role).text) ||
-                    kfi_recipe_matches(pattern, kfi_name_bias(i, (kfi_linear_role)role).text);
-        }
-    }
-    return found;
+    match *m = ctx;
+    (void)rows;
+    (void)cols;
+    (void)err;
+    m->found = m->found || kfi_recipe_matches(m->pattern, m->architecture, name);
+    return KF_OK;
 }
 
 static kf_status check_patterns(const kfi_config *config, const kf_recipe *recipe, kf_error *err)
 {
     for (size_t i = 0; i < recipe->n_overrides; i++) {
-        if (!matches_any(recipe->overrides[i].pattern, config)) {
+        match m = {recipe->overrides[i].pattern, config->architecture, false};
+        KFI_TRY(kfi_config_each_tensor(config, visit_match, &m, err));
+        KFI_TRY(visit_match(&m, KFI_TENSOR_HEAD, 0, 0, err)); /* a name of the tied embedding too */
+        if (!m.found) {
             return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                             "recipe %s: pattern '%.60s' matches no tensor of the model",
                             kf_recipe_name(recipe), recipe->overrides[i].pattern);
@@ -99,7 +103,7 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
 {
     kfi_treatment treatment;
     kfi_statistics_request request = {.first_token_weight = 1.0};
-    kfi_table_treatment(&treatment, recipe, config, name);
+    kfi_recipe_treatment(&treatment, recipe, config, name);
     const kfi_method_use *use = kfi_treatment_round(&treatment);
     if (treatment.keep || use->method->request == NULL) {
         return KF_OK;

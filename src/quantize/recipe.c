@@ -11,11 +11,10 @@
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "model/checkpoint_names.h"
+#include "model/architecture.h"
 
 #define RECIPE_BYTES_MAX   (1u << 20)
 #define RECIPE_STRINGS_MAX (4u << 20)
-#define TENSOR_NAME_BYTES  256
 
 /* ---- opening ---- */
 
@@ -313,72 +312,33 @@ const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment)
 
 /* ---- patterns ---- */
 
-/* What GGUF calls Hugging Face's modules; "blk.3." stands for "model.layers.3.". */
-static const char *const gguf_names[][2] = {
-    {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"},
-    {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"},
-    {"mlp.gate_proj", "ffn_gate"},  {"mlp.up_proj", "ffn_up"},
-    {"mlp.down_proj", "ffn_down"},  {"model.embed_tokens", "token_embd"},
-    {"lm_head", "output"},
-};
-
-/* The GGUF name of a tensor without ".weight", or "" where there is none. */
-static void gguf_name(char dst[TENSOR_NAME_BYTES], const char *tensor, size_t n)
-{
-    static const char layers[] = "model.layers.";
-    const char *module = tensor;
-    size_t n_digits = 0;
-    dst[0] = '\0';
-    if (strncmp(tensor, layers, sizeof layers - 1) == 0) {
-        n_digits = strspn(tensor + sizeof layers - 1, "0123456789");
-        module = tensor + sizeof layers - 1 + n_digits + 1;
-    }
-    const size_t n_module = n - (size_t)(module - tensor);
-    for (size_t i = 0; i < sizeof gguf_names / sizeof gguf_names[0]; i++) {
-        if (!key_is(module, n_module, gguf_names[i][0])) {
-            continue;
-        }
-        if (module == tensor) {
-            (void)snprintf(dst, TENSOR_NAME_BYTES, "%s", gguf_names[i][1]);
-        } else {
-            (void)snprintf(dst, TENSOR_NAME_BYTES, "blk.%.*s.%s", (int)n_digits,
-                           tensor + sizeof layers - 1, gguf_names[i][1]);
-        }
-    }
-}
-
-static bool glob(const char *pattern, const char *name)
-{
-    return fnmatch(pattern, name, 0) == 0;
-}
-
-bool kfi_recipe_matches(const char *pattern, const char *tensor)
+/* Whether the pattern fits a name, with or without its ".weight". */
+static bool matches_name(const char *pattern, const kfi_name *name)
 {
     static const char suffix[] = ".weight";
-    char name[TENSOR_NAME_BYTES];
-    char full[TENSOR_NAME_BYTES + sizeof suffix];
-    size_t n = strlen(tensor);
-    if (n >= sizeof suffix && strcmp(tensor + n - (sizeof suffix - 1), suffix) == 0) {
-        n -= sizeof suffix - 1;
+    const size_t n = strlen(name->text);
+    kfi_name bare = *name;
+    if (n >= sizeof suffix && strcmp(name->text + n - (sizeof suffix - 1), suffix) == 0) {
+        bare.text[n - (sizeof suffix - 1)] = '\0';
     }
-    if (n >= sizeof name) {
-        return glob(pattern, tensor);
-    }
-    memcpy(name, tensor, n);
-    name[n] = '\0';
-    if (glob(pattern, tensor) || glob(pattern, name)) {
-        return true;
-    }
-    gguf_name(name, tensor, n);
-    (void)snprintf(full, sizeof full, "%s%s", name, suffix);
-    return name[0] != '\0' && (glob(pattern, name) || glob(pattern, full));
+    return n > 0 && (fnmatch(pattern, name->text, 0) == 0 || fnmatch(pattern, bare.text, 0) == 0);
 }
 
-static void apply_overrides(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor)
+bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architecture,
+                        const char *tensor)
+{
+    kfi_name name;
+    (void)snprintf(name.text, sizeof name.text, "%s", tensor);
+    const kfi_name gguf = kfi_name_to_gguf(architecture, tensor);
+    return matches_name(pattern, &name) || matches_name(pattern, &gguf);
+}
+
+static void apply_overrides(kfi_treatment *treatment, const kf_recipe *recipe,
+                            const kfi_config *config, const char *tensor)
 {
     for (size_t i = 0; i < recipe->n_overrides; i++) {
         const kfi_override *override = &recipe->overrides[i];
-        if (!kfi_recipe_matches(override->pattern, tensor)) {
+        if (!kfi_recipe_matches(override->pattern, config->architecture, tensor)) {
             continue;
         }
         if (override->has_weights) {
@@ -395,17 +355,18 @@ static void apply_overrides(kfi_treatment *treatment, const kf_recipe *recipe, c
     }
 }
 
-void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor)
+void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
+                          const kfi_config *config, const char *tensor)
 {
-    *treatment = strcmp(tensor, KFI_TENSOR_EMBEDDING) == 0 ? recipe->embedding
-                 : strcmp(tensor, KFI_TENSOR_HEAD) == 0    ? recipe->head
-                                                           : recipe->linears;
+    const bool is_embedding = strcmp(tensor, KFI_TENSOR_EMBEDDING) == 0;
+    const bool is_head = strcmp(tensor, KFI_TENSOR_HEAD) == 0;
+    const bool is_both = config->tied && (is_embedding || is_head);
+    *treatment = is_head || is_both ? recipe->head
+                 : is_embedding     ? recipe->embedding
+                                    : recipe->linears;
     treatment->activations = recipe->linears.activations;
-    apply_overrides(treatment, recipe, tensor);
-}
-
-void kfi_recipe_treatment_tied(kfi_treatment *treatment, const kf_recipe *recipe)
-{
-    kfi_recipe_treatment(treatment, recipe, KFI_TENSOR_HEAD);
-    apply_overrides(treatment, recipe, KFI_TENSOR_EMBEDDING);
+    apply_overrides(treatment, recipe, config, is_both ? KFI_TENSOR_HEAD : tensor);
+    if (is_both) {
+        apply_overrides(treatment, recipe, config, KFI_TENSOR_EMBEDDING);
+    }
 }

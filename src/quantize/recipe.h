@@ -2,13 +2,15 @@
  *
  *     {
  *       "description": "…",
- *       "weights": "int4g64a",             format of the blocks' linear layers
+ *       "weights": "int4g64a",              format of the blocks' linear layers
  *       "activations": "int8tg64",
- *       "embedding": "int8g64",            or "keep"; unused where embedding and head are one
- * tensor "head": "int8g64",                 or "keep" "prefix": "auto",                  or
- * "start", "none", or a text "calib": {"samples": 32, "length": 2048}, "methods": [{"name": "gptq",
- * "damping": 0.01, …}], "tensors": {"model.layers.0.*": {"weights": "int8g64"}, "blk.*.ffn_down":
- * "int6g64", "lm_head.weight": "keep"}
+ *       "embedding": "int8g64",             or "keep"; unused where it is one with the head
+ *       "head": "int8g64",                  or "keep"
+ *       "prefix": "auto",                   or "start", "none", or a text
+ *       "calib": {"samples": 32, "length": 2048},
+ *       "methods": [{"name": "gptq", "damping": 0.01, …}],
+ *       "tensors": {"model.layers.0.*": {"weights": "int8g64"}, "blk.*.ffn_down": "int6g64",
+ *                   "lm_head.weight": "keep"}
  *     }
  *
  * Every key may be left out. A pattern of "tensors" is a shell glob over Hugging Face's or GGUF's
@@ -22,6 +24,7 @@
 
 #include "io/json.h"
 #include "kerf/quantize.h"
+#include "model/model.h"
 #include "quantize/method.h"
 
 #define KFI_RECIPE_METHODS_MAX   8u
@@ -61,12 +64,13 @@ struct kf_recipe {
     kfi_buf json; /* the resolved recipe */
 };
 
-/* Resolves the overrides for a tensor by Hugging Face's name. */
-void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe, const char *tensor);
-/* Where embedding and head are one tensor: treated as the head; patterns may use both names. */
-void kfi_recipe_treatment_tied(kfi_treatment *treatment, const kf_recipe *recipe);
+/* Resolves the overrides for a tensor of a model, by Hugging Face's name. Where embedding and head
+ * are one tensor, either name gives the treatment of the head; patterns may use both. */
+void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
+                          const kfi_config *config, const char *tensor);
 /* Whether a pattern matches a tensor's Hugging Face or GGUF name. */
-bool kfi_recipe_matches(const char *pattern, const char *tensor);
+bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architecture,
+                        const char *tensor);
 /* The method that rounds. */
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
 

@@ -29,7 +29,7 @@ static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
                             const kfi_safetensors *file, const char *name, kf_error *err)
 {
     kfi_treatment treatment;
-    kfi_recipe_treatment(&treatment, writer->recipe, name);
+    kfi_recipe_treatment(&treatment, writer->recipe, kfi_model_config(writer->model), name);
     if (treatment.keep) { /* the source's own weights */
         return KF_OK;
     }

@@ -12,16 +12,6 @@
 #include "base/fail.h"
 #include "base/report.h"
 
-void kfi_table_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
-                         const kfi_config *config, const char *name)
-{
-    if (config->tied) {
-        kfi_recipe_treatment_tied(treatment, recipe);
-    } else {
-        kfi_recipe_treatment(treatment, recipe, name);
-    }
-}
-
 static kf_status job_init(kfi_round_job *job, const kfi_worker *worker,
                           const kfi_treatment *treatment, size_t rows, size_t cols, kf_error *err)
 {

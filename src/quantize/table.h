@@ -20,8 +20,4 @@ KF_NODISCARD kf_status kfi_table_quantize(kfi_layer *layer, const kfi_worker *wo
                                           kf_model *model, const char *name,
                                           const kfi_treatment *treatment, kf_error *err);
 
-/* How the table of this name is treated: where embedding and head are one tensor, as the head. */
-void kfi_table_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
-                         const kfi_config *config, const char *name);
-
 #endif /* KFI_QUANTIZE_TABLE_H */

@@ -196,7 +196,7 @@ static kf_status make_table(table *t, const kfi_writer *writer, const char *name
 {
     const kfi_config *config = kfi_model_config(writer->model);
     *t = (table){.name = name, .rows = config->vocabulary, .cols = config->hidden};
-    kfi_table_treatment(&t->treatment, writer->recipe, config, name);
+    kfi_recipe_treatment(&t->treatment, writer->recipe, config, name);
     return t->treatment.keep ? read_kept(t, writer, err)
                              : kfi_table_quantize(&t->layer, &writer->worker, writer->model, name,
                                                   &t->treatment, err);

@@ -7,7 +7,6 @@
 
 #include "base/fail.h"
 #include "model/config.h"
-#include "quantize/table.h"
 #include "quantize/writer.h"
 
 #define DOCUMENT_MAX (256u << 20)
@@ -194,12 +193,12 @@ static void put_overrides(kfi_json_writer *json, const kfi_writer *writer)
     for (size_t i = 0; i < config->n_layers; i++) {
         for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
             const kfi_name name = kfi_name_weight(i, (kfi_linear_role)role);
-            kfi_recipe_treatment(&treatment, writer->recipe, name.text);
+            kfi_recipe_treatment(&treatment, writer->recipe, config, name.text);
             put_override(json, writer, &treatment, name.text);
         }
     }
     const char *head = config->tied ? KFI_TENSOR_EMBEDDING : KFI_TENSOR_HEAD;
-    kfi_table_treatment(&treatment, writer->recipe, config, head);
+    kfi_recipe_treatment(&treatment, writer->recipe, config, head);
     put_override(json, writer, &treatment, head);
 }
 

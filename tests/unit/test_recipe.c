@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "fixtures.h"
+#include "model/architecture.h"
 #include "quantize/recipe.h"
 
 static int make_directory(void **state)
@@ -214,17 +215,23 @@ static void patterns_match_both_names_of_a_tensor(void **state)
 {
     (void)state;
     static const char down[] = "model.layers.12.mlp.down_proj.weight";
-    assert_true(kfi_recipe_matches(down, down));
-    assert_true(kfi_recipe_matches("model.layers.12.mlp.down_proj", down));
-    assert_true(kfi_recipe_matches("blk.12.ffn_down", down));
-    assert_true(kfi_recipe_matches("blk.12.ffn_down.weight", down));
-    assert_true(kfi_recipe_matches("blk.*.ffn_down", down));
-    assert_true(kfi_recipe_matches("*.layers.1[0-9].*", down));
-    assert_false(kfi_recipe_matches("blk.1.ffn_down", down));
-    assert_false(kfi_recipe_matches("blk.*.ffn_up", down));
-    assert_true(kfi_recipe_matches("token_embd", "model.embed_tokens.weight"));
-    assert_true(kfi_recipe_matches("output", "lm_head.weight"));
-    assert_false(kfi_recipe_matches("blk.*", "lm_head.weight"));
+    const kfi_architecture *llama = &kfi_architecture_llama;
+    assert_true(kfi_recipe_matches(down, llama, down));
+    assert_true(kfi_recipe_matches("model.layers.12.mlp.down_proj", llama, down));
+    assert_true(kfi_recipe_matches("blk.12.ffn_down", llama, down));
+    assert_true(kfi_recipe_matches("blk.12.ffn_down.weight", llama, down));
+    assert_true(kfi_recipe_matches("blk.*.ffn_down", llama, down));
+    assert_true(kfi_recipe_matches("*.layers.1[0-9].*", llama, down));
+    assert_false(kfi_recipe_matches("blk.1.ffn_down", llama, down));
+    assert_false(kfi_recipe_matches("blk.*.ffn_up", llama, down));
+    assert_true(kfi_recipe_matches("token_embd", llama, "model.embed_tokens.weight"));
+    assert_true(kfi_recipe_matches("output", llama, "lm_head.weight"));
+    assert_true(kfi_recipe_matches("output_norm", llama, "model.norm.weight"));
+    assert_true(kfi_recipe_matches("blk.*_norm", llama, "model.layers.0.input_layernorm.weight"));
+    assert_true(kfi_recipe_matches("*.attn_q.bias", llama, "model.layers.0.self_attn.q_proj.bias"));
+    assert_false(kfi_recipe_matches("*.attn_q", llama, "model.layers.0.self_attn.q_proj.bias"));
+    assert_false(kfi_recipe_matches("blk.*", llama, "lm_head.weight"));
+    assert_false(kfi_recipe_matches("blk.*", llama, "model.layers.x.mlp.down_proj.weight"));
 }
 
 static void later_overrides_win_key_by_key(void **state)
@@ -239,20 +246,24 @@ static void later_overrides_win_key_by_key(void **state)
                        &err),
              &err);
     kfi_treatment treatment;
-    kfi_recipe_treatment(&treatment, recipe, "model.layers.0.self_attn.q_proj.weight");
+    kfi_config config = {.architecture = &kfi_architecture_llama};
+    kfi_recipe_treatment(&treatment, recipe, &config, "model.layers.0.self_attn.q_proj.weight");
     assert_true(treatment.keep);
-    kfi_recipe_treatment(&treatment, recipe, "model.layers.0.self_attn.v_proj.weight");
+    kfi_recipe_treatment(&treatment, recipe, &config, "model.layers.0.self_attn.v_proj.weight");
     assert_false(treatment.keep);
     assert_int_equal(treatment.weights.bits, 8);
     assert_int_equal(treatment.weights.group, 32);
     assert_int_equal(treatment.activations.bits, 32);
     assert_string_equal(kfi_treatment_round(&treatment)->method->about.name, "rtn");
-    kfi_recipe_treatment(&treatment, recipe, "model.layers.1.self_attn.q_proj.weight");
+    kfi_recipe_treatment(&treatment, recipe, &config, "model.layers.1.self_attn.q_proj.weight");
     assert_int_equal(treatment.weights.bits, 4);
-    kfi_recipe_treatment(&treatment, recipe, "lm_head.weight");
+    kfi_recipe_treatment(&treatment, recipe, &config, "lm_head.weight");
     assert_int_equal(treatment.weights.bits, 6);
-    kfi_recipe_treatment(&treatment, recipe, "model.embed_tokens.weight");
+    kfi_recipe_treatment(&treatment, recipe, &config, "model.embed_tokens.weight");
     assert_int_equal(treatment.weights.bits, 8);
+    config.tied = true; /* then it is the head */
+    kfi_recipe_treatment(&treatment, recipe, &config, "model.embed_tokens.weight");
+    assert_int_equal(treatment.weights.bits, 6);
     kf_recipe_free(recipe);
 }
 
