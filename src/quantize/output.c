@@ -43,6 +43,13 @@ kf_status kfi_output_init(kfi_output *output, const char *path, const kf_allocat
     return KF_OK;
 }
 
+kf_status kfi_output_recover(const kfi_output *output, kf_error *err)
+{
+    const bool is_between = !kfi_file_exists(output->path) && kfi_file_exists(output->partial) &&
+                            kfi_file_exists(output->old);
+    return is_between ? kfi_file_rename(output->old, output->path, err) : KF_OK;
+}
+
 kf_status kfi_output_check(kfi_output *output, const kf_quantize_options *options, kf_error *err)
 {
     const bool exists = kfi_file_exists(output->path);
@@ -203,10 +210,11 @@ kf_status kfi_output_finish(const kfi_output *output, kf_error *err)
     kf_status st = kfi_file_remove_tree(path, err);
     kfi_free_text(output->alloc, path);
     KFI_TRY(st);
-    if (output->replace && kfi_file_exists(output->path)) {
+    const bool replaces = output->replace && kfi_file_exists(output->path);
+    if (replaces) {
         KFI_TRY(kfi_file_remove_tree(output->old, err));
         KFI_TRY(kfi_file_rename(output->path, output->old, err));
     }
     KFI_TRY(kfi_file_rename(output->partial, output->path, err));
-    return output->replace ? kfi_file_remove_tree(output->old, err) : KF_OK;
+    return replaces ? kfi_file_remove_tree(output->old, err) : KF_OK;
 }

@@ -25,6 +25,8 @@ KF_NODISCARD kf_status kfi_output_init(kfi_output *output, const char *path,
                                        const kf_allocator *alloc, kf_error *err);
 void kfi_output_deinit(kfi_output *output);
 
+/* Gives an OUT its name back whose replacement was cut off between the two renames. */
+KF_NODISCARD kf_status kfi_output_recover(const kfi_output *output, kf_error *err);
 /* Refuses what exists where the options do not allow it: KF_RANGE, before any work is done. */
 KF_NODISCARD kf_status kfi_output_check(kfi_output *output, const kf_quantize_options *options,
                                         kf_error *err);

@@ -151,6 +151,7 @@ static kf_status run_all(run *r, kf_quantize_result *result, kf_error *err)
 {
     kfi_output_state state = KFI_OUTPUT_FRESH;
     kfi_totals totals;
+    KFI_TRY(kfi_output_recover(&r->output, err));
     KFI_TRY(kfi_output_check(&r->output, r->options, err));
     KFI_TRY(kfi_identity_init(&r->identity, r->model, r->recipe, r->options, err));
     KFI_TRY(kfi_output_resume(&r->output, &state, &r->identity, r->options, err));

@@ -186,6 +186,55 @@ static void a_damaged_block_is_not_resumed(void **state)
     quantize_fixture_free(f);
 }
 
+static void rename_output(const quantize_fixture *f, const char *from, const char *to)
+{
+    kf_error err = {0};
+    CHECK_OK(kfi_file_rename(quantize_fixture_path(f, from), quantize_fixture_path(f, to), &err),
+             &err);
+}
+
+/* OUT is OUT.replaced already and OUT.partial, complete, not yet OUT. */
+static void a_run_cut_off_between_its_two_renames_loses_nothing(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
+    CHECK_OK(quantize_to(f, "old", NULL, &err), &err);
+    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    rename_output(f, "out", "out.replaced");
+    f->options.seed++;
+    CHECK_OK(quantize_to(f, "new", NULL, &err), &err);
+    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    rename_output(f, "out", "out.partial");
+
+    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_RANGE);
+    assert_non_null(strstr(err.msg, "--force"));
+    assert_same_directories(quantize_fixture_path(f, "old"), quantize_fixture_path(f, "out"));
+
+    rename_output(f, "out", "out.replaced");
+    kf_quantize_result result;
+    f->options.resume = true;
+    f->options.force = true;
+    CHECK_OK(quantize_to(f, "out", &result, &err), &err);
+    assert_int_equal(result.n_layers_resumed, 2);
+    assert_same_directories(quantize_fixture_path(f, "new"), quantize_fixture_path(f, "out"));
+    assert_false(kfi_file_exists(quantize_fixture_path(f, "out.replaced")));
+    assert_false(kfi_file_exists(quantize_fixture_path(f, "out.partial")));
+    quantize_fixture_free(f);
+}
+
+static void a_directory_that_was_not_replaced_is_left_alone(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out.replaced"), &err), &err);
+    f->options.force = true;
+    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    assert_true(kfi_file_exists(quantize_fixture_path(f, "out.replaced")));
+    quantize_fixture_free(f);
+}
+
 /* Writes a value into an element of a tensor of the fixture's safetensors source. */
 static void poison(quantize_fixture *f, const char *tensor_name, size_t i, float value)
 {
@@ -305,6 +354,8 @@ int main(void)
         cmocka_unit_test(only_the_same_run_is_resumed),
         cmocka_unit_test(a_complete_output_resumes_to_itself),
         cmocka_unit_test(a_damaged_block_is_not_resumed),
+        cmocka_unit_test(a_run_cut_off_between_its_two_renames_loses_nothing),
+        cmocka_unit_test(a_directory_that_was_not_replaced_is_left_alone),
         cmocka_unit_test(what_is_not_finite_is_refused_with_tensor_and_index),
         cmocka_unit_test(verify_finds_what_was_changed),
         cmocka_unit_test(verify_reads_nothing_outside_of_the_checkpoint),
