@@ -106,35 +106,29 @@ kf_status document_read(cli_document *document, const char *path, kf_error *err)
     return st;
 }
 
-/* Makes room for `room` more ids, and for the one that callers may add, and encodes; *n_new is how
- * many the text has, also when the room was too small (KF_RANGE). */
-static kf_status encode_into(uint32_t **ids, size_t n, size_t room, size_t *n_new,
-                             const kf_tokenizer *tokenizer, const char *text, size_t text_n,
-                             uint32_t flags, kf_error *err)
-{
-    uint32_t *grown = realloc(*ids, (n + room + 1) * sizeof *grown);
-    if (grown == NULL) {
-        return set_error(err, KF_NOMEM, "%zu token ids", n + room);
-    }
-    *ids = grown;
-    return kf_tokenizer_encode(grown + n, room, n_new, tokenizer, text, text_n, flags, err);
-}
-
 kf_status encode_text(uint32_t **ids, size_t *n, const kf_tokenizer *tokenizer, const char *text,
                       size_t text_n, uint32_t flags, kf_error *err)
 {
     /* Nearly always enough. A text may still have more tokens than bytes: normalization makes
      * twelve bytes of some four, and of each byte that is not UTF-8 three. */
-    const size_t room = text_n + 8;
-    size_t n_new = 0;
-    kf_status st = encode_into(ids, *n, room, &n_new, tokenizer, text, text_n, flags, err);
-    if (st == KF_RANGE && n_new > room) {
-        st = encode_into(ids, *n, n_new, &n_new, tokenizer, text, text_n, flags, err);
+    size_t room = text_n + 8;
+    for (;;) {
+        uint32_t *grown = realloc(*ids, (*n + room + 1) * sizeof *grown); /* one for callers */
+        if (grown == NULL) {
+            return set_error(err, KF_NOMEM, "%zu token ids", *n + room);
+        }
+        *ids = grown;
+        size_t n_new = 0;
+        const kf_status st =
+            kf_tokenizer_encode(grown + *n, room, &n_new, tokenizer, text, text_n, flags, err);
+        if (st == KF_OK) {
+            *n += n_new;
+        }
+        if (st != KF_RANGE || n_new <= room) {
+            return st;
+        }
+        room = n_new;
     }
-    if (st == KF_OK) {
-        *n += n_new;
-    }
-    return st;
 }
 
 kf_status document_encode(cli_document *document, const kf_tokenizer *tokenizer, size_t begin,
