@@ -7,8 +7,6 @@
  */
 #include "linalg/matrix.h"
 
-#include "linalg/gemm.h"
-
 /* Tokens a tile: beyond this, packing the weights again costs nothing. */
 #define TILE_M 512
 /* Columns a tile: about eight tiles a matrix, each wide enough to be worth packing the tokens. */
@@ -44,13 +42,13 @@ static void run_tile(void *ctx, size_t i_item, size_t i_thread)
     const size_t j = i_item % p->n_tiles_n * p->tile_n;
     g.m = least(TILE_M, g.m - i);
     g.n = least(p->tile_n, g.n - j);
-    g.a += i * g.ld_a;
+    g.a += g.kind == KFI_GEMM_TN ? i : i * g.ld_a;
     g.b += g.kind == KFI_GEMM_NT ? j * g.ld_b : j;
     g.c += i * g.ld_c + j;
     kfi_gemm_run(&g);
 }
 
-static void run_product(kf_pool *pool, const kfi_gemm *gemm)
+void kfi_matrix_multiply(kf_pool *pool, const kfi_gemm *gemm)
 {
     if (gemm->m == 0 || gemm->n == 0) {
         return;
@@ -60,39 +58,6 @@ static void run_product(kf_pool *pool, const kfi_gemm *gemm)
     tile_n = least(tile_n, TILE_N_MOST);
     product p = {.gemm = *gemm, .tile_n = tile_n, .n_tiles_n = tiles(gemm->n, tile_n)};
     kfi_pool_run(pool, run_tile, &p, tiles(gemm->m, TILE_M) * p.n_tiles_n);
-}
-
-void kfi_matrix_multiply_transposed(kf_pool *pool, float *y, size_t ld_y, const float *x,
-                                    size_t ld_x, const float *w, size_t ld_w, size_t m, size_t n,
-                                    size_t k)
-{
-    const kfi_gemm gemm = {.kind = KFI_GEMM_NT,
-                           .m = m,
-                           .n = n,
-                           .k = k,
-                           .a = x,
-                           .ld_a = ld_x,
-                           .b = w,
-                           .ld_b = ld_w,
-                           .c = y,
-                           .ld_c = ld_y};
-    run_product(pool, &gemm);
-}
-
-void kfi_matrix_multiply(kf_pool *pool, float *y, size_t ld_y, const float *x, size_t ld_x,
-                         const float *w, size_t ld_w, size_t m, size_t n, size_t k)
-{
-    const kfi_gemm gemm = {.kind = KFI_GEMM_NN,
-                           .m = m,
-                           .n = n,
-                           .k = k,
-                           .a = x,
-                           .ld_a = ld_x,
-                           .b = w,
-                           .ld_b = ld_w,
-                           .c = y,
-                           .ld_c = ld_y};
-    run_product(pool, &gemm);
 }
 
 typedef struct gram {

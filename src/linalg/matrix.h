@@ -12,14 +12,10 @@
 
 #include "base/threads.h"
 #include "kerf/error.h"
+#include "linalg/gemm.h"
 
-/* y[m][n] (row stride ld_y) = x[m][k] (ld_x) times w[n][k]^T (ld_w). */
-void kfi_matrix_multiply_transposed(kf_pool *pool, float *y, size_t ld_y, const float *x,
-                                    size_t ld_x, const float *w, size_t ld_w, size_t m, size_t n,
-                                    size_t k);
-/* y[m][n] = x[m][k] times w[k][n]. */
-void kfi_matrix_multiply(kf_pool *pool, float *y, size_t ld_y, const float *x, size_t ld_x,
-                         const float *w, size_t ld_w, size_t m, size_t n, size_t k);
+/* One product, in tiles over the pool. */
+void kfi_matrix_multiply(kf_pool *pool, const kfi_gemm *gemm);
 /* gram[n][n] += x^T x of m rows x[m][n], both triangles. Rows are taken in fixed chunks, each
  * product added in float to a float sum. */
 void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x, size_t m,

@@ -16,8 +16,17 @@ static kf_status float_head(kf_model *model, kfi_workspace *workspace, float *lo
         const size_t n_rows = rows - begin < KFI_HEAD_ROWS ? rows - begin : KFI_HEAD_ROWS;
         const float *weights = NULL;
         KFI_TRY(kfi_model_head_rows(model, &weights, workspace->head_piece, begin, n_rows, err));
-        kfi_matrix_multiply_transposed(workspace->pool, logits + begin, rows, hidden, cols, weights,
-                                       cols, n, n_rows, cols);
+        const kfi_gemm product = {.kind = KFI_GEMM_NT,
+                                  .m = n,
+                                  .n = n_rows,
+                                  .k = cols,
+                                  .a = hidden,
+                                  .ld_a = cols,
+                                  .b = weights,
+                                  .ld_b = cols,
+                                  .c = logits + begin,
+                                  .ld_c = rows};
+        kfi_matrix_multiply(workspace->pool, &product);
     }
     return KF_OK;
 }

@@ -154,8 +154,17 @@ static size_t run_together(kfi_workspace *workspace, const kfi_linear *const *li
 {
     const kfi_linear *first = linears[0];
     if (!is_packed(first)) {
-        kfi_matrix_multiply_transposed(workspace->pool, ys[0], first->rows, x, first->cols,
-                                       first->weights, first->cols, n, first->rows, first->cols);
+        const kfi_gemm product = {.kind = KFI_GEMM_NT,
+                                  .m = n,
+                                  .n = first->rows,
+                                  .k = first->cols,
+                                  .a = x,
+                                  .ld_a = first->cols,
+                                  .b = first->weights,
+                                  .ld_b = first->cols,
+                                  .c = ys[0],
+                                  .ld_c = first->rows};
+        kfi_matrix_multiply(workspace->pool, &product);
         return 1;
     }
     panels p = {.cols = first->cols};

@@ -38,42 +38,53 @@ static void check_element(float found, const float *x, size_t step_x, const floa
     }
 }
 
-typedef void product_fn(kf_pool *pool, float *y, size_t ld_y, const float *x, size_t ld_x,
-                        const float *w, size_t ld_w, size_t m, size_t n, size_t k);
-
 /* Strides are larger than the rows; what lies between must stay as it is. */
-static void check_product(product_fn *multiply, bool transposed, size_t m, size_t n, size_t k)
+static void check_product(kfi_gemm_kind kind, size_t m, size_t n, size_t k)
 {
-    const size_t ld_x = k + 3;
-    const size_t ld_w = (transposed ? k : n) + 5;
-    const size_t ld_y = n + 7;
-    float *x = random_matrix(m * ld_x, 1);
-    float *w = random_matrix((transposed ? n : k) * ld_w, 2);
-    float *y = kfi_calloc(NULL, m * ld_y, sizeof(float));
-    float *again = kfi_calloc(NULL, m * ld_y, sizeof(float));
-    assert_non_null(y);
+    const bool a_transposed = kind == KFI_GEMM_TN;
+    const bool b_transposed = kind == KFI_GEMM_NT;
+    const size_t ld_a = (a_transposed ? m : k) + 3;
+    const size_t ld_b = (b_transposed ? k : n) + 5;
+    const size_t ld_c = n + 7;
+    float *a = random_matrix((a_transposed ? k : m) * ld_a, 1);
+    float *b = random_matrix((b_transposed ? n : k) * ld_b, 2);
+    float *c = kfi_calloc(NULL, m * ld_c, sizeof(float));
+    float *again = kfi_calloc(NULL, m * ld_c, sizeof(float));
+    assert_non_null(c);
     assert_non_null(again);
-    multiply(NULL, y, ld_y, x, ld_x, w, ld_w, m, n, k);
+    kfi_gemm g = {.kind = kind,
+                  .m = m,
+                  .n = n,
+                  .k = k,
+                  .a = a,
+                  .ld_a = ld_a,
+                  .b = b,
+                  .ld_b = ld_b,
+                  .c = c,
+                  .ld_c = ld_c};
+    kfi_matrix_multiply(NULL, &g);
     for (size_t i = 0; i < m; i++) {
         for (size_t j = 0; j < n; j++) {
-            const float *column = transposed ? w + j * ld_w : w + j;
-            check_element(y[i * ld_y + j], x + i * ld_x, 1, column, transposed ? 1 : ld_w, k);
+            check_element(c[i * ld_c + j], a_transposed ? a + i : a + i * ld_a,
+                          a_transposed ? ld_a : 1, b_transposed ? b + j * ld_b : b + j,
+                          b_transposed ? 1 : ld_b, k);
         }
-        for (size_t j = n; j < ld_y; j++) {
-            assert_true(y[i * ld_y + j] == 0.0f);
+        for (size_t j = n; j < ld_c; j++) {
+            assert_true(c[i * ld_c + j] == 0.0f);
         }
     }
+    g.c = again;
     for (size_t n_threads = 2; n_threads <= 3; n_threads++) {
         kf_error err = {0};
         kf_pool *pool = NULL;
         CHECK_OK(kf_pool_new(&pool, n_threads, NULL, &err), &err);
-        multiply(pool, again, ld_y, x, ld_x, w, ld_w, m, n, k);
-        assert_memory_equal(y, again, m * ld_y * sizeof(float));
+        kfi_matrix_multiply(pool, &g);
+        assert_memory_equal(c, again, m * ld_c * sizeof(float));
         kf_pool_free(pool);
     }
-    kfi_free(NULL, x, 0);
-    kfi_free(NULL, w, 0);
-    kfi_free(NULL, y, 0);
+    kfi_free(NULL, a, 0);
+    kfi_free(NULL, b, 0);
+    kfi_free(NULL, c, 0);
     kfi_free(NULL, again, 0);
 }
 
@@ -82,20 +93,13 @@ static const size_t shapes[][3] = {
     {17, 97, 40}, {513, 70, 20}, {3, 4200, 9},  {1030, 130, 3},
 };
 
-static void multiplies_by_a_transposed_matrix_alike_for_any_thread_count(void **state)
+static void multiplies_alike_for_any_thread_count(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        check_product(kfi_matrix_multiply_transposed, true, shapes[i][0], shapes[i][1],
-                      shapes[i][2]);
-    }
-}
-
-static void multiplies_by_a_matrix_alike_for_any_thread_count(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        check_product(kfi_matrix_multiply, false, shapes[i][0], shapes[i][1], shapes[i][2]);
+    static const kfi_gemm_kind kinds[] = {KFI_GEMM_NN, KFI_GEMM_NT, KFI_GEMM_TN};
+    for (size_t i = 0; i < 3 * sizeof shapes / sizeof shapes[0]; i++) {
+        const size_t *shape = shapes[i / 3];
+        check_product(kinds[i % 3], shape[0], shape[1], shape[2]);
     }
 }
 
@@ -323,8 +327,7 @@ static void names_the_row_where_a_matrix_is_not_positive_definite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(multiplies_by_a_transposed_matrix_alike_for_any_thread_count),
-        cmocka_unit_test(multiplies_by_a_matrix_alike_for_any_thread_count),
+        cmocka_unit_test(multiplies_alike_for_any_thread_count),
         cmocka_unit_test(the_plain_product_computes_the_same),
         cmocka_unit_test(trusts_the_library_of_this_machine),
         cmocka_unit_test(finds_a_library_that_computes_wrong),

@@ -366,9 +366,17 @@ static void round_rows(void *ctx, size_t i_task, size_t i_thread)
         if (n_rest == 0) {
             break;
         }
-        kfi_matrix_multiply(NULL, tile.product, n_rest, tile.e, pass->block,
-                            pass->factor->u + begin * cols + end, cols, tile.n, n_rest,
-                            end - begin);
+        const kfi_gemm of_errors = {.kind = KFI_GEMM_NN,
+                                    .m = tile.n,
+                                    .n = n_rest,
+                                    .k = end - begin,
+                                    .a = tile.e,
+                                    .ld_a = pass->block,
+                                    .b = pass->factor->u + begin * cols + end,
+                                    .ld_b = cols,
+                                    .c = tile.product,
+                                    .ld_c = n_rest};
+        kfi_matrix_multiply(NULL, &of_errors);
         for (size_t r = 0; r < tile.n; r++) {
             float *rest = tile.w + r * cols + end;
             const float *product = tile.product + r * n_rest;

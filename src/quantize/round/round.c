@@ -222,15 +222,25 @@ static void measure_rows(void *ctx, size_t i_task, size_t i_thread)
     if (job->statistics == NULL || job->statistics->gram == NULL) {
         return;
     }
-    const float *gram = job->statistics->gram;
-    kfi_matrix_multiply(NULL, product, cols, e, cols, gram, cols, n, cols, cols);
+    kfi_gemm times_gram = {.kind = KFI_GEMM_NN,
+                           .m = n,
+                           .n = cols,
+                           .k = cols,
+                           .a = e,
+                           .ld_a = cols,
+                           .b = job->statistics->gram,
+                           .ld_b = cols,
+                           .c = product,
+                           .ld_c = cols};
+    kfi_matrix_multiply(NULL, &times_gram);
     for (size_t r = 0; r < n; r++) {
         rows[r].output_error = dot(e + r * cols, product + r * cols, cols);
     }
     if (job->output > 0.0) {
         return;
     }
-    kfi_matrix_multiply(NULL, product, cols, w, cols, gram, cols, n, cols, cols);
+    times_gram.a = w;
+    kfi_matrix_multiply(NULL, &times_gram);
     for (size_t r = 0; r < n; r++) {
         rows[r].output = dot(w + r * cols, product + r * cols, cols);
     }
