@@ -108,7 +108,7 @@ typedef struct product {
     kfi_packed *matrices; /* n_matrices of one shape, walked through one a call */
     size_t n_matrices, next, matrix_bytes;
     kfi_activations x;
-    const float *float_x; /* NULL: int8 activations */
+    kfi_float_activations floats; /* x NULL: int8 activations */
     float *y;
     void **scratch; /* one a thread */
     size_t scratch_bytes;
@@ -122,9 +122,9 @@ static void product_piece(void *ctx, size_t i, size_t thread)
     const kfi_packed *w = &p->matrices[p->next];
     const size_t begin = kfi_split_begin(&p->split, i);
     const size_t end = kfi_split_begin(&p->split, i + 1);
-    if (p->float_x != NULL) {
-        kfi_kernels_get()->matmul_float(p->y, w->rows, w, begin, end, p->float_x, w->cols,
-                                        p->x.n_tokens, p->scratch[thread]);
+    if (p->floats.x != NULL) {
+        kfi_kernels_get()->matmul_float(p->y, w->rows, w, begin, end, &p->floats,
+                                        p->scratch[thread]);
     } else {
         kfi_kernels_get()->matmul_int8(p->y, w->rows, w, begin, end, &p->x, p->scratch[thread]);
     }
@@ -237,7 +237,7 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
         p.matrices[i] = random_matrix(bytes + i * kfi_round_up(p.matrix_bytes, KFI_LINE_BYTES),
                                       c->bits, c->rows, c->cols, &rng);
     }
-    p.float_x = c->is_float ? floats : NULL;
+    p.floats = (kfi_float_activations){c->tokens, c->is_float ? floats : NULL, c->cols};
     p.x = activations_new(c->tokens, c->cols, floats);
     p.y = must(kfi_calloc(NULL, c->tokens * c->rows, sizeof *p.y));
     p.scratch = must(kfi_calloc(NULL, n_threads, sizeof *p.scratch));

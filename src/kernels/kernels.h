@@ -41,10 +41,9 @@
 typedef void kfi_matmul_int8_fn(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                                 size_t panel_end, const kfi_activations *x, void *scratch);
 
-/* The same against float activations x[t * ld_x + k]. */
+/* The same against float activations. */
 typedef void kfi_matmul_float_fn(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
-                                 size_t panel_end, const float *x, size_t ld_x, size_t n_tokens,
-                                 void *scratch);
+                                 size_t panel_end, const kfi_float_activations *x, void *scratch);
 
 /* A group of activations below it counts as zero: 127 / max|x| would leave the floats. */
 #define KFI_QUANTIZE_LEAST 0x1p-100f

@@ -64,4 +64,11 @@ typedef struct kfi_activations {
     int32_t *sums;   /* [token][cols_padded / 32], sum of the codes of each chunk */
 } kfi_activations;
 
+/* Activations that are left in float: x[token][ld], of which the matrix's columns are read. */
+typedef struct kfi_float_activations {
+    size_t n_tokens;
+    const float *x;
+    size_t ld;
+} kfi_float_activations;
+
 #endif /* KFI_KERNELS_PACKED_H */

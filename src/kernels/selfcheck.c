@@ -122,11 +122,12 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
     float actual[tokens * rows];
     alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
     fill(x, tokens * cols, 2);
+    const kfi_float_activations activations = {tokens, x, cols};
     for (uint8_t bits = 2; bits <= 8; bits++) {
         small_matrix m;
         small_matrix_fill(&m, bits);
-        kfi_matmul_float_generic(expected, rows, &m.packed, 0, panels, x, cols, tokens, scratch);
-        kernel(actual, rows, &m.packed, 0, panels, x, cols, tokens, scratch);
+        kfi_matmul_float_generic(expected, rows, &m.packed, 0, panels, &activations, scratch);
+        kernel(actual, rows, &m.packed, 0, panels, &activations, scratch);
         if (!same(expected, actual, tokens * rows)) {
             return false;
         }

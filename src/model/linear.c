@@ -22,8 +22,7 @@ typedef struct panels {
     float *ys[MOST_SHARED];
     size_t ends[MOST_SHARED]; /* panels up to and with this layer */
     size_t n_linears;
-    const float *x; /* float activations, or NULL: `activations` */
-    size_t cols, n_tokens;
+    kfi_float_activations floats; /* x NULL: `activations` */
     kfi_activations activations;
     kfi_split split;
 } panels;
@@ -33,9 +32,9 @@ static void run_panels(const panels *p, size_t i_linear, size_t begin, size_t en
 {
     const kfi_linear *linear = p->linears[i_linear];
     const kfi_kernels *kernels = p->workspace->kernels;
-    if (p->x != NULL) {
-        kernels->matmul_float(p->ys[i_linear], linear->rows, &linear->packed, begin, end, p->x,
-                              p->cols, p->n_tokens, scratch);
+    if (p->floats.x != NULL) {
+        kernels->matmul_float(p->ys[i_linear], linear->rows, &linear->packed, begin, end,
+                              &p->floats, scratch);
     } else {
         kernels->matmul_int8(p->ys[i_linear], linear->rows, &linear->packed, begin, end,
                              &p->activations, scratch);
@@ -104,7 +103,6 @@ static void quantize_input(const kfi_workspace *workspace, kfi_activations *acti
 static void run_packed(kfi_workspace *workspace, panels *p, size_t n)
 {
     p->workspace = workspace;
-    p->n_tokens = n;
     p->split = kfi_split_make(workspace->pool, p->ends[p->n_linears - 1], 1, n == 1 ? 2 : 4);
     kfi_pool_run(workspace->pool, run_piece, p, p->split.n_pieces);
 }
@@ -167,7 +165,7 @@ static size_t run_together(kfi_workspace *workspace, const kfi_linear *const *li
         kfi_matrix_multiply(workspace->pool, &product);
         return 1;
     }
-    panels p = {.cols = first->cols};
+    panels p = {0};
     size_t n_panels = 0;
     while (p.n_linears < n_linears && p.n_linears < MOST_SHARED &&
            go_together(first, linears[p.n_linears])) {
@@ -178,7 +176,7 @@ static size_t run_together(kfi_workspace *workspace, const kfi_linear *const *li
         p.n_linears++;
     }
     if (first->activation.bits == 32) {
-        p.x = x;
+        p.floats = (kfi_float_activations){n, x, first->cols};
     } else {
         quantize_input(workspace, &p.activations, first->activation, x, first->cols, n);
     }

@@ -65,10 +65,10 @@ static void wrong_matmul_int8(float *y, size_t ld_y, const kfi_packed *w, size_t
 }
 
 static void wrong_matmul_float(float *y, size_t ld_y, const kfi_packed *w, size_t begin, size_t end,
-                               const float *x, size_t ld_x, size_t n, void *scratch)
+                               const kfi_float_activations *x, void *scratch)
 {
-    kfi_matmul_float_generic(y, ld_y, w, begin, end, x, ld_x, n, scratch);
-    y[(n - 1) * ld_y + w->rows - 1] += w->format.bits == 2 ? 1e-3f : 0.0f;
+    kfi_matmul_float_generic(y, ld_y, w, begin, end, x, scratch);
+    y[(x->n_tokens - 1) * ld_y + w->rows - 1] += w->format.bits == 2 ? 1e-3f : 0.0f;
 }
 
 /* Scales that are powers of two, off by one. */
@@ -80,9 +80,9 @@ static void doubling_matmul_int8(float *y, size_t ld_y, const kfi_packed *w, siz
 }
 
 static void doubling_matmul_float(float *y, size_t ld_y, const kfi_packed *w, size_t begin,
-                                  size_t end, const float *x, size_t ld_x, size_t n, void *scratch)
+                                  size_t end, const kfi_float_activations *x, void *scratch)
 {
-    kfi_matmul_float_generic(y, ld_y, w, begin, end, x, ld_x, n, scratch);
+    kfi_matmul_float_generic(y, ld_y, w, begin, end, x, scratch);
     y[1] *= w->format.scale == KF_SCALE_POWER_OF_TWO ? 2.0f : 1.0f;
 }
 

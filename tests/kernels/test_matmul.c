@@ -235,11 +235,11 @@ static void check_float(const char *name, size_t rows, size_t cols, size_t n_tok
     kfi_grid grids[48];
     scratch s = scratch_make(cols);
     const size_t middle = m.packed.n_panels / 2;
-    kfi_matmul_float_generic(expected, ld_y, &m.packed, 0, m.packed.n_panels, x, ld_x, n_tokens,
-                             s.bytes);
-    kfi_kernels_get()->matmul_float(actual, ld_y, &m.packed, middle, m.packed.n_panels, x, ld_x,
-                                    n_tokens, s.bytes);
-    kfi_kernels_get()->matmul_float(actual, ld_y, &m.packed, 0, middle, x, ld_x, n_tokens, s.bytes);
+    const kfi_float_activations all = {n_tokens, x, ld_x};
+    kfi_matmul_float_generic(expected, ld_y, &m.packed, 0, m.packed.n_panels, &all, s.bytes);
+    kfi_kernels_get()->matmul_float(actual, ld_y, &m.packed, middle, m.packed.n_panels, &all,
+                                    s.bytes);
+    kfi_kernels_get()->matmul_float(actual, ld_y, &m.packed, 0, middle, &all, s.bytes);
     check_same(expected, actual, n_tokens * ld_y, name, rows, cols, n_tokens);
     for (size_t r = 0; r < rows; r += 7) {
         kfi_packed_read_row(codes, grids, &m.packed, r);
@@ -284,7 +284,8 @@ static void gives_the_same_for_every_batch(void **state)
         float single[2][n * rows];
         scratch s = scratch_make(cols);
         kfi_kernels_get()->matmul_int8(batch[0], rows, &m.packed, 0, 3, &x, s.bytes);
-        kfi_kernels_get()->matmul_float(batch[1], rows, &m.packed, 0, 3, floats, cols, n, s.bytes);
+        const kfi_float_activations all = {n, floats, cols};
+        kfi_kernels_get()->matmul_float(batch[1], rows, &m.packed, 0, 3, &all, s.bytes);
         for (size_t t = 0; t < n; t++) {
             kfi_activations one = x;
             one.n_tokens = 1;
@@ -293,8 +294,9 @@ static void gives_the_same_for_every_batch(void **state)
             one.sums += t * x.cols_padded / KFI_CHUNK_COLS;
             kfi_kernels_get()->matmul_int8(single[0] + t * rows, rows, &m.packed, 0, 3, &one,
                                            s.bytes);
-            kfi_kernels_get()->matmul_float(single[1] + t * rows, rows, &m.packed, 0, 3,
-                                            floats + t * cols, cols, 1, s.bytes);
+            const kfi_float_activations one_float = {1, floats + t * cols, cols};
+            kfi_kernels_get()->matmul_float(single[1] + t * rows, rows, &m.packed, 0, 3, &one_float,
+                                            s.bytes);
         }
         check_same(batch[0], single[0], n * rows, name, rows, cols, n);
         check_same(batch[1], single[1], n * rows, name, rows, cols, n);
@@ -317,8 +319,10 @@ static void does_nothing_for_no_tokens_or_panels(void **state)
     const float floats[64] = {0};
     memset(y, 0x5A, sizeof y);
     kfi_kernels_get()->matmul_int8(y, 20, &m.packed, 1, 1, &x, s.bytes);
-    kfi_kernels_get()->matmul_float(y, 20, &m.packed, 2, 2, floats, 64, 1, s.bytes);
-    kfi_kernels_get()->matmul_float(y, 20, &m.packed, 0, 2, floats, 64, 0, s.bytes);
+    const kfi_float_activations one_float = {1, floats, 64};
+    const kfi_float_activations no_float = {0, floats, 64};
+    kfi_kernels_get()->matmul_float(y, 20, &m.packed, 2, 2, &one_float, s.bytes);
+    kfi_kernels_get()->matmul_float(y, 20, &m.packed, 0, 2, &no_float, s.bytes);
     x.n_tokens = 0;
     kfi_kernels_get()->matmul_int8(y, 20, &m.packed, 0, 2, &x, s.bytes);
     x.n_tokens = 1;

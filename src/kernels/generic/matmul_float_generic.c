@@ -28,20 +28,19 @@ static float add_group(float acc, const kfi_packed *w, size_t i_grid, const uint
 }
 
 void kfi_matmul_float_generic(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
-                              size_t panel_end, const float *x, size_t ld_x, size_t n_tokens,
-                              void *scratch)
+                              size_t panel_end, const kfi_float_activations *x, void *scratch)
 {
     uint8_t *const panel = scratch;
     for (size_t p = panel_begin; p < panel_end; p++) {
         kfi_unpack_panel(panel, w, p);
-        for (size_t t = 0; t < n_tokens; t++) {
+        for (size_t t = 0; t < x->n_tokens; t++) {
             for (size_t r = 0; r < KFI_PANEL_ROWS && p * KFI_PANEL_ROWS + r < w->rows; r++) {
                 const size_t row = p * KFI_PANEL_ROWS + r;
                 float acc = 0.0f;
                 for (size_t g = 0; g < w->n_groups; g++) {
                     const size_t end = (g + 1) * w->group < w->cols ? (g + 1) * w->group : w->cols;
                     acc = add_group(acc, w, kfi_packed_grid_index(w, row, g), panel, r,
-                                    x + t * ld_x, g * w->group, end);
+                                    x->x + t * x->ld, g * w->group, end);
                 }
                 y[t * ld_y + row] = acc;
             }

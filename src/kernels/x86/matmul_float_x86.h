@@ -61,6 +61,12 @@ typedef struct float_tile {
     size_t n_tokens;
 } float_tile;
 
+/* The column behind a group. */
+INLINE size_t group_end(const kfi_packed *w, size_t group)
+{
+    return (group + 1) * w->group < w->cols ? (group + 1) * w->group : w->cols;
+}
+
 /* Column sums of x, which the offset of a format multiplies: ascending, as every row adds them. */
 static void sum_columns(float sums[TILE_TOKENS], const float_tile *tile, size_t begin, size_t end)
 {
@@ -74,11 +80,12 @@ static void sum_columns(float sums[TILE_TOKENS], const float_tile *tile, size_t 
     }
 }
 
-/* acc += scale * sum over the columns begin … end-1, for n_panels (a constant) panels. */
+/* acc += scale * sum over the group's columns, for n_panels (a constant) panels. */
 INLINE void multiply_group(lanes acc[TILE_TOKENS][TILE_PANELS], const kfi_packed *w, size_t i_panel,
                            const int n_panels, const float *const panels[TILE_PANELS],
-                           const float_tile *tile, size_t group, size_t begin, size_t end)
+                           const float_tile *tile, size_t group)
 {
+    const size_t end = group_end(w, group);
     lanes sum[TILE_TOKENS][TILE_PANELS];
     UNROLL
     for (int t = 0; t < TILE_TOKENS; t++) {
@@ -87,7 +94,7 @@ INLINE void multiply_group(lanes acc[TILE_TOKENS][TILE_PANELS], const kfi_packed
             sum[t][p] = lanes_zero();
         }
     }
-    for (size_t k = begin; k < end; k++) {
+    for (size_t k = group * w->group; k < end; k++) {
         lanes weights[TILE_PANELS];
         UNROLL
         for (int p = 0; p < n_panels; p++) {
@@ -113,11 +120,10 @@ INLINE void multiply_group(lanes acc[TILE_TOKENS][TILE_PANELS], const kfi_packed
 }
 
 INLINE void add_offsets(lanes acc[TILE_TOKENS][TILE_PANELS], const kfi_packed *w, size_t i_panel,
-                        const int n_panels, const float_tile *tile, size_t group, size_t begin,
-                        size_t end)
+                        const int n_panels, const float_tile *tile, size_t group)
 {
     float sums[TILE_TOKENS];
-    sum_columns(sums, tile, begin, end);
+    sum_columns(sums, tile, group * w->group, group_end(w, group));
     UNROLL
     for (int p = 0; p < n_panels; p++) {
         const lanes offsets = panel_offsets(w, panel_grid(w, i_panel + (size_t)p, group));
@@ -140,11 +146,9 @@ INLINE void multiply_tile(const kfi_packed *w, size_t i_panel, const int n_panel
         }
     }
     for (size_t group = 0; group < w->n_groups; group++) {
-        const size_t begin = group * w->group;
-        const size_t end = begin + w->group < w->cols ? begin + w->group : w->cols;
-        multiply_group(acc, w, i_panel, n_panels, panels, tile, group, begin, end);
+        multiply_group(acc, w, i_panel, n_panels, panels, tile, group);
         if (w->format.zero == KF_ZERO_OFFSET) {
-            add_offsets(acc, w, i_panel, n_panels, tile, group, begin, end);
+            add_offsets(acc, w, i_panel, n_panels, tile, group);
         }
     }
     UNROLL
@@ -173,9 +177,9 @@ static void multiply_one(const kfi_packed *w, size_t i_panel,
 }
 
 void KERNEL_NAME(matmul_float)(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
-                               size_t panel_end, const float *x, size_t ld_x, size_t n_tokens,
-                               void *scratch)
+                               size_t panel_end, const kfi_float_activations *x, void *scratch)
 {
+    const size_t n_tokens = x->n_tokens;
     const size_t panel_floats = w->n_chunks * KFI_CHUNK_COLS * KFI_PANEL_ROWS;
     const float *panels[TILE_PANELS];
     for (size_t i = panel_begin; i < panel_end; i += TILE_PANELS) {
@@ -189,7 +193,7 @@ void KERNEL_NAME(matmul_float)(float *y, size_t ld_y, const kfi_packed *w, size_
             float_tile tile = {.n_tokens = n_tokens - t < TILE_TOKENS ? n_tokens - t : TILE_TOKENS};
             for (size_t k = 0; k < TILE_TOKENS; k++) {
                 const size_t token = t + (k < tile.n_tokens ? k : tile.n_tokens - 1);
-                tile.x[k] = x + token * ld_x;
+                tile.x[k] = x->x + token * x->ld;
                 tile.y[k] = y + token * ld_y;
             }
             if (n_panels == TILE_PANELS) {
