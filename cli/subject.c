@@ -21,11 +21,10 @@ kf_status set_error(kf_error *err, kf_status status, const char *format, ...)
     return status;
 }
 
-/* Said by the subject that starts the threads, so once. */
-static void warn_of_kernels(const cli_subject *subject)
+static void warn(const cli_subject *subject, const char *message)
 {
-    if (kf_kernel_warning() != NULL) {
-        subject->callbacks->warn(subject->callbacks->ctx, kf_kernel_warning());
+    if (message != NULL) {
+        subject->callbacks->warn(subject->callbacks->ctx, message);
     }
 }
 
@@ -49,7 +48,7 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
     pull.callbacks = subject->callbacks;
     kf_status st = kf_pull(subject->path, sizeof subject->path, name, &pull, err);
     if (st == KF_OK && subject->pool == NULL) {
-        warn_of_kernels(subject);
+        warn(subject, kf_kernel_warning()); /* where threads are started, so once */
         st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
     }
     if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {
@@ -57,6 +56,9 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
     }
     if (st == KF_OK && (parts & SUBJECT_TOKENIZER) != 0) {
         st = kf_tokenizer_open(&subject->tokenizer, subject->path, NULL, err);
+        if (st == KF_OK) {
+            warn(subject, kf_tokenizer_warning(subject->tokenizer));
+        }
     }
     terminal_clear();
     return st;

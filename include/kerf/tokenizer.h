@@ -100,6 +100,12 @@ KF_API bool kf_tokenizer_adds_bos(const kf_tokenizer *tokenizer);
 KF_API bool kf_tokenizer_is_end(const kf_tokenizer *tokenizer, uint32_t id);
 
 /**
+ * What to tell the user about how the tokenizer was read: a GGUF that names no pre-tokenizer, whose
+ * text may then be split in another way than the model's. One line; NULL where there is nothing.
+ */
+KF_API const char *kf_tokenizer_warning(const kf_tokenizer *tokenizer);
+
+/**
  * The token that starts every sequence: the BOS where the tokenizer adds it, else the first token
  * of the rendered chat template, else the BOS id; KF_NO_TOKEN when there is none of these.
  */

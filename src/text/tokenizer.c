@@ -281,6 +281,11 @@ bool kf_tokenizer_adds_bos(const kf_tokenizer *tokenizer)
     return tokenizer->adds_bos;
 }
 
+const char *kf_tokenizer_warning(const kf_tokenizer *tokenizer)
+{
+    return tokenizer->warning;
+}
+
 bool kf_tokenizer_is_end(const kf_tokenizer *tokenizer, uint32_t id)
 {
     return id < tokenizer->vocabulary.n &&

@@ -45,6 +45,7 @@ struct kf_tokenizer {
     const char *chat_template; /* NUL-terminated, or NULL */
     kfi_jinja *chat;           /* parsed, or NULL */
     kf_error chat_error;       /* why it was not understood */
+    const char *warning;       /* see kf_tokenizer_warning(); static */
     const char *source;        /* directory whose files kf_tokenizer_save() copies, or NULL */
     const char *notice;        /* text of the NOTICE file that it writes, or NULL */
 };

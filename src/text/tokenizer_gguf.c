@@ -84,6 +84,9 @@ static kf_status read_kind(kf_tokenizer *t, const kfi_gguf *gguf, kf_error *err)
     kfi_text pre = {"default", 7};
     if (kfi_gguf_find(gguf, KEY("pre")) != NULL) {
         KFI_TRY(kfi_gguf_text(&pre, gguf, KEY("pre"), err));
+    } else {
+        t->warning = "the file names no pre-tokenizer (tokenizer.ggml.pre): text is split as "
+                     "GPT-2 does it, and ids may differ from the model's own";
     }
     if (!kfi_pretokenizer_by_name(&t->pretokenizer, pre.data, pre.n)) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,

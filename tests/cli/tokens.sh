@@ -4,7 +4,7 @@
 . "$(dirname "$0")/tap.sh"
 
 # A byte-level tokenizer without merges: every byte is a token.
-python3 - "$scratch/bytes.gguf" <<'END'
+python3 - "$scratch/bytes.gguf" "$scratch/nameless.gguf" <<'END'
 import struct
 import sys
 
@@ -27,11 +27,12 @@ others = [byte for byte in range(256) if byte not in kept]
 letters = {**{b: chr(b) for b in kept}, **{b: chr(256 + i) for i, b in enumerate(others)}}
 keys = [key("general.architecture", 8, string("qwen2")),
         key("tokenizer.ggml.model", 8, string("gpt2")),
-        key("tokenizer.ggml.pre", 8, string("qwen2")),
         key("tokenizer.ggml.tokens", 9, strings([letters[b] for b in range(256)])),
         key("tokenizer.ggml.merges", 9, strings([]))]
-with open(sys.argv[1], "wb") as file:
-    file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(keys)) + b"".join(keys))
+named = [*keys, key("tokenizer.ggml.pre", 8, string("qwen2"))]
+for path, pairs in zip(sys.argv[1:], (named, keys)):
+    with open(path, "wb") as file:
+        file.write(b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(pairs))
 END
 
 # U+1D160 is normalized to three characters: 12 bytes of 4.
@@ -51,5 +52,16 @@ printf '\377\377\377\377\377\377\377\377\377\377\377\377' >"$scratch/broken"
 run tokenize "$scratch/bytes.gguf" --text "$scratch/broken"
 [ "$code" -eq 0 ] && [ "$(wc -l <"$scratch/out")" -eq 36 ]
 result "there is room for the replacement of bytes that are not UTF-8" $?
+
+run tokenize "$scratch/bytes.gguf" --text "$scratch/broken"
+[ "$code" -eq 0 ] && [ ! -s "$scratch/err" ]
+result "a file that names its pre-tokenizer brings no warning" $?
+run tokenize "$scratch/nameless.gguf" --text "$scratch/broken"
+[ "$code" -eq 0 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+    grep -q "^kerf: warning: .*tokenizer.ggml.pre" "$scratch/err"
+result "one that names none brings one" $?
+run tokenize "$scratch/nameless.gguf" --text "$scratch/broken" --quiet
+[ "$code" -eq 0 ] && [ ! -s "$scratch/err" ]
+result "and none with --quiet" $?
 
 finish

@@ -372,6 +372,24 @@ static void survives_an_allocator_that_fails(void **state)
     }
 }
 
+static void warns_where_the_file_names_no_pretokenizer(void **state)
+{
+    (void)state;
+    static const char *const pieces[] = {"a"};
+    tokenizer_spec spec = small_spec();
+    kf_tokenizer *named = open_spec(&spec);
+    assert_null(kf_tokenizer_warning(named));
+    spec.pre = NULL;
+    kf_tokenizer *nameless = open_spec(&spec);
+    assert_non_null(kf_tokenizer_warning(nameless));
+    assert_non_null(strstr(kf_tokenizer_warning(nameless), "tokenizer.ggml.pre"));
+    kf_tokenizer *spm = open_spm(pieces, 1); /* has none by nature */
+    assert_null(kf_tokenizer_warning(spm));
+    kf_tokenizer_free(named);
+    kf_tokenizer_free(nameless);
+    kf_tokenizer_free(spm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +411,7 @@ int main(void)
         cmocka_unit_test(refuses_merges_of_unknown_pieces),
         cmocka_unit_test(refuses_merges_made_to_collide),
         cmocka_unit_test(refuses_a_byte_token_that_is_none),
+        cmocka_unit_test(warns_where_the_file_names_no_pretokenizer),
         cmocka_unit_test(survives_an_allocator_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
