@@ -185,7 +185,8 @@ static kf_status set_override(kf_recipe *recipe, const char *pattern, size_t n, 
     KFI_TRY(kfi_recipe_read_weights(&treatment, "tensors", value, err));
     KFI_TRY(kfi_recipe_add_override(&override, recipe, pattern, n, err));
     override->has_weights = true;
-    override->treatment = treatment;
+    override->treatment.keep = treatment.keep;
+    override->treatment.weights = treatment.weights;
     return KF_OK;
 }
 

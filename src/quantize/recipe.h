@@ -86,7 +86,7 @@ KF_NODISCARD kf_status kfi_recipe_read_activations(kfi_treatment *treatment, con
 KF_NODISCARD kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t value,
                                              kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *err);
-/* A new override, empty, at the end. */
+/* The override of this pattern, moved to the end where it wins; empty when it is new. */
 KF_NODISCARD kf_status kfi_recipe_add_override(kfi_override **override, kf_recipe *recipe,
                                                const char *pattern, size_t n, kf_error *err);
 

@@ -98,9 +98,32 @@ kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *
     return copy_text(&recipe->prefix, recipe, text, err);
 }
 
+/* Moves the override of this pattern to the end; false when there is none. */
+static bool move_to_end(kf_recipe *recipe, const char *pattern, size_t n)
+{
+    size_t i = 0;
+    while (i < recipe->n_overrides && (strlen(recipe->overrides[i].pattern) != n ||
+                                       memcmp(recipe->overrides[i].pattern, pattern, n) != 0)) {
+        i++;
+    }
+    if (i == recipe->n_overrides) {
+        return false;
+    }
+    const kfi_override moved = recipe->overrides[i];
+    const size_t n_behind = recipe->n_overrides - 1 - i;
+    memmove(&recipe->overrides[i], &recipe->overrides[i + 1], n_behind * sizeof moved);
+    recipe->overrides[recipe->n_overrides - 1] = moved;
+    return true;
+}
+
 kf_status kfi_recipe_add_override(kfi_override **override, kf_recipe *recipe, const char *pattern,
                                   size_t n, kf_error *err)
 {
+    /* An object has no key twice, so the resolved recipe has no pattern twice. */
+    if (move_to_end(recipe, pattern, n)) {
+        *override = &recipe->overrides[recipe->n_overrides - 1];
+        return KF_OK;
+    }
     if (recipe->n_overrides == KFI_RECIPE_OVERRIDES_MAX) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "recipe: more than %u patterns of tensors",
                         KFI_RECIPE_OVERRIDES_MAX);

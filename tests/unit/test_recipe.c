@@ -267,6 +267,29 @@ static void later_overrides_win_key_by_key(void **state)
     kf_recipe_free(recipe);
 }
 
+static void a_pattern_set_again_is_changed_and_wins(void **state)
+{
+    kf_error err = {0};
+    kf_recipe *recipe = NULL;
+    kf_recipe *again = NULL;
+    CHECK_OK(open_text(&recipe, *state,
+                       "{\"tensors\": {\"*.v_proj\": {\"activations\": \"float\"},"
+                       " \"blk.0.*\": \"keep\"}}",
+                       &err),
+             &err);
+    CHECK_OK(kf_recipe_set(recipe, "tensors.*.v_proj=int6g64", &err), &err);
+    CHECK_OK(kf_recipe_set(recipe, "tensors.*.v_proj=int5g64", &err), &err);
+    CHECK_OK(open_text(&again, *state, kf_recipe_json(recipe), &err), &err);
+    kfi_treatment treatment;
+    const kfi_config config = {.architecture = &kfi_architecture_llama};
+    kfi_recipe_treatment(&treatment, again, &config, "model.layers.0.self_attn.v_proj.weight");
+    assert_false(treatment.keep);
+    assert_int_equal(treatment.weights.bits, 5);
+    assert_int_equal(treatment.activations.bits, 32);
+    kf_recipe_free(again);
+    kf_recipe_free(recipe);
+}
+
 static void without_memory_nothing_leaks(void **state)
 {
     (void)state;
@@ -302,6 +325,8 @@ int main(void)
         cmocka_unit_test(bad_assignments_change_nothing),
         cmocka_unit_test(patterns_match_both_names_of_a_tensor),
         cmocka_unit_test_setup_teardown(later_overrides_win_key_by_key, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(a_pattern_set_again_is_changed_and_wins, make_directory,
                                         remove_directory),
         cmocka_unit_test(without_memory_nothing_leaks),
     };
