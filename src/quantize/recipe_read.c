@@ -40,8 +40,8 @@ static kf_status copy_text(const char **dst, kf_recipe *recipe, const char *text
 kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key, const char *text,
                                   kf_error *err)
 {
-    treatment->keep = strcmp(text, "keep") == 0;
-    if (treatment->keep) {
+    if (strcmp(text, "keep") == 0) {
+        treatment->keep = true;
         return KF_OK;
     }
     kf_error reason = {0};
@@ -53,6 +53,7 @@ kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key, con
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                         "%s is '%.40s', expected a quantized format, or keep", key, text);
     }
+    treatment->keep = false;
     treatment->weights = format;
     return KF_OK;
 }

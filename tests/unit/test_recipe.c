@@ -194,17 +194,19 @@ static void bad_assignments_change_nothing(void **state)
         {"gptq.dampin=1", KF_INVALID},   {"gptq.damping=99", KF_RANGE},
         {"tensors.*=int99", KF_RANGE},   {"prefix=", KF_RANGE},
         {"no.such=1", KF_INVALID},       {".=", KF_INVALID},
-        {"calib.=1", KF_INVALID},
+        {"calib.=1", KF_INVALID},        {"embedding=float", KF_RANGE},
     };
     kf_error err = {0};
     kf_recipe *recipe = NULL;
     CHECK_OK(kf_recipe_open(&recipe, "gptq-w4", NULL, &err), &err);
+    CHECK_OK(kf_recipe_set(recipe, "embedding=keep", &err), &err);
     char *before = strdup(kf_recipe_json(recipe));
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const kf_status st = kf_recipe_set(recipe, cases[i].text, &err);
         if (st != cases[i].status) {
             fail_msg("%s: %s: %s", cases[i].text, kf_status_text(st), err.msg);
         }
+        CHECK_OK(kfi_recipe_resolve(recipe, &err), &err);
         assert_string_equal(kf_recipe_json(recipe), before);
     }
     free(before);
