@@ -80,7 +80,7 @@ KF_API void kf_recipe_free(kf_recipe *recipe);
  * "gptq.damping=0.05".
  *
  * @retval KF_OK
- * @retval KF_INVALID  no such key, or no '='
+ * @retval KF_INVALID  no such key, no '=', or not UTF-8
  * @retval KF_RANGE  value out of range
  * @retval KF_NOMEM
  */

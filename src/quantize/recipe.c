@@ -11,6 +11,8 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/utf8.h"
+#include "io/names.h"
 #include "model/architecture.h"
 
 #define RECIPE_BYTES_MAX   (1u << 20)
@@ -235,6 +237,10 @@ kf_status kf_recipe_set(kf_recipe *recipe, const char *assignment, kf_error *err
     const char *equals = strchr(assignment, '=');
     if (equals == NULL || equals == assignment) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "'%.60s' is not KEY=VALUE", assignment);
+    }
+    if (!kfi_utf8_is_valid(assignment, strlen(assignment))) { /* JSON would hold another text */
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "'%s' is not UTF-8",
+                        kfi_string_show(assignment).text);
     }
     KFI_TRY(set_key(recipe, assignment, (size_t)(equals - assignment), equals + 1, err));
     return kfi_recipe_resolve(recipe, err);

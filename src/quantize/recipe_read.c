@@ -241,11 +241,12 @@ static kf_status read_override_key(void *ctx, const char *key, const kfi_json *m
 static kf_status read_override(void *ctx, const char *key, const kfi_json *member, kf_error *err)
 {
     kfi_override *override = NULL;
+    const char *text = NULL;
     KFI_TRY(kfi_recipe_add_override(&override, ctx, key, strlen(key), err));
     if (kfi_json_is_string(member)) {
         override->has_weights = true;
-        return kfi_recipe_read_weights(&override->treatment, key, kfi_json_string(member, NULL),
-                                       err);
+        KFI_TRY(read_text(&text, key, member, err));
+        return kfi_recipe_read_weights(&override->treatment, key, text, err);
     }
     if (!kfi_json_is_object(member)) {
         return wrong_kind(err, key, "a format, \"keep\" or an object");

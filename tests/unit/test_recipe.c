@@ -133,6 +133,7 @@ static void bad_recipes_are_refused_with_the_right_status(void **state)
         {"{\"methods\": [{\"name\": \"gptq\", \"act_order\": 1}]}", KF_RANGE, "act_order"},
         {"{\"tensors\": {\"*\": 4}}", KF_RANGE, "*"},
         {"{\"tensors\": {\"*\": \"int1g64\"}}", KF_RANGE, "int1g64"},
+        {"{\"tensors\": {\"*\": \"keep\\u0000\"}}", KF_RANGE, "NUL"},
         {"{\"tensors\": {\"*\": {\"head\": \"keep\"}}}", KF_INVALID, "head"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -195,6 +196,7 @@ static void bad_assignments_change_nothing(void **state)
         {"tensors.*=int99", KF_RANGE},   {"prefix=", KF_RANGE},
         {"no.such=1", KF_INVALID},       {".=", KF_INVALID},
         {"calib.=1", KF_INVALID},        {"embedding=float", KF_RANGE},
+        {"prefix=\xFF", KF_INVALID},     {"tensors.\xFF=keep", KF_INVALID},
     };
     kf_error err = {0};
     kf_recipe *recipe = NULL;
