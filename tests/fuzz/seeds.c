@@ -14,11 +14,11 @@
 #include "build_safetensors.h"
 #include "build_tokenizer.h"
 #include "build_zip.h"
+#include "seeds.h"
 
 static bool all_written = true;
 
-/* Writes and frees buf. */
-static void write_seed(const char *directory, const char *name, kfi_buf *buf)
+void write_seed(const char *directory, const char *name, kfi_buf *buf)
 {
     char path[4096];
     kf_error err = {0};
@@ -124,5 +124,6 @@ int main(int argc, char **argv)
     build_tokenizers(argv[1]);
     build_sample_zip(&buf);
     write_seed(argv[1], "zip/sample", &buf);
+    write_model_seeds(argv[1]);
     return all_written ? 0 : 1;
 }
