@@ -101,6 +101,9 @@ static void append_escaped(kfi_buf *buf, unsigned char c)
 
 static void append_quoted(kfi_buf *buf, const char *text, size_t n)
 {
+    if (n == 0) {
+        text = ""; /* it may be NULL: the content of a buffer that nothing was written to */
+    }
     const unsigned char *bytes = (const unsigned char *)text;
     (void)kfi_buf_append_byte(buf, '"');
     size_t plain = 0; /* begin of what needs no change */

@@ -240,6 +240,10 @@ static void escapes_and_repairs_strings(void **state)
                                   "\xEF\xBF\xBD"                         /* FF */
                                   "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" /* a surrogate */
                                   "\xEF\xBF\xBD\"");                     /* cut off, one part */
+    kfi_buf_clear(&buf);
+    kfi_json_writer_init(&writer, &buf, 0);
+    kfi_json_put_string(&writer, NULL, 0);
+    assert_string_equal(buf.data, "\"\"");
     kfi_buf_deinit(&buf);
 }
 
