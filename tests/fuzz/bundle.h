@@ -22,8 +22,9 @@
 #define BUNDLE_MARK  "\n--- "
 #define BUNDLE_NAMES 8u
 
-/* Empty until bundle_path() makes it. */
+/* Empty until bundle_path() makes it, and which names the last bundle had. */
 static char bundle_directory[64];
+static uint32_t bundle_there;
 
 static inline void bundle_remove(void)
 {
@@ -90,11 +91,12 @@ static inline uint32_t bundle_unpack(const char *const names[BUNDLE_NAMES], cons
     }
     for (size_t i = 0; i < BUNDLE_NAMES; i++) {
         char path[256];
-        if (names[i] != NULL && (found >> i & 1u) == 0) {
+        if ((bundle_there & ~found) >> i & 1u) {
             bundle_path(path, names[i]);
-            (void)unlink(path);
+            require(unlink(path) == 0);
         }
     }
+    bundle_there = found;
     return found;
 }
 
