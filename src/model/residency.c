@@ -250,6 +250,8 @@ kf_status kfi_model_head_rows(kf_model *model, const float **weights, float *pie
     kfi_lock_take(&r->decoding);
     const kf_status st = keep_head(model, err);
     kfi_lock_release(&r->decoding);
-    *weights = r->head + row_begin * model->head.cols;
+    if (st == KF_OK) {
+        *weights = r->head + row_begin * model->head.cols;
+    }
     return st;
 }
