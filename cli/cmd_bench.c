@@ -9,6 +9,7 @@
 
 typedef struct bench_options {
     common_options common;
+    const char *weights;
     uint64_t prompt, tokens, depth, repeats;
 } bench_options;
 
@@ -167,13 +168,14 @@ static kf_status bench(const bench_options *options, const cli_subject *subject,
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    bench_options options = {.prompt = 512, .tokens = 128, .repeats = 3};
+    bench_options options = {.weights = "auto", .prompt = 512, .tokens = 128, .repeats = 3};
     int exit_code = EXIT_DONE;
     cli_subject subject = {0};
     kf_error err = {0};
     if (!options_parse(&options, &exit_code, command, argc, argv)) {
         return exit_code;
     }
+    subject.weights = options.weights;
     if (subject_open(&subject, options.common.positional[0], &options.common, SUBJECT_MODEL,
                      &err) != KF_OK ||
         bench(&options, &subject, &err) != KF_OK) {
@@ -184,6 +186,8 @@ static int run(const cli_command *command, int argc, char **argv)
 }
 
 static const cli_option options_table[] = {
+    {"weights", 0, OPTION_WORD, "auto|float|packed", "of a GGUF, as for kerf run (default auto)",
+     offsetof(bench_options, weights), 0, 0},
     {"prompt", 0, OPTION_COUNT, "N", "tokens of the prompt (default 512)",
      offsetof(bench_options, prompt), 1, 1e6},
     {"tokens", 'n', OPTION_COUNT, "N", "tokens of the answer (default 128)",

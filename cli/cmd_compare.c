@@ -158,12 +158,10 @@ static kf_status measure_source(cli_comparison *c, kf_error *err)
 static kf_status measure_checkpoint(compare_row *r, cli_comparison *c, const char *path,
                                     kf_error *err)
 {
-    cli_subject subject = {.pool = c->source.pool};
+    cli_subject subject = {.pool = c->source.pool, .activations = c->options->activations};
     kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
-    const int parts =
-        SUBJECT_MODEL | SUBJECT_TOKENIZER |
-        (strcmp(c->options->activations, "float") == 0 ? SUBJECT_FLOAT_ACTIVATIONS : 0);
-    kf_status st = subject_open(&subject, path, &c->options->common, parts, err);
+    kf_status st =
+        subject_open(&subject, path, &c->options->common, SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
     if (st == KF_OK) {
         kf_model_info info;
         kf_model_get_info(subject.model, &info);

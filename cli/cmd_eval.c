@@ -12,7 +12,8 @@
 
 typedef struct eval_options {
     common_options common;
-    const char *text, *against, *reference, *save_reference, *logits, *start, *activations;
+    const char *text, *against, *reference, *save_reference, *logits, *start, *weights,
+        *activations;
     uint64_t window, windows;
     bool no_prefix, positions;
 } eval_options;
@@ -127,11 +128,12 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
                           cli_document *document, kf_eval_result *result, kf_error *err)
 {
     const bool bos = strcmp(options->start, "bos") == 0;
-    const int parts = SUBJECT_MODEL | SUBJECT_TOKENIZER |
-                      (strcmp(options->activations, "float") == 0 ? SUBJECT_FLOAT_ACTIVATIONS : 0);
     kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
     main->n_beside = options->against != NULL;
-    kf_status st = subject_open(main, options->common.positional[0], &options->common, parts, err);
+    main->weights = options->weights;
+    main->activations = options->activations;
+    kf_status st = subject_open(main, options->common.positional[0], &options->common,
+                                SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
     if (st == KF_OK) {
         st = open_reference(reference, main, options, err);
     }
@@ -163,7 +165,8 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    eval_options options = {.window = 2048, .start = "none", .activations = "recipe"};
+    eval_options options = {
+        .window = 2048, .start = "none", .weights = "float", .activations = "recipe"};
     int exit_code = EXIT_DONE;
     cli_subject main = {0};
     cli_subject reference = {0};
@@ -210,6 +213,9 @@ static const cli_option options_table[] = {
      offsetof(eval_options, start), 0, 0},
     {"no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",
      offsetof(eval_options, no_prefix), 0, 0},
+    {"weights", 0, OPTION_WORD, "float|packed",
+     "of a GGUF: packed is what kerf run executes (default float)", offsetof(eval_options, weights),
+     0, 0},
     {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
      offsetof(eval_options, activations), 0, 0},
     {"positions", 0, OPTION_FLAG, NULL, "the loss by position in the window, too",

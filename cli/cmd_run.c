@@ -11,7 +11,7 @@
 
 typedef struct run_options {
     common_options common;
-    const char *prompt, *file, *system, *activations;
+    const char *prompt, *file, *system, *weights, *activations;
     text_list stop;
     bool chat, no_prefix;
     uint64_t tokens, context, top_k;
@@ -270,10 +270,10 @@ static kf_status run_model(const run_options *options, cli_subject *subject, cli
                            cli_document *prompt, stop_reason *reason, kf_error *err)
 {
     bool has_prompt = false;
-    const int parts = SUBJECT_MODEL | SUBJECT_TOKENIZER |
-                      (strcmp(options->activations, "float") == 0 ? SUBJECT_FLOAT_ACTIVATIONS : 0);
-    kf_status st =
-        subject_open(subject, options->common.positional[0], &options->common, parts, err);
+    subject->weights = options->weights;
+    subject->activations = options->activations;
+    kf_status st = subject_open(subject, options->common.positional[0], &options->common,
+                                SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
     if (st == KF_OK) {
         st = read_prompt(prompt, options, &has_prompt, err);
     }
@@ -289,7 +289,8 @@ static kf_status run_model(const run_options *options, cli_subject *subject, cli
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    run_options options = {.activations = "recipe",
+    run_options options = {.weights = "auto",
+                           .activations = "recipe",
                            .temperature = 0.8,
                            .top_k = 40,
                            .top_p = 0.95,
@@ -349,6 +350,10 @@ static const cli_option options_table[] = {
      offsetof(run_options, context), 1, 1e9},
     {"no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",
      offsetof(run_options, no_prefix), 0, 0},
+    {"weights", 0, OPTION_WORD, "auto|float|packed",
+     "of a GGUF: packed runs Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 as they are; auto (the default) does so where all "
+     "linear layers are of these",
+     offsetof(run_options, weights), 0, 0},
     {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
      offsetof(run_options, activations), 0, 0},
 };

@@ -28,12 +28,20 @@ static void warn(const cli_subject *subject, const char *message)
     }
 }
 
-static kf_status open_model(cli_subject *subject, int parts, kf_error *err)
+static bool is_word(const char *word, const char *wanted)
+{
+    return word != NULL && strcmp(word, wanted) == 0;
+}
+
+static kf_status open_model(cli_subject *subject, kf_error *err)
 {
     kf_model_options options = KF_MODEL_OPTIONS_INIT;
     options.callbacks = subject->callbacks;
     options.pool = subject->pool;
-    options.float_activations = (parts & SUBJECT_FLOAT_ACTIVATIONS) != 0;
+    options.float_activations = is_word(subject->activations, "float");
+    options.weights = is_word(subject->weights, "auto")     ? KF_WEIGHTS_AUTO
+                      : is_word(subject->weights, "packed") ? KF_WEIGHTS_PACKED
+                                                            : KF_WEIGHTS_FLOAT;
     if (subject->n_beside > 0) {
         options.float_cache_bytes = kf_memory_available() / (2 * (subject->n_beside + 1));
     }
@@ -52,7 +60,7 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
         st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
     }
     if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {
-        st = open_model(subject, parts, err);
+        st = open_model(subject, err);
     }
     if (st == KF_OK && (parts & SUBJECT_TOKENIZER) != 0) {
         st = kf_tokenizer_open(&subject->tokenizer, subject->path, NULL, err);

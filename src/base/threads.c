@@ -287,12 +287,12 @@ void kf_pool_free(kf_pool *pool)
 
 size_t kf_pool_threads(const kf_pool *pool)
 {
-    return pool->n_threads;
+    return pool == NULL ? 1 : pool->n_threads;
 }
 
 kfi_split kfi_split_make(const kf_pool *pool, size_t n, size_t quantum, size_t pieces_per_thread)
 {
-    const size_t n_threads = pool == NULL ? 1 : pool->n_threads;
+    const size_t n_threads = kf_pool_threads(pool);
     const size_t n_quanta = n / quantum + (n % quantum != 0);
     const size_t wanted = n_threads * (pieces_per_thread == 0 ? 1 : pieces_per_thread);
     return (kfi_split){

@@ -61,9 +61,9 @@ static inline float kfi_grid_decode(const kfi_grid *grid, uint8_t code)
     return grid->scale * (float)((int32_t)code - grid->zero) + grid->offset;
 }
 
-/* Packs a whole matrix: codes [rows][cols], grids [rows][groups]; dst has kf_format_bytes() bytes,
- * 64-byte aligned. Rows can be packed in parallel by panels: panel_begin … panel_end-1.
- * kfi_packed_begin writes header and zeroes padding first. */
+/* Packs a matrix: kfi_packed_begin writes the header and zeroes padding, then kfi_packed_write the
+ * panels panel_begin … panel_end-1, in any order and in parallel, from the codes [rows][cols] and
+ * grids [rows][groups] of those panels' rows. dst has kf_format_bytes() bytes, 64-byte aligned. */
 void kfi_packed_begin(void *dst, kf_format format, size_t rows, size_t cols);
 void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uint8_t *codes,
                       const kfi_grid *grids);

@@ -127,6 +127,7 @@ void kfi_packed_begin(void *dst, kf_format format, size_t rows, size_t cols)
            layout.bytes - layout.zeros - layout.zeros_used);
 }
 
+/* Codes and grids are those of the panel's rows. */
 static void write_panel_codes(uint8_t *panel, const kfi_packed *packed, size_t first_row,
                               const uint8_t *codes)
 {
@@ -135,7 +136,7 @@ static void write_panel_codes(uint8_t *panel, const kfi_packed *packed, size_t f
     const size_t n_rows = left < KFI_PANEL_ROWS ? left : KFI_PANEL_ROWS;
     memset(panel, 0, panel_bytes(packed));
     for (size_t r = 0; r < n_rows; r++) {
-        const uint8_t *row = codes + (first_row + r) * packed->cols;
+        const uint8_t *row = codes + r * packed->cols;
         for (size_t c = 0; c < packed->cols; c++) {
             uint8_t *chunk = panel + c / KFI_CHUNK_COLS * bits * KFI_LINE_BYTES;
             kfi_chunk_put(chunk, bits, r, c % KFI_CHUNK_COLS, row[c]);
@@ -173,7 +174,7 @@ static void write_panel_grids(uint8_t *scales, uint8_t *zeros, const kfi_packed 
         for (size_t row = first_row; row < first_row + KFI_PANEL_ROWS; row++) {
             const size_t index = kfi_packed_grid_index(packed, row, g);
             const kfi_grid *grid =
-                row < packed->rows ? &grids[row * packed->n_groups + g] : &padding;
+                row < packed->rows ? &grids[(row - first_row) * packed->n_groups + g] : &padding;
             write_grid(scales, zeros, packed->format, index, grid);
         }
     }
@@ -194,9 +195,11 @@ void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uin
     view(&packed, bytes, &header, &layout);
     for (size_t p = panel_begin; p < panel_end; p++) {
         const size_t first_row = p * KFI_PANEL_ROWS;
+        const size_t skipped = (p - panel_begin) * KFI_PANEL_ROWS;
         write_panel_codes(bytes + layout.codes + p * panel_bytes(&packed), &packed, first_row,
-                          codes);
-        write_panel_grids(bytes + layout.scales, bytes + layout.zeros, &packed, first_row, grids);
+                          codes + skipped * packed.cols);
+        write_panel_grids(bytes + layout.scales, bytes + layout.zeros, &packed, first_row,
+                          grids + skipped * packed.n_groups);
     }
 }
 

@@ -32,58 +32,54 @@ static float load_half(const uint8_t *src)
     return kfi_half_to_float(kfi_load_u16(src));
 }
 
-static void decode_q4_0(float *dst, const uint8_t *src)
+/* Types whose blocks have one grid each. */
+static const kfi_block_grid block_grids[KFI_DTYPE_COUNT] = {
+    [KFI_DTYPE_Q4_0] = {.bits = 4, .zero = 8},   [KFI_DTYPE_Q4_1] = {.bits = 4, .has_offset = true},
+    [KFI_DTYPE_Q5_0] = {.bits = 5, .zero = 16},  [KFI_DTYPE_Q5_1] = {.bits = 5, .has_offset = true},
+    [KFI_DTYPE_Q8_0] = {.bits = 8, .zero = 128},
+};
+
+const kfi_block_grid *kfi_block_grid_get(kfi_dtype dtype)
 {
-    const float d = load_half(src);
-    const uint8_t *qs = src + 2;
+    return block_grids[dtype].bits != 0 ? &block_grids[dtype] : NULL;
+}
+
+void kfi_block_read(uint8_t codes[KFI_GRID_BLOCK], float *scale, float *offset, kfi_dtype dtype,
+                    const uint8_t *src)
+{
+    const kfi_block_grid *grid = &block_grids[dtype];
+    uint32_t high = 0;
+    *scale = load_half(src);
+    *offset = grid->has_offset ? load_half(src + 2) : 0.0f;
+    src += grid->has_offset ? 4 : 2;
+    if (grid->bits == 8) { /* signed: the zero is in the middle */
+        for (int i = 0; i < 32; i++) {
+            codes[i] = src[i] ^ 0x80u;
+        }
+        return;
+    }
+    if (grid->bits == 5) {
+        high = kfi_load_u32(src);
+        src += 4;
+    }
     for (int i = 0; i < 16; i++) {
-        dst[i] = d * (float)((qs[i] & 15) - 8);
-        dst[i + 16] = d * (float)((qs[i] >> 4) - 8);
+        codes[i] = (uint8_t)((src[i] & 15u) | (high >> i & 1u) << 4);
+        codes[i + 16] = (uint8_t)(src[i] >> 4 | (high >> (i + 16) & 1u) << 4);
     }
 }
 
-static void decode_q4_1(float *dst, const uint8_t *src)
+static void decode_grid(float *dst, kfi_dtype dtype, const uint8_t *src)
 {
-    const float d = load_half(src);
-    const float m = load_half(src + 2);
-    const uint8_t *qs = src + 4;
-    for (int i = 0; i < 16; i++) {
-        dst[i] = d * (float)(qs[i] & 15) + m;
-        dst[i + 16] = d * (float)(qs[i] >> 4) + m;
-    }
-}
-
-/* Element i of a Q5_0 or Q5_1 block, 0 … 31: a nibble and the fifth bit. */
-static int q5_code(const uint8_t *qs, uint32_t high, int i)
-{
-    const int low = i < 16 ? qs[i] & 15 : qs[i - 16] >> 4;
-    return low | (int)(high >> i & 1u) << 4;
-}
-
-static void decode_q5_0(float *dst, const uint8_t *src)
-{
-    const float d = load_half(src);
-    const uint32_t high = kfi_load_u32(src + 2);
+    const kfi_block_grid *grid = &block_grids[dtype];
+    uint8_t codes[KFI_GRID_BLOCK];
+    float scale = 0;
+    float offset = 0;
+    kfi_block_read(codes, &scale, &offset, dtype, src);
     for (int i = 0; i < 32; i++) {
-        dst[i] = d * (float)(q5_code(src + 6, high, i) - 16);
+        dst[i] = scale * (float)(codes[i] - grid->zero);
     }
-}
-
-static void decode_q5_1(float *dst, const uint8_t *src)
-{
-    const float d = load_half(src);
-    const float m = load_half(src + 2);
-    const uint32_t high = kfi_load_u32(src + 4);
-    for (int i = 0; i < 32; i++) {
-        dst[i] = d * (float)q5_code(src + 8, high, i) + m;
-    }
-}
-
-static void decode_q8_0(float *dst, const uint8_t *src)
-{
-    const float d = load_half(src);
-    for (int i = 0; i < 32; i++) {
-        dst[i] = d * (float)(int8_t)src[2 + i];
+    for (int i = 0; i < 32 && grid->has_offset; i++) { /* + 0 would lose a negative zero */
+        dst[i] += offset;
     }
 }
 
@@ -210,16 +206,20 @@ static void decode_q6_k(float *dst, const uint8_t *src)
 typedef void block_decoder(float *dst, const uint8_t *src);
 
 static block_decoder *const decoders[KFI_DTYPE_COUNT] = {
-    [KFI_DTYPE_Q4_0] = decode_q4_0, [KFI_DTYPE_Q4_1] = decode_q4_1, [KFI_DTYPE_Q5_0] = decode_q5_0,
-    [KFI_DTYPE_Q5_1] = decode_q5_1, [KFI_DTYPE_Q8_0] = decode_q8_0, [KFI_DTYPE_Q2_K] = decode_q2_k,
-    [KFI_DTYPE_Q3_K] = decode_q3_k, [KFI_DTYPE_Q4_K] = decode_q4_k, [KFI_DTYPE_Q5_K] = decode_q5_k,
-    [KFI_DTYPE_Q6_K] = decode_q6_k,
+    [KFI_DTYPE_Q2_K] = decode_q2_k, [KFI_DTYPE_Q3_K] = decode_q3_k, [KFI_DTYPE_Q4_K] = decode_q4_k,
+    [KFI_DTYPE_Q5_K] = decode_q5_k, [KFI_DTYPE_Q6_K] = decode_q6_k,
 };
 
 void kfi_ggml_decode(float *dst, kfi_dtype dtype, const uint8_t *src, size_t n)
 {
     const kfi_dtype_info *info = kfi_dtype_get(dtype);
     for (size_t i = 0; i < n / info->block; i++) {
-        decoders[dtype](dst + i * info->block, src + i * info->block_bytes);
+        float *values = dst + i * info->block;
+        const uint8_t *block = src + i * info->block_bytes;
+        if (decoders[dtype] != NULL) {
+            decoders[dtype](values, block);
+        } else {
+            decode_grid(values, dtype, block);
+        }
     }
 }

@@ -100,6 +100,21 @@ const kfi_tensor *kfi_tensor_find(const kfi_tensor_table *table, const char *nam
 KF_NODISCARD kf_status kfi_tensor_decode(float *dst, const kfi_tensor *tensor, size_t begin,
                                          size_t n, kf_error *err);
 
+/* The block types whose elements lie on one grid a block: w = scale (code - zero) + offset, exactly
+ * as decoding gives it. */
+#define KFI_GRID_BLOCK 32u
+typedef struct kfi_block_grid {
+    uint8_t bits;
+    uint8_t zero;
+    bool has_offset;
+} kfi_block_grid;
+
+/* NULL for other types. */
+const kfi_block_grid *kfi_block_grid_get(kfi_dtype dtype);
+/* Codes and grid of one block of such a type. */
+void kfi_block_read(uint8_t codes[KFI_GRID_BLOCK], float *scale, float *offset, kfi_dtype dtype,
+                    const uint8_t *src);
+
 /* n elements of a ggml block type (ggml_blocks.c); n is a multiple of the block. Used by
  * kfi_tensor_decode. */
 void kfi_ggml_decode(float *dst, kfi_dtype dtype, const uint8_t *src, size_t n);

@@ -21,13 +21,17 @@ typedef struct totals {
     uint64_t linear_parameters, linear_bytes;
     const char *formats[MAX_FORMATS];
     size_t n_formats;
-    bool all_float32;
+    size_t n_packed, n_decoded; /* matrices that are not float32 as they lie there */
 } totals;
 
 static void note_format(totals *t, const kfi_tensor *tensor)
 {
     const char *name = kfi_checkpoint_format(t->checkpoint, tensor);
-    t->all_float32 = t->all_float32 && strcmp(name, "F32") == 0;
+    if (kfi_checkpoint_stored(t->checkpoint, tensor)->packed.codes != NULL) {
+        t->n_packed++;
+    } else if (tensor->dtype != KFI_DTYPE_F32) {
+        t->n_decoded++;
+    }
     for (size_t i = 0; i < t->n_formats; i++) {
         if (strcmp(t->formats[i], name) == 0) {
             return;
@@ -69,9 +73,11 @@ static const char *describe_source(kf_model *model, const totals *t)
             const char *between = i == 0 ? ", " : i + 1 == t->n_formats ? " and " : ", ";
             n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", between, t->formats[i]);
         }
-        if (!t->all_float32) {
-            (void)snprintf(text + n, sizeof text - n, ", dequantized to float32");
-        }
+        (void)snprintf(text + n, sizeof text - n, "%s",
+                       t->n_packed > 0 && t->n_decoded > 0 ? ", packed or dequantized to float32"
+                       : t->n_packed > 0                   ? ", packed"
+                       : t->n_decoded > 0                  ? ", dequantized to float32"
+                                                           : "");
     }
     return kfi_arena_strndup(&model->checkpoint.arena, text, strlen(text));
 }
@@ -92,18 +98,24 @@ static const char *describe_activations(kf_model *model)
     return kfi_arena_strndup(&model->checkpoint.arena, name, strlen(name));
 }
 
-static uint64_t bytes_read(const kfi_linear *linear, const kfi_tensor *tensor)
+static uint64_t bytes_read(const kfi_checkpoint *checkpoint, const kfi_linear *linear,
+                           const kfi_tensor *tensor)
 {
-    return linear->packed.codes != NULL ? tensor->bytes
-                                        : (uint64_t)linear->rows * linear->cols * sizeof(float);
+    const kfi_stored *stored = kfi_checkpoint_stored(checkpoint, tensor);
+    if (stored->packed.codes == NULL) {
+        return (uint64_t)linear->rows * linear->cols * sizeof(float);
+    }
+    return stored->memory != NULL ? stored->memory_bytes : tensor->bytes;
 }
 
 static uint64_t count_bytes_per_token(const kf_model *model)
 {
-    uint64_t bytes = bytes_read(&model->head, model->head_tensor);
+    const kfi_checkpoint *checkpoint = &model->checkpoint;
+    uint64_t bytes = bytes_read(checkpoint, &model->head, model->head_tensor);
     for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
         for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-            bytes += bytes_read(&model->blocks[i].linears[role], model->sources[i].linears[role]);
+            bytes += bytes_read(checkpoint, &model->blocks[i].linears[role],
+                                model->sources[i].linears[role]);
         }
     }
     return bytes;
@@ -120,7 +132,7 @@ kf_status kfi_model_account(kf_model *model, kf_error *err)
 {
     const kfi_checkpoint *checkpoint = &model->checkpoint;
     const kfi_config *config = &checkpoint->config;
-    totals t = {.checkpoint = checkpoint, .all_float32 = true};
+    totals t = {.checkpoint = checkpoint};
     KFI_TRY(kfi_config_each_tensor(config, add_tensor, &t, err));
     t.bytes += prefix_bytes(checkpoint);
     model->bytes_per_token = count_bytes_per_token(model);

@@ -89,18 +89,20 @@ bool kfi_checkpoint_shape(const kfi_checkpoint *checkpoint, const kfi_tensor *te
 const char *kfi_checkpoint_format(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor)
 {
     const kfi_stored *stored = kfi_checkpoint_stored(checkpoint, tensor);
-    return stored->packed.codes != NULL ? stored->packed_format
-                                        : kfi_dtype_get(tensor->dtype)->name;
+    return stored->packed_format[0] != '\0' ? stored->packed_format
+                                            : kfi_dtype_get(tensor->dtype)->name;
 }
 
-/* Where row i of a head in Hugging Face's order lies in the file: the rows of a rotary pair, half a
- * head apart here, are neighbours there. */
-static size_t stored_row(const kfi_stored *stored, size_t rows, size_t row)
+/* Of a head that is stored for neighbouring pairs: the rows of a rotary pair, half a head apart
+ * here, are neighbours there. */
+size_t kfi_checkpoint_stored_row(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor,
+                                 size_t row)
 {
-    if (stored->permuted_heads == 0) {
+    const size_t n_heads = kfi_checkpoint_stored(checkpoint, tensor)->permuted_heads;
+    if (n_heads == 0) {
         return row;
     }
-    const size_t head_dim = rows / stored->permuted_heads;
+    const size_t head_dim = tensor->shape[0] / n_heads;
     const size_t i = row % head_dim;
     const size_t half = head_dim / 2;
     return row - i + 2 * (i % half) + i / half;
@@ -127,7 +129,7 @@ kf_status kfi_checkpoint_read_rows(const kfi_checkpoint *checkpoint, const kfi_t
         return kfi_tensor_decode(dst, tensor, row_begin * cols, n * cols, err);
     }
     for (size_t i = 0; i < n; i++) {
-        const size_t row = stored_row(stored, rows, row_begin + i);
+        const size_t row = kfi_checkpoint_stored_row(checkpoint, tensor, row_begin + i);
         KFI_TRY(kfi_tensor_decode(dst + i * cols, tensor, row * cols, cols, err));
     }
     return KF_OK;
@@ -298,6 +300,10 @@ kf_status kfi_checkpoint_open(kfi_checkpoint *checkpoint, const char *path,
 
 void kfi_checkpoint_close(kfi_checkpoint *checkpoint)
 {
+    for (size_t i = 0; i < checkpoint->table.n; i++) {
+        kfi_free(checkpoint->alloc, checkpoint->stored[i].memory,
+                 checkpoint->stored[i].memory_bytes);
+    }
     kfi_json_free(checkpoint->json);
     kfi_gguf_close(checkpoint->gguf);
     kfi_safetensors_close(checkpoint->safetensors);

@@ -23,8 +23,10 @@ typedef struct kfi_stored {
     /* Rows of this many heads are stored for neighbouring rotary pairs (2i, 2i+1); 0 = they are in
      * Hugging Face's order. */
     size_t permuted_heads;
-    kfi_packed packed; /* codes NULL: not packed, decoded by its dtype */
-    char packed_format[KF_FORMAT_NAME_BYTES];
+    kfi_packed packed;                        /* codes NULL: not packed, decoded by its dtype */
+    char packed_format[KF_FORMAT_NAME_BYTES]; /* as the file has it; "" where we packed it */
+    void *memory;                             /* what we packed; owned */
+    size_t memory_bytes;
 } kfi_stored;
 
 typedef struct kfi_checkpoint {
@@ -82,11 +84,18 @@ bool kfi_checkpoint_shape(const kfi_checkpoint *checkpoint, const kfi_tensor *te
 /* "Q4_1", "int4g64". */
 const char *kfi_checkpoint_format(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor);
 
+/* Which row of the file holds row `row` in Hugging Face's order. */
+size_t kfi_checkpoint_stored_row(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor,
+                                 size_t row);
 /* Rows row_begin … row_begin + n - 1 in Hugging Face's order: dst [n][cols]. The caller has checked
  * the range. Reentrant. */
 KF_NODISCARD kf_status kfi_checkpoint_read_rows(const kfi_checkpoint *checkpoint,
                                                 const kfi_tensor *tensor, size_t row_begin,
                                                 size_t n, float *dst, kf_error *err);
+/* Brings every matrix whose type allows it into the packed layout (pack.c); with only_if_all, all
+ * linear layers of the blocks or nothing. KF_FORMAT where a scale is not finite. */
+KF_NODISCARD kf_status kfi_checkpoint_pack(kfi_checkpoint *checkpoint, kf_pool *pool,
+                                           bool only_if_all, kf_error *err);
 /* Its pages in the file are not needed any more. */
 void kfi_checkpoint_drop(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor);
 

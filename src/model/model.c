@@ -150,6 +150,10 @@ static kf_status take_tensors(kf_model *model, kf_error *err)
 
 static kf_status build(kf_model *model, const kf_model_options *options, kf_error *err)
 {
+    if (options->weights != KF_WEIGHTS_FLOAT && !model->checkpoint.is_kerf) {
+        const bool only_if_all = options->weights == KF_WEIGHTS_AUTO;
+        KFI_TRY(kfi_checkpoint_pack(&model->checkpoint, model->pool, only_if_all, err));
+    }
     KFI_TRY(take_tensors(model, err));
     KFI_TRY(kfi_model_account(model, err));
     uint64_t cache_bytes = options->float_cache_bytes;

@@ -61,7 +61,7 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->scratch_bytes = kfi_round_up(
         most(kfi_matmul_scratch_bytes(widest), kfi_attention_scratch_bytes(w->head_dim)),
         KFI_ALIGN);
-    const size_t n_threads = w->pool == NULL ? 1 : kf_pool_threads(w->pool);
+    const size_t n_threads = kf_pool_threads(w->pool);
     w->scratch = cut(c, n_threads, w->scratch_bytes);
     w->rope_frequencies = cut(c, w->head_dim / 2, sizeof(double));
     w->cosine = cut_floats(c, w->batch, w->head_dim / 2);

@@ -86,7 +86,7 @@ static void warn_of_zero_rows(const kfi_worker *worker, const char *name, const 
 typedef struct packing {
     void *dst;
     const kfi_round_job *job;
-    size_t n_panels;
+    size_t n_panels, n_groups;
 } packing;
 
 #define PANELS_A_PIECE 2u
@@ -97,8 +97,10 @@ static void pack_panels(void *ctx, size_t i_item, size_t i_thread)
     const packing *p = ctx;
     const size_t begin = i_item * PANELS_A_PIECE;
     const size_t end = begin + PANELS_A_PIECE;
-    kfi_packed_write(p->dst, begin, end < p->n_panels ? end : p->n_panels, p->job->codes,
-                     p->job->grids);
+    const size_t first_row = begin * KFI_PANEL_ROWS;
+    kfi_packed_write(p->dst, begin, end < p->n_panels ? end : p->n_panels,
+                     p->job->codes + first_row * p->job->cols,
+                     p->job->grids + first_row * p->n_groups);
 }
 
 kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err)
@@ -110,7 +112,8 @@ kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *e
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "packed weights of %" PRIu64 " bytes", bytes);
     }
     layer->packed_bytes = (size_t)bytes;
-    packing p = {layer->packed, job, (job->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS};
+    packing p = {layer->packed, job, (job->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS,
+                 kfi_format_groups(job->format, job->cols)};
     kfi_packed_begin(layer->packed, job->format, job->rows, job->cols);
     kfi_pool_run(job->pool, pack_panels, &p, (p.n_panels + PANELS_A_PIECE - 1) / PANELS_A_PIECE);
     return kfi_packed_open(&layer->linear.packed, layer->packed, layer->packed_bytes, false, err);

@@ -151,6 +151,7 @@ run run "$model" -p "Once" --context 20 --json --temp 0
 [ "$(field stopped_by)" = context ]
 result "a full context stops the answer" $?
 fails 3 "context holds 20" "a prompt longer than the context" run "$model" -f "$text" --context 20
+fails 2 "not one of auto" "an unknown kind of weights" run "$model" -p Once --weights int
 fails 3 "chat template" "a model without a chat template" run "$model" --chat -p Hello
 code=0
 printf 'Once' | "$kerf" run "$model" - -n 4 >"$scratch/out" 2>"$scratch/err" || code=$?

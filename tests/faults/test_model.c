@@ -34,9 +34,11 @@ static bool try_model(const char *path)
     kf_error err = {0};
     kf_model *model = NULL;
     kf_session *session = NULL;
+    kf_model_options model_options = KF_MODEL_OPTIONS_INIT;
     kf_session_options options = KF_SESSION_OPTIONS_INIT;
     const uint32_t ids[3] = {1, 2, 3};
-    kf_status st = kf_model_open(&model, path, NULL, &err);
+    model_options.weights = KF_WEIGHTS_AUTO;
+    kf_status st = kf_model_open(&model, path, &model_options, &err);
     if (st == KF_OK) {
         kf_model_info info;
         kf_model_get_info(model, &info);

@@ -81,7 +81,7 @@ static void compare(const golden *g, size_t i_id, const float *logits)
 }
 
 /* All at once, and the last half again one by one. */
-static void check_model(const char *path, const char *name)
+static void check_model(const char *path, const char *name, kf_weights weights)
 {
     kf_error err = {0};
     static golden g;
@@ -94,6 +94,8 @@ static void check_model(const char *path, const char *name)
     read_golden(&g, name);
     CHECK_OK(kf_pool_new(&pool, 0, NULL, &err), &err);
     options.pool = pool;
+    options.weights = weights;
+    options.float_activations = true;
     session_options.context = MAX_IDS;
     CHECK_OK(kf_model_open(&model, path, &options, &err), &err);
     CHECK_OK(kf_session_new(&session, model, &session_options, &err), &err);
@@ -124,7 +126,16 @@ static void smollm2_agrees_with_transformers_in_float64(void **state)
     (void)state;
     const char *path = fixture_model();
     SKIP_WITHOUT(path, "the default model ($KERF_TEST_MODEL)");
-    check_model(path, "logits_smollm2.exp");
+    check_model(path, "logits_smollm2.exp", KF_WEIGHTS_FLOAT);
+}
+
+/* The same numbers, moved into another layout. */
+static void smollm2_agrees_with_its_packed_self(void **state)
+{
+    (void)state;
+    const char *path = fixture_model();
+    SKIP_WITHOUT(path, "the default model ($KERF_TEST_MODEL)");
+    check_model(path, "logits_smollm2.exp", KF_WEIGHTS_PACKED);
 }
 
 static void qwen2_agrees_with_transformers_in_float64(void **state)
@@ -132,7 +143,7 @@ static void qwen2_agrees_with_transformers_in_float64(void **state)
     (void)state;
     const char *path = fixture_qwen();
     SKIP_WITHOUT(path, "Qwen2.5-Coder-0.5B (tools/fetch_qwen.sh)");
-    check_model(path, "logits_qwen.exp");
+    check_model(path, "logits_qwen.exp", KF_WEIGHTS_FLOAT);
 }
 
 /* A little story in the manner of the model's training text, tokenized with its own tok512.bin, BOS
@@ -185,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(smollm2_agrees_with_transformers_in_float64),
+        cmocka_unit_test(smollm2_agrees_with_its_packed_self),
         cmocka_unit_test(qwen2_agrees_with_transformers_in_float64),
         cmocka_unit_test(stories260k_knows_its_stories),
     };

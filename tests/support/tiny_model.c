@@ -48,37 +48,56 @@ void tiny_check(bool ok, const char *what)
     }
 }
 
-/* Rounds to what the file can hold; Q8_0 has one fp16 scale for 32 values. */
+/* The grid of a block of 32: from its least to its greatest value, or around 0. */
+typedef struct block_grid {
+    float scale, offset;
+    int zero, code_max;
+} block_grid;
+
+static float rounded_to_half(float x)
+{
+    return kfi_half_to_float(kfi_half_from_float(x));
+}
+
+static block_grid find_grid(const float *x, kfi_dtype dtype)
+{
+    const kfi_block_grid *kind = kfi_block_grid_get(dtype);
+    block_grid grid = {.zero = kind->zero, .code_max = (1 << kind->bits) - 1};
+    float least = x[0];
+    float greatest = x[0];
+    for (size_t i = 1; i < 32; i++) {
+        least = fminf(least, x[i]);
+        greatest = fmaxf(greatest, x[i]);
+    }
+    grid.offset = kind->has_offset ? rounded_to_half(least) : 0.0f;
+    grid.scale =
+        rounded_to_half(kind->has_offset ? (greatest - grid.offset) / (float)grid.code_max
+                                         : fmaxf(greatest, -least) / (float)(kind->zero - 1));
+    return grid;
+}
+
+static int code_of(float x, const block_grid *grid)
+{
+    const float steps = grid->scale == 0.0f ? 0.0f : rintf((x - grid->offset) / grid->scale);
+    return (int)fmaxf(0.0f, fminf((float)grid->code_max, steps + (float)grid->zero));
+}
+
+/* Rounds to what the file can hold. */
 static void round_to(float *x, size_t n, kfi_dtype dtype)
 {
     for (size_t i = 0; i < n; i++) {
         if (dtype == KFI_DTYPE_F16) {
-            x[i] = kfi_half_to_float(kfi_half_from_float(x[i]));
+            x[i] = rounded_to_half(x[i]);
         } else if (dtype == KFI_DTYPE_BF16) {
             x[i] = kfi_bfloat_to_float(kfi_bfloat_from_float(x[i]));
         }
     }
-    for (size_t i = 0; dtype == KFI_DTYPE_Q8_0 && i < n; i += 32) {
-        const float scale = tiny_q8_scale(x + i);
+    for (size_t i = 0; kfi_block_grid_get(dtype) != NULL && i < n; i += 32) {
+        const block_grid grid = find_grid(x + i, dtype);
         for (size_t j = i; j < i + 32; j++) {
-            x[j] = scale * (float)tiny_q8_code(x[j], scale);
+            x[j] = grid.scale * (float)(code_of(x[j], &grid) - grid.zero) + grid.offset;
         }
     }
-}
-
-float tiny_q8_scale(const float *x)
-{
-    float largest = 0;
-    for (size_t i = 0; i < 32; i++) {
-        largest = fmaxf(largest, fabsf(x[i]));
-    }
-    return kfi_half_to_float(kfi_half_from_float(largest / 127.0f));
-}
-
-int tiny_q8_code(float x, float scale)
-{
-    const float code = scale == 0.0f ? 0.0f : rintf(x / scale);
-    return (int)fmaxf(-128.0f, fminf(127.0f, code));
 }
 
 /* Vectors are norms around 1 and biases around 0; matrices keep the size of their input. */
@@ -220,6 +239,32 @@ size_t tiny_neighbour_row(size_t file_row, size_t head_dim)
     return file_row - i + i / 2 + (i % 2) * (head_dim / 2);
 }
 
+/* As io/ggml_blocks.c draws it. */
+static bool put_block(kfi_buf *buf, const float *x, kfi_dtype dtype)
+{
+    const kfi_block_grid *kind = kfi_block_grid_get(dtype);
+    const block_grid grid = find_grid(x, dtype);
+    const uint16_t halves[2] = {kfi_half_from_float(grid.scale), kfi_half_from_float(grid.offset)};
+    uint8_t codes[32];
+    uint32_t high = 0;
+    for (int i = 0; i < 32; i++) {
+        codes[i] = (uint8_t)code_of(x[i], &grid);
+        high |= (uint32_t)(codes[i] >> 4 & 1) << i;
+    }
+    bool ok = kfi_buf_append(buf, halves, kind->has_offset ? 4 : 2);
+    if (kind->bits == 8) {
+        for (int i = 0; i < 32; i++) {
+            codes[i] = (uint8_t)(codes[i] - 128);
+        }
+        return ok && kfi_buf_append(buf, codes, 32);
+    }
+    ok = ok && (kind->bits == 4 || kfi_buf_append(buf, &high, sizeof high));
+    for (int i = 0; i < 16; i++) {
+        codes[i] = (uint8_t)((codes[i] & 15) | (codes[i + 16] & 15) << 4);
+    }
+    return ok && kfi_buf_append(buf, codes, 16);
+}
+
 void tiny_encode(kfi_buf *buf, const float *x, size_t n, kfi_dtype dtype)
 {
     bool ok = true;
@@ -230,12 +275,8 @@ void tiny_encode(kfi_buf *buf, const float *x, size_t n, kfi_dtype dtype)
             const uint16_t half =
                 dtype == KFI_DTYPE_F16 ? kfi_half_from_float(x[i]) : kfi_bfloat_from_float(x[i]);
             ok = ok && kfi_buf_append(buf, &half, sizeof half);
-        } else {
-            tiny_check(dtype == KFI_DTYPE_Q8_0, "a type that cannot be written");
-            const float scale = tiny_q8_scale(x + i / 32 * 32);
-            const uint16_t half = kfi_half_from_float(scale);
-            ok = ok && (i % 32 != 0 || kfi_buf_append(buf, &half, sizeof half));
-            ok = ok && kfi_buf_append_byte(buf, (unsigned char)tiny_q8_code(x[i], scale));
+        } else if (i % 32 == 0) {
+            ok = ok && put_block(buf, x + i, dtype);
         }
     }
     tiny_check(ok, "no memory");

@@ -30,7 +30,7 @@ typedef enum tiny_container {
 
 typedef struct tiny_options {
     tiny_container container;
-    kfi_dtype dtype; /* of matrices: F32, F16, BF16, or in a GGUF Q8_0; vectors are F32 */
+    kfi_dtype dtype; /* of matrices: F32, F16, BF16, or in a GGUF Q4_0 … Q8_0; vectors are F32 */
     kfi_config config;
     uint64_t seed;
 } tiny_options;

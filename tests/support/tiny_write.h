@@ -20,11 +20,9 @@ bool tiny_is_rotated(const char *name);
 /* Which row of Hugging Face's order stands in this row of the file. */
 size_t tiny_neighbour_row(size_t file_row, size_t head_dim);
 
-/* Appends n values in the file's type. The scale of a Q8_0 block found again from values that were
- * rounded with it is the same: the largest is 127 times it. */
+/* Appends n values in the file's type. The grid of a block found again from values that were rounded
+ * to it is the same: its ends are among them. */
 void tiny_encode(kfi_buf *buf, const float *x, size_t n, kfi_dtype dtype);
-float tiny_q8_scale(const float *x);
-int tiny_q8_code(float x, float scale);
 
 /* How the vocabulary writes this id, with a NUL, in 16 bytes. */
 void tiny_token(char *text, size_t id);

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "fixtures.h"
+#include "io/gguf.h"
 #include "kerf/model.h"
 #include "model/model.h"
 #include "tiny_model.h"
@@ -31,12 +32,20 @@ static kf_model *open_model(const char *path)
     return model;
 }
 
-/* Every weight, read by Hugging Face's name, is the one that was written. */
-static void check_weights(const char *directory, const tiny_options *options)
+static kf_model *open_packed(const char *path, kf_weights weights)
 {
     kf_error err = {0};
-    tiny_model *tiny = tiny_model_new(directory, options);
-    kf_model *model = open_model(tiny->path);
+    kf_model *model = NULL;
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.weights = weights;
+    CHECK_OK(kf_model_open(&model, path, &options, &err), &err);
+    return model;
+}
+
+/* Every weight, read by Hugging Face's name, is the one that was written. */
+static void check_weights_of(kf_model *model, const tiny_model *tiny)
+{
+    kf_error err = {0};
     for (size_t i = 0; i < tiny->n_tensors; i++) {
         const tiny_tensor *t = &tiny->tensors[i];
         size_t rows = 0;
@@ -57,6 +66,13 @@ static void check_weights(const char *directory, const tiny_options *options)
     }
     assert_false(
         kfi_model_find(model, "model.layers.2.mlp.up_proj.weight", &(size_t){0}, &(size_t){0}));
+}
+
+static void check_weights(const char *directory, const tiny_options *options)
+{
+    tiny_model *tiny = tiny_model_new(directory, options);
+    kf_model *model = open_model(tiny->path);
+    check_weights_of(model, tiny);
     kf_model_close(model);
     tiny_model_free(tiny);
 }
@@ -80,7 +96,9 @@ static void finds_the_weights_of_every_element_type(void **state)
         kfi_dtype dtype;
     } cases[] = {
         {TINY_GGUF, KFI_DTYPE_F16},         {TINY_GGUF, KFI_DTYPE_BF16},
-        {TINY_GGUF, KFI_DTYPE_Q8_0},        {TINY_SAFETENSORS, KFI_DTYPE_F16},
+        {TINY_GGUF, KFI_DTYPE_Q8_0},        {TINY_GGUF, KFI_DTYPE_Q4_0},
+        {TINY_GGUF, KFI_DTYPE_Q4_1},        {TINY_GGUF, KFI_DTYPE_Q5_0},
+        {TINY_GGUF, KFI_DTYPE_Q5_1},        {TINY_SAFETENSORS, KFI_DTYPE_F16},
         {TINY_SAFETENSORS, KFI_DTYPE_BF16},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -140,6 +158,81 @@ static void says_what_a_model_is_and_weighs(void **state)
     assert_string_equal(kfi_model_source_format(model, "model.norm.weight"), "F32");
     assert_null(kfi_model_source_format(model, "nothing"));
     kf_model_close(model);
+    tiny_model_free(tiny);
+}
+
+/* Codes are moved, not rounded: whatever the order of rows in the file. */
+static void packing_changes_no_weight(void **state)
+{
+    static const kfi_dtype types[] = {KFI_DTYPE_Q4_0, KFI_DTYPE_Q4_1, KFI_DTYPE_Q5_0,
+                                      KFI_DTYPE_Q5_1, KFI_DTYPE_Q8_0};
+    static const char *const names[] = {"llama", "qwen2"};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        for (size_t j = 0; j < 2; j++) {
+            tiny_options o = tiny_options_of(names[j]);
+            o.container = TINY_GGUF;
+            o.dtype = types[i];
+            tiny_model *tiny = tiny_model_new(*state, &o);
+            kf_model *model = open_packed(tiny->path, KF_WEIGHTS_AUTO);
+            kf_model_info info;
+            kf_model_get_info(model, &info);
+            assert_string_equal(info.activations, "int8tg64");
+            assert_non_null(strstr(info.source, ", packed"));
+            assert_string_equal(kfi_model_source_format(model, "model.embed_tokens.weight"),
+                                kfi_dtype_get(types[i])->name);
+            check_weights_of(model, tiny);
+            kf_model_close(model);
+            tiny_model_free(tiny);
+        }
+    }
+}
+
+static void what_cannot_be_packed_stays_float(void **state)
+{
+    tiny_options o = tiny_options_of("llama");
+    o.dtype = KFI_DTYPE_F16;
+    tiny_model *tiny = tiny_model_new(*state, &o);
+    for (int weights = KF_WEIGHTS_FLOAT; weights <= KF_WEIGHTS_PACKED; weights++) {
+        kf_model *model = open_packed(tiny->path, (kf_weights)weights);
+        kf_model_info info;
+        kf_model_get_info(model, &info);
+        assert_string_equal(info.source, "GGUF, F16, dequantized to float32");
+        assert_string_equal(info.activations, "float");
+        kf_model_close(model);
+    }
+    tiny_model_free(tiny);
+}
+
+/* Makes the first scale of a tensor of a GGUF infinite. */
+static void break_scale(const char *path, const char *name)
+{
+    kf_error err = {0};
+    kfi_gguf *gguf = NULL;
+    const uint8_t infinity[2] = {0x00, 0x7C};
+    CHECK_OK(kfi_gguf_open(&gguf, path, NULL, &err), &err);
+    const kfi_tensor *tensor = kfi_tensor_find(kfi_gguf_tensors(gguf), name);
+    assert_non_null(tensor);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, (long)tensor->offset, SEEK_SET), 0);
+    assert_int_equal(fwrite(infinity, 1, 2, file), 2);
+    assert_int_equal(fclose(file), 0);
+    kfi_gguf_close(gguf);
+}
+
+static void a_scale_that_is_not_finite_is_named_when_packing(void **state)
+{
+    tiny_options o = tiny_options_of("llama");
+    o.dtype = KFI_DTYPE_Q8_0;
+    tiny_model *tiny = tiny_model_new(*state, &o);
+    break_scale(tiny->path, "blk.1.ffn_down.weight");
+    kf_error err = {0};
+    kf_model *model = NULL;
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.weights = KF_WEIGHTS_PACKED;
+    assert_int_equal(kf_model_open(&model, tiny->path, &options, &err), KF_FORMAT);
+    assert_non_null(strstr(err.msg, "model.layers.1.mlp.down_proj.weight"));
+    assert_non_null(strstr(err.msg, "not finite"));
     tiny_model_free(tiny);
 }
 
@@ -276,6 +369,7 @@ static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
     for (int container = TINY_GGUF; container <= TINY_LLAMA2C; container++) {
         tiny_options o = tiny_options_of("llama");
         o.container = (tiny_container)container;
+        o.dtype = container == TINY_GGUF ? KFI_DTYPE_Q4_1 : KFI_DTYPE_F32; /* one that is packed */
         tiny_model *tiny = tiny_model_new(*state, &o);
         kf_status st = KF_NOMEM;
         for (size_t fail_at = 1; st != KF_OK; fail_at++) {
@@ -284,6 +378,7 @@ static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
             fixture_allocator_init(&a, fail_at);
             kf_model_options options = KF_MODEL_OPTIONS_INIT;
             options.alloc = &a.allocator;
+            options.weights = KF_WEIGHTS_AUTO;
             kf_model *model = NULL;
             kf_session *session = NULL;
             const uint32_t id = 1;
@@ -307,6 +402,9 @@ int main(void)
         IN_DIRECTORY(finds_the_weights_of_every_element_type),
         IN_DIRECTORY(finds_the_weights_of_qwen2),
         IN_DIRECTORY(says_what_a_model_is_and_weighs),
+        IN_DIRECTORY(packing_changes_no_weight),
+        IN_DIRECTORY(what_cannot_be_packed_stays_float),
+        IN_DIRECTORY(a_scale_that_is_not_finite_is_named_when_packing),
         IN_DIRECTORY(rejects_another_shape_and_a_missing_tensor),
         IN_DIRECTORY(refuses_a_bias_that_the_architecture_has_not),
         IN_DIRECTORY(an_untied_model_needs_its_head),

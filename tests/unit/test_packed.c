@@ -48,7 +48,9 @@ static matrix matrix_make(const char *name, size_t rows, size_t cols, kfi_rng *r
     }
     kfi_packed_begin(m.bytes, m.format, rows, cols);
     const size_t n_panels = (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS;
-    kfi_packed_write(m.bytes, n_panels / 2, n_panels, m.codes, m.grids); /* in any order */
+    const size_t first_row = n_panels / 2 * KFI_PANEL_ROWS;
+    kfi_packed_write(m.bytes, n_panels / 2, n_panels, m.codes + first_row * cols,
+                     m.grids + first_row * m.n_groups); /* in any order */
     kfi_packed_write(m.bytes, 0, n_panels / 2, m.codes, m.grids);
     return m;
 }

@@ -390,7 +390,7 @@ static void round_rows(void *ctx, size_t i_task, size_t i_thread)
 static kf_status run_pass(gptq_pass *pass, kf_error *err)
 {
     kfi_round_job *job = pass->job;
-    const size_t threads = job->pool != NULL ? kf_pool_threads(job->pool) : 1;
+    const size_t threads = kf_pool_threads(job->pool);
     kf_status st = KF_OK;
     pass->scratch_n = tile_floats(job->cols, pass->block, pass->group);
     pass->scratch = kfi_alloc(job->alloc, threads * pass->scratch_n * sizeof *pass->scratch);

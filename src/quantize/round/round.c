@@ -135,7 +135,7 @@ kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid, const ui
     fit.importance = importance;
 
     kf_status st = KF_OK;
-    const size_t threads = job->pool != NULL ? kf_pool_threads(job->pool) : 1;
+    const size_t threads = kf_pool_threads(job->pool);
     const size_t scratch_bytes = threads * fit.group * sizeof *fit.scratch;
     fit.scratch = kfi_alloc(job->alloc, scratch_bytes);
     if (fit.scratch == NULL) {
@@ -254,7 +254,7 @@ static double ratio(double part, double whole)
 kf_status kfi_round_measure(kfi_round_error *error, kfi_round_job *job, kf_error *err)
 {
     kf_status st = KF_OK;
-    const size_t threads = job->pool != NULL ? kf_pool_threads(job->pool) : 1;
+    const size_t threads = kf_pool_threads(job->pool);
     const size_t scratch_bytes = threads * 2 * KFI_ROUND_ROWS * job->cols * sizeof(float);
     measure_context measure = {.job = job};
     measure.rows = kfi_calloc(job->alloc, job->rows, sizeof *measure.rows);
