@@ -16,6 +16,10 @@
  *                     acc = fma(t, s, acc)
  *                 zero kind offset: t over q x, u += x_k for k ascending, and then
  *                     acc = fma(u, o, acc)
+ *   gemm          per element, for each block of KFI_GEMM_DEPTH products ascending in k (the last
+ *                 block may be shorter):
+ *                     t = fma(a_k, b_k, t) for k ascending, from t = 0
+ *                     c = t for the first block of a product that is not added, else c = c + t
  *   reductions    over 16 lanes (element i goes to lane i mod 16), joined by the tree
  *                 (0+8, 1+9, ...), (0+4, ...), (0+2, 1+3), (0+1)
  *   attention     scores by fma ascending in d; softmax over fixed chunks of 256 keys, merged in
@@ -26,6 +30,7 @@
 #ifndef KFI_KERNELS_KERNELS_H
 #define KFI_KERNELS_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +49,39 @@ typedef void kfi_matmul_int8_fn(float *y, size_t ld_y, const kfi_packed *w, size
 /* The same against float activations. */
 typedef void kfi_matmul_float_fn(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                                  size_t panel_end, const kfi_float_activations *x, void *scratch);
+
+/* Products that are summed before they are added to an element: a constant of the definition. A
+ * panel of b of this depth and 32 columns is 24 KiB and stays in the first-level cache; and the
+ * error of a sum grows with the block and the number of blocks, not with k. */
+#define KFI_GEMM_DEPTH 192u
+
+/* How the operands of c[m][n] = op(a)[m][k] op(b)[k][n] lie in memory. All are row-major with a row
+ * stride in elements. */
+typedef enum kfi_gemm_kind {
+    KFI_GEMM_NN, /* a[m][k], b[k][n] */
+    KFI_GEMM_NT, /* a[m][k], b[n][k] */
+    KFI_GEMM_TN  /* a[k][m], b[k][n] */
+} kfi_gemm_kind;
+
+/* A product of float matrices, or with `add` what is added to c. k >= 1. c overlaps neither
+ * operand; a and b may be the same. */
+typedef struct kfi_gemm {
+    kfi_gemm_kind kind;
+    bool add;
+    size_t m, n, k;
+    const float *a;
+    size_t ld_a;
+    const float *b;
+    size_t ld_b;
+    float *c;
+    size_t ld_c;
+} kfi_gemm;
+
+/* An element depends on its row of op(a), its column of op(b) and its old value only: a product may
+ * be cut by rows and columns of c at will. Cost: best where m is at most some hundred rows, so that
+ * KFI_GEMM_DEPTH columns of them stay in the second-level cache; b is read once. Uses 24 KiB of
+ * stack. */
+typedef void kfi_gemm_fn(const kfi_gemm *g);
 
 /* A group of activations below it counts as zero: 127 / max|x| would leave the floats. */
 #define KFI_QUANTIZE_LEAST 0x1p-100f
@@ -119,6 +157,7 @@ size_t kfi_attention_scratch_bytes(size_t head_dim);
 typedef struct kfi_kernels {
     kfi_matmul_int8_fn *matmul_int8;
     kfi_matmul_float_fn *matmul_float;
+    kfi_gemm_fn *gemm;
     kfi_quantize_fn *quantize;
     kfi_rms_norm_fn *rms_norm;
     kfi_silu_mul_fn *silu_mul;

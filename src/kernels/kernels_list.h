@@ -15,6 +15,7 @@
 #define KFI_FAMILIES(F)                                                                            \
     F(matmul_int8)                                                                                 \
     F(matmul_float)                                                                                \
+    F(gemm)                                                                                        \
     F(quantize)                                                                                    \
     F(rms_norm)                                                                                    \
     F(silu_mul)                                                                                    \

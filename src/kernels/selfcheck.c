@@ -135,6 +135,42 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
     return true;
 }
 
+/* Random operands long enough for both ends of a tile and two blocks of depth; the same floats in
+ * every kind. */
+static bool gemm_agrees(kfi_gemm_fn *kernel, kfi_gemm_kind kind, size_t m)
+{
+    enum {
+        most_m = 16,
+        n = 35,
+        k = KFI_GEMM_DEPTH + 21
+    };
+    float a[most_m * k];
+    float b[n * k];
+    float expected[most_m * n];
+    float actual[most_m * n];
+    fill(a, m * k, 18);
+    fill(b, n * k, 19);
+    fill(expected, m * n, 20);
+    memcpy(actual, expected, m * n * sizeof *actual);
+    kfi_gemm g = {.kind = kind, .add = m > 1, .m = m, .n = n, .k = k};
+    g.a = a;
+    g.ld_a = kind == KFI_GEMM_TN ? m : k;
+    g.b = b;
+    g.ld_b = kind == KFI_GEMM_NT ? k : n;
+    g.c = expected;
+    g.ld_c = n;
+    kfi_gemm_generic(&g);
+    g.c = actual;
+    kernel(&g);
+    return same(expected, actual, m * n);
+}
+
+bool kfi_selfcheck_gemm(kfi_gemm_fn *kernel)
+{
+    return gemm_agrees(kernel, KFI_GEMM_NN, 16) && gemm_agrees(kernel, KFI_GEMM_NT, 16) &&
+           gemm_agrees(kernel, KFI_GEMM_TN, 16) && gemm_agrees(kernel, KFI_GEMM_NT, 1);
+}
+
 bool kfi_selfcheck_quantize(kfi_quantize_fn *kernel)
 {
     int8_t codes[2][padded];

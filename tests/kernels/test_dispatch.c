@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -86,6 +87,20 @@ static void doubling_matmul_float(float *y, size_t ld_y, const kfi_packed *w, si
     y[1] *= w->format.scale == KF_SCALE_POWER_OF_TWO ? 2.0f : 1.0f;
 }
 
+/* By the last bit, in the last element of one kind. */
+static void wrong_gemm(const kfi_gemm *g)
+{
+    kfi_gemm_generic(g);
+    float *const last = &g->c[(g->m - 1) * g->ld_c + g->n - 1];
+    *last = nextafterf(*last, g->kind == KFI_GEMM_TN ? INFINITY : *last);
+}
+
+static void wrong_for_a_vector_gemm(const kfi_gemm *g)
+{
+    kfi_gemm_generic(g);
+    g->c[0] += g->m == 1 ? 1.0f : 0.0f;
+}
+
 static void wrong_quantize(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
                            size_t group)
 {
@@ -145,6 +160,7 @@ static void a_wrong_kernel_fails_its_check(void **state)
 #undef FAILS
     assert_false(kfi_selfcheck_matmul_int8(doubling_matmul_int8));
     assert_false(kfi_selfcheck_matmul_float(doubling_matmul_float));
+    assert_false(kfi_selfcheck_gemm(wrong_for_a_vector_gemm));
 }
 
 /* The choice again, in a copy whose checks find two families wrong. */

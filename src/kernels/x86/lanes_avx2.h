@@ -11,11 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/x86/unroll.h"
+
 #define INLINE static inline __attribute__((always_inline, unused))
 
 /* 6 tokens x 1 panel are 12 of the 16 registers. */
 #define TILE_PANELS 1
 #define WIDE        1
+/* 6 rows x 1 panel, likewise. */
+#define GEMM_ROWS        6
+#define FOR_GEMM_ROWS(F) F(1) F(2) F(3) F(4) F(5) F(6)
 
 typedef struct lanes {
     __m256 a, b; /* lanes 0 … 7 and 8 … 15 */
@@ -69,6 +74,48 @@ INLINE lanes lanes_first(lanes x, lanes y, size_t n)
 {
     return (lanes){_mm256_blendv_ps(y.a, x.a, _mm256_castsi256_ps(lanes_below(n, 0))),
                    _mm256_blendv_ps(y.b, x.b, _mm256_castsi256_ps(lanes_below(n, 8)))};
+}
+
+INLINE void transpose_8(__m256 x[8])
+{
+    __m256 t[8];
+    UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        const __m256 low_01 = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        const __m256 high_01 = _mm256_unpackhi_ps(x[i], x[i + 1]);
+        const __m256 low_23 = _mm256_unpacklo_ps(x[i + 2], x[i + 3]);
+        const __m256 high_23 = _mm256_unpackhi_ps(x[i + 2], x[i + 3]);
+        t[i] = _mm256_shuffle_ps(low_01, low_23, 0x44);
+        t[i + 1] = _mm256_shuffle_ps(low_01, low_23, 0xEE);
+        t[i + 2] = _mm256_shuffle_ps(high_01, high_23, 0x44);
+        t[i + 3] = _mm256_shuffle_ps(high_01, high_23, 0xEE);
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        x[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        x[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
+
+INLINE void lanes_transpose(lanes x[16])
+{
+    __m256 t[4][8]; /* upper left, upper right, lower left, lower right */
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+        t[0][i] = x[i].a;
+        t[1][i] = x[i].b;
+        t[2][i] = x[i + 8].a;
+        t[3][i] = x[i + 8].b;
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        transpose_8(t[i]);
+    }
+    UNROLL
+    for (int i = 0; i < 8; i++) {
+        x[i] = (lanes){t[0][i], t[2][i]};
+        x[i + 8] = (lanes){t[1][i], t[3][i]};
+    }
 }
 
 INLINE lanes lanes_add(lanes x, lanes y)

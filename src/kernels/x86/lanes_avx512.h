@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/x86/unroll.h"
+
 #define INLINE static inline __attribute__((always_inline, unused))
 
 /* Panels of 16 rows that a tile of tokens takes at once: 6 tokens x 2 panels are 12 accumulators,
@@ -16,6 +18,10 @@
 #define TILE_PANELS 2
 /* Registers of 16 values that the attention tile takes at once: 6 rows x 4. */
 #define WIDE 4
+/* Rows that the tile of a float product takes at once: 14 rows x 2 panels are 28 accumulators, and
+ * 4 registers are left for operands. F(n) for each height a tile may have. */
+#define GEMM_ROWS        14
+#define FOR_GEMM_ROWS(F) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11) F(12) F(13) F(14)
 
 typedef __m512 lanes;
 typedef __m512i ilanes;
@@ -60,6 +66,35 @@ INLINE void lanes_store_n(float *p, lanes x, size_t n)
 INLINE lanes lanes_first(lanes x, lanes y, size_t n)
 {
     return _mm512_mask_blend_ps(first_lanes(n), y, x);
+}
+
+/* Rows and columns of a square change places: squares of 4 x 4 in the 128-bit parts, then the
+ * parts. */
+INLINE void lanes_transpose(lanes x[16])
+{
+    lanes t[16];
+    UNROLL
+    for (int i = 0; i < 16; i += 4) {
+        const lanes low_01 = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        const lanes high_01 = _mm512_unpackhi_ps(x[i], x[i + 1]);
+        const lanes low_23 = _mm512_unpacklo_ps(x[i + 2], x[i + 3]);
+        const lanes high_23 = _mm512_unpackhi_ps(x[i + 2], x[i + 3]);
+        t[i] = _mm512_shuffle_ps(low_01, low_23, 0x44);
+        t[i + 1] = _mm512_shuffle_ps(low_01, low_23, 0xEE);
+        t[i + 2] = _mm512_shuffle_ps(high_01, high_23, 0x44);
+        t[i + 3] = _mm512_shuffle_ps(high_01, high_23, 0xEE);
+    }
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const lanes even_low = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88);
+        const lanes odd_low = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xDD);
+        const lanes even_high = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+        const lanes odd_high = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xDD);
+        x[i] = _mm512_shuffle_f32x4(even_low, even_high, 0x88);
+        x[i + 4] = _mm512_shuffle_f32x4(odd_low, odd_high, 0x88);
+        x[i + 8] = _mm512_shuffle_f32x4(even_low, even_high, 0xDD);
+        x[i + 12] = _mm512_shuffle_f32x4(odd_low, odd_high, 0xDD);
+    }
 }
 
 INLINE lanes lanes_add(lanes a, lanes b)

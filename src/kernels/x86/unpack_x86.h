@@ -13,12 +13,7 @@
 #define KFI_KERNELS_X86_UNPACK_X86_H
 
 #include "kernels/packed.h"
-
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "kernels/x86/unroll.h"
 
 /* Moves every 16-bit word by n bits, to the left where n > 0. */
 INLINE bytes bytes_move(bytes x, int n)

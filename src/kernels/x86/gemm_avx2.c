@@ -1,0 +1,7 @@
+/* gemm_avx2.c - products of float matrices for avx2.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/x86/lanes_avx2.h"
+#define VARIANT avx2
+#include "kernels/x86/gemm_x86.h"

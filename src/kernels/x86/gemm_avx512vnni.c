@@ -1,0 +1,7 @@
+/* gemm_avx512vnni.c - products of float matrices for avx512vnni.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/x86/lanes_avx512.h"
+#define VARIANT avx512vnni
+#include "kernels/x86/gemm_x86.h"
