@@ -1,27 +1,18 @@
 /* matrix.c - matrix products cut into tiles for the pool.
  *
- * The tiles depend on the shapes only: OpenBLAS may round differently at the edge of a matrix, so
- * that the same split is needed for the same bits.
- *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "linalg/matrix.h"
 
-/* Tokens a tile: beyond this, packing the weights again costs nothing. */
-#define TILE_M 512
-/* Columns a tile: about eight tiles a matrix, each wide enough to be worth packing the tokens. */
-#define TILE_N_LEAST 64
-#define TILE_N_MOST  512
-#define TILES_N      8
-/* Rows of x that one step of the Gram matrix takes. */
-#define GRAM_ROWS 512
-#define GRAM_TILE 192
-
-typedef struct product {
-    kfi_gemm gemm;
-    size_t tile_n;
-    size_t n_tiles_n;
-} product;
+/* Rows a tile: KFI_GEMM_DEPTH columns of so many are 192 KiB and stay in the second-level cache. */
+#define TILE_M 256
+/* Columns a tile: a multiple of what the kernels take at once. Several tiles a thread balance what
+ * other programs take from one of them. */
+#define TILE_N_QUANTUM   32
+#define TILES_PER_THREAD 4
+/* Both sides of a tile of the Gram matrix: in small ones little of the diagonal is done twice. */
+#define GRAM_TILE   96
+#define MIRROR_TILE 16
 
 static size_t least(size_t a, size_t b)
 {
@@ -33,38 +24,39 @@ static size_t tiles(size_t n, size_t tile)
     return (n + tile - 1) / tile;
 }
 
+typedef struct product {
+    kfi_gemm gemm;
+    kfi_split columns;
+} product;
+
 static void run_tile(void *ctx, size_t i_item, size_t i_thread)
 {
     (void)i_thread;
     const product *p = ctx;
     kfi_gemm g = p->gemm;
-    const size_t i = i_item / p->n_tiles_n * TILE_M;
-    const size_t j = i_item % p->n_tiles_n * p->tile_n;
+    const size_t i = i_item / p->columns.n_pieces * TILE_M;
+    const size_t i_piece = i_item % p->columns.n_pieces;
+    const size_t j = kfi_split_begin(&p->columns, i_piece);
     g.m = least(TILE_M, g.m - i);
-    g.n = least(p->tile_n, g.n - j);
+    g.n = kfi_split_begin(&p->columns, i_piece + 1) - j;
     g.a += g.kind == KFI_GEMM_TN ? i : i * g.ld_a;
     g.b += g.kind == KFI_GEMM_NT ? j * g.ld_b : j;
     g.c += i * g.ld_c + j;
-    kfi_gemm_run(&g);
+    kfi_kernels_get()->gemm(&g);
 }
 
 void kfi_matrix_multiply(kf_pool *pool, const kfi_gemm *gemm)
 {
-    if (gemm->m == 0 || gemm->n == 0) {
-        return;
-    }
-    kfi_blas_init();
-    size_t tile_n = tiles(tiles(gemm->n, TILES_N), TILE_N_LEAST) * TILE_N_LEAST;
-    tile_n = least(tile_n, TILE_N_MOST);
-    product p = {.gemm = *gemm, .tile_n = tile_n, .n_tiles_n = tiles(gemm->n, tile_n)};
-    kfi_pool_run(pool, run_tile, &p, tiles(gemm->m, TILE_M) * p.n_tiles_n);
+    product p = {.gemm = *gemm};
+    p.columns = kfi_split_make(pool, gemm->n, TILE_N_QUANTUM, TILES_PER_THREAD);
+    kfi_pool_run(pool, run_tile, &p, tiles(gemm->m, TILE_M) * p.columns.n_pieces);
 }
 
-typedef struct gram {
+typedef struct gram_sum {
     float *gram;
     const float *x;
     size_t ld_x, m, n;
-} gram;
+} gram_sum;
 
 /* Item i is tile (row, column) of the lower triangle, counted row by row. */
 static void find_tile(size_t i_item, size_t *i_row, size_t *i_col)
@@ -78,43 +70,52 @@ static void find_tile(size_t i_item, size_t *i_row, size_t *i_col)
     *i_col = i_item * GRAM_TILE;
 }
 
-static void run_gram_tile(void *ctx, size_t i_item, size_t i_thread)
+/* Copies rows i … i_end-1, columns j … j_end-1 to the other side of the diagonal. By squares: a
+ * column's elements lie in as many cache lines, which must last until its neighbours are read. */
+static void mirror_tile(float *gram, size_t n, size_t i, size_t i_end, size_t j, size_t j_end)
 {
-    (void)i_thread;
-    const gram *t = ctx;
-    size_t i = 0;
-    size_t j = 0;
-    find_tile(i_item, &i, &j);
-    kfi_gemm g = {.kind = KFI_GEMM_TN,
-                  .m = least(GRAM_TILE, t->n - i),
-                  .n = least(GRAM_TILE, t->n - j),
-                  .ld_a = t->ld_x,
-                  .ld_b = t->ld_x,
-                  .add = true,
-                  .c = t->gram + i * t->n + j,
-                  .ld_c = t->n};
-    for (size_t row = 0; row < t->m; row += GRAM_ROWS) {
-        g.k = least(GRAM_ROWS, t->m - row);
-        g.a = t->x + row * t->ld_x + i;
-        g.b = t->x + row * t->ld_x + j;
-        kfi_gemm_run(&g);
-    }
-    /* A tile on the diagonal computed both its triangles, perhaps not to the last bit alike. */
-    for (size_t r = i; r < i + g.m; r++) {
-        for (size_t c = j; c < least(j + g.n, r); c++) {
-            t->gram[c * t->n + r] = t->gram[r * t->n + c];
+    for (size_t r = i; r < i_end; r += MIRROR_TILE) {
+        for (size_t c = j; c < j_end; c += MIRROR_TILE) {
+            for (size_t q = c; q < least(c + MIRROR_TILE, j_end); q++) {
+                for (size_t p = r; p < least(r + MIRROR_TILE, i_end); p++) {
+                    gram[q * n + p] = gram[p * n + q];
+                }
+            }
         }
     }
 }
 
-void kfi_matrix_gram_add(kf_pool *pool, float *gram_sum, const float *x, size_t ld_x, size_t m,
+static void run_gram_tile(void *ctx, size_t i_item, size_t i_thread)
+{
+    (void)i_thread;
+    const gram_sum *t = ctx;
+    size_t i = 0;
+    size_t j = 0;
+    find_tile(i_item, &i, &j);
+    const kfi_gemm g = {.kind = KFI_GEMM_TN,
+                        .add = true,
+                        .m = least(GRAM_TILE, t->n - i),
+                        .n = least(GRAM_TILE, t->n - j),
+                        .k = t->m,
+                        .a = t->x + i,
+                        .ld_a = t->ld_x,
+                        .b = t->x + j,
+                        .ld_b = t->ld_x,
+                        .c = t->gram + i * t->n + j,
+                        .ld_c = t->n};
+    kfi_kernels_get()->gemm(&g);
+    if (i != j) { /* a tile on the diagonal has both its triangles, to the last bit alike */
+        mirror_tile(t->gram, t->n, i, i + g.m, j, j + g.n);
+    }
+}
+
+void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x, size_t m,
                          size_t n)
 {
-    if (m == 0 || n == 0) {
+    if (m == 0) {
         return;
     }
-    kfi_blas_init();
-    gram task = {.gram = gram_sum, .x = x, .ld_x = ld_x, .m = m, .n = n};
+    gram_sum task = {.gram = gram, .x = x, .ld_x = ld_x, .m = m, .n = n};
     const size_t n_tiles = tiles(n, GRAM_TILE);
     kfi_pool_run(pool, run_gram_tile, &task, n_tiles * (n_tiles + 1) / 2);
 }

@@ -7,7 +7,6 @@
 
 #include "base/fail.h"
 #include "format/format.h"
-#include "linalg/gemm.h"
 #include "model/architecture.h"
 #include "model/checkpoint_names.h"
 #include "model/opened.h"
@@ -209,8 +208,7 @@ bool kf_kernel_in_use(size_t i, const char **family, const char **variant)
 
 const char *kf_kernel_warning(void)
 {
-    const char *warning = kfi_kernels_warning();
-    return warning != NULL ? warning : kfi_blas_warning();
+    return kfi_kernels_warning();
 }
 
 uint64_t kfi_model_linear_parameters(const kf_model *model)

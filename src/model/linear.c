@@ -1,4 +1,4 @@
-/* linear.c - linear layers: packed ones over our kernels, float ones over OpenBLAS.
+/* linear.c - linear layers: packed ones and float ones over our kernels.
  *
  * Layers that share their input are computed together: the input is quantized once, and all their
  * panels are handed to the pool as one list, so that a decode step has few hand-overs.

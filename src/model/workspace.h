@@ -38,8 +38,7 @@ struct kfi_workspace {
     size_t memory_bytes;
 };
 
-/* Rows of the head that are decoded together. The product is always made in pieces of as many rows,
- * so that it rounds alike whether the head is in memory or not. */
+/* Rows of the head that are decoded together where it is not in memory. */
 #define KFI_HEAD_ROWS 4096u
 
 static inline void *kfi_workspace_scratch(const kfi_workspace *workspace, size_t i_thread)

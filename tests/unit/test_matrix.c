@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
-#include "linalg/gemm.h"
 #include "linalg/matrix.h"
 
 static float *random_matrix(size_t n, uint64_t seed)
@@ -101,89 +100,6 @@ static void multiplies_alike_for_any_thread_count(void **state)
         const size_t *shape = shapes[i / 3];
         check_product(kinds[i % 3], shape[0], shape[1], shape[2]);
     }
-}
-
-static void the_plain_product_computes_the_same(void **state)
-{
-    (void)state;
-    enum {
-        M = 19,
-        N = 131,
-        K = 517
-    };
-    float *a = random_matrix(M * K, 3);
-    float *b = random_matrix(K * N, 4);
-    float *c = random_matrix(M * N, 5);
-    float *before = random_matrix(M * N, 5);
-    static const kfi_gemm_kind kinds[] = {KFI_GEMM_NN, KFI_GEMM_NT, KFI_GEMM_TN};
-    for (size_t i_kind = 0; i_kind < 3; i_kind++) {
-        const kfi_gemm_kind kind = kinds[i_kind];
-        const bool a_transposed = kind == KFI_GEMM_TN;
-        const bool b_transposed = kind == KFI_GEMM_NT;
-        const kfi_gemm g = {.kind = kind,
-                            .m = M,
-                            .n = N,
-                            .k = K,
-                            .a = a,
-                            .ld_a = a_transposed ? M : K,
-                            .b = b,
-                            .ld_b = b_transposed ? K : N,
-                            .c = c,
-                            .ld_c = N};
-        kfi_gemm_run_plain(&g);
-        for (size_t i = 0; i < M; i++) {
-            for (size_t j = 0; j < N; j++) {
-                check_element(c[i * N + j], a_transposed ? a + i : a + i * K, a_transposed ? M : 1,
-                              b_transposed ? b + j * K : b + j, b_transposed ? 1 : N, K);
-            }
-        }
-    }
-    memcpy(c, before, M * N * sizeof(float));
-    kfi_gemm add = {.kind = KFI_GEMM_NN, .m = M, .n = N, .k = 1, .a = a, .ld_a = K, .b = b};
-    add.ld_b = N;
-    add.c = c;
-    add.ld_c = N;
-    add.add = true;
-    kfi_gemm_run_plain(&add);
-    for (size_t i = 0; i < M * N; i++) {
-        const float expected = before[i] + a[i / N * K] * b[i % N];
-        assert_true(fabsf(c[i] - expected) <= 1e-6f * (1.0f + fabsf(expected)));
-    }
-    kfi_free(NULL, a, 0);
-    kfi_free(NULL, b, 0);
-    kfi_free(NULL, c, 0);
-    kfi_free(NULL, before, 0);
-}
-
-static void trusts_the_library_of_this_machine(void **state)
-{
-    (void)state;
-    assert_true(kfi_blas_is_sound());
-    assert_null(kfi_blas_warning());
-}
-
-/* Wrong in one element of one kind only, and there by the last bit. */
-static void wrong_in_the_last_row(const kfi_gemm *gemm)
-{
-    kfi_gemm_run_plain(gemm);
-    if (gemm->kind == KFI_GEMM_TN) {
-        float *last = &gemm->c[(gemm->m - 1) * gemm->ld_c + gemm->n - 1];
-        *last = nextafterf(*last, INFINITY);
-    }
-}
-
-static void wrong_for_a_vector(const kfi_gemm *gemm)
-{
-    kfi_gemm_run_plain(gemm);
-    gemm->c[0] += gemm->m == 1 ? 1.0f : 0.0f;
-}
-
-static void finds_a_library_that_computes_wrong(void **state)
-{
-    (void)state;
-    assert_true(kfi_gemm_check(kfi_gemm_run_plain));
-    assert_false(kfi_gemm_check(wrong_in_the_last_row));
-    assert_false(kfi_gemm_check(wrong_for_a_vector));
 }
 
 static void a_gram_matrix_is_symmetric_and_adds_up(void **state)
@@ -328,9 +244,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiplies_alike_for_any_thread_count),
-        cmocka_unit_test(the_plain_product_computes_the_same),
-        cmocka_unit_test(trusts_the_library_of_this_machine),
-        cmocka_unit_test(finds_a_library_that_computes_wrong),
         cmocka_unit_test(a_gram_matrix_is_symmetric_and_adds_up),
         cmocka_unit_test(the_reverse_factor_is_that_of_the_direct_inverse),
         cmocka_unit_test(names_the_row_where_a_matrix_is_not_positive_definite),
