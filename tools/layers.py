@@ -31,7 +31,7 @@ ROOMS = {
 OUTSIDE = {
     "cli": ([], ["jansson.h"]),
     "server": ([], ["microhttpd.h", "jansson.h"]),
-    "bench": (["base", "kernels"], []),
+    "bench": (["base", "kernels", "linalg"], ["cblas.h"]),
     "bindings": ([], []),
     "include": ([], []),
 }

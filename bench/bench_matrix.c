@@ -1,0 +1,242 @@
+/* bench_matrix.c - speed of float matrix products, beside OpenBLAS and what the machine gives.
+ *
+ * usage: bench_matrix [--json] [WORD]   only shapes whose name has WORD in it, "gram"
+ *
+ * Shapes are those of SmolLM2-135M, Qwen2.5-0.5B and TinyLlama: a layer's forward pass over one
+ * token (weights that fit no cache are walked through, as decoding does), over 16 and over some
+ * hundred, and Gram matrices. With one thread and with all. KERF_ISA caps our kernels,
+ * OPENBLAS_CORETYPE chooses OpenBLAS's.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <cblas.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/cpu.h"
+#include "base/rng.h"
+#include "linalg/matrix.h"
+#include "machine_limits.h"
+
+#define LEAST_TIME 0.03 /* seconds of a measurement, of which the best of ROUNDS counts */
+#define ROUNDS     5
+
+typedef struct options {
+    bool json;
+    const char *word; /* NULL: all */
+} options;
+
+/* y[m][n] = x[m][k] w[n][k]^T; or, where is_gram, y[n][n] += x^T x of k rows x[k][n]. */
+typedef struct shape {
+    size_t m, n, k;
+    bool is_gram;
+} shape;
+
+typedef struct product {
+    shape shape;
+    kf_pool *pool;
+    const float *x;
+    const float *w; /* n_matrices of n x k, walked through one a call */
+    size_t n_matrices, next;
+    float *y;
+} product;
+
+static void *must(void *block)
+{
+    if (block == NULL) {
+        (void)fprintf(stderr, "bench_matrix: out of memory\n");
+        exit(1);
+    }
+    return block;
+}
+
+static float *random_floats(size_t n, kfi_rng *rng)
+{
+    float *x = must(kfi_calloc(NULL, n, sizeof *x));
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 2.0f * kfi_rng_uniform(rng) - 1.0f;
+    }
+    return x;
+}
+
+static const float *next_matrix(product *p)
+{
+    const float *w = p->w + p->next * p->shape.n * p->shape.k;
+    p->next = (p->next + 1) % p->n_matrices;
+    return w;
+}
+
+static void run_ours(product *p)
+{
+    const shape s = p->shape;
+    if (s.is_gram) {
+        kfi_matrix_gram_add(p->pool, p->y, p->x, s.n, s.k, s.n);
+    } else {
+        const kfi_gemm gemm = {.kind = KFI_GEMM_NT,
+                               .m = s.m,
+                               .n = s.n,
+                               .k = s.k,
+                               .a = p->x,
+                               .ld_a = s.k,
+                               .b = next_matrix(p),
+                               .ld_b = s.k,
+                               .c = p->y,
+                               .ld_c = s.n};
+        kfi_matrix_multiply(p->pool, &gemm);
+    }
+}
+
+static void run_openblas(product *p)
+{
+    const int m = (int)p->shape.m;
+    const int n = (int)p->shape.n;
+    const int k = (int)p->shape.k;
+    if (p->shape.is_gram) {
+        cblas_ssyrk(CblasRowMajor, CblasLower, CblasTrans, n, k, 1.0f, p->x, n, 1.0f, p->y, n);
+    } else if (m == 1) {
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, n, k, 1.0f, next_matrix(p), k, p->x, 1, 0.0f, p->y,
+                    1);
+    } else {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1.0f, p->x, k, next_matrix(p),
+                    k, 0.0f, p->y, n);
+    }
+}
+
+/* Seconds of one call: enough of them for LEAST_TIME, best of ROUNDS. */
+static double seconds_of(void (*run)(product *p), product *p)
+{
+    size_t n = 1;
+    double best = 1e9;
+    run(p); /* warms caches and wakes threads */
+    for (int round = 0; round < ROUNDS;) {
+        const double start = kfi_clock_seconds();
+        for (size_t i = 0; i < n; i++) {
+            run(p);
+        }
+        const double seconds = kfi_clock_seconds() - start;
+        if (seconds < LEAST_TIME) {
+            n *= 2;
+            continue;
+        }
+        best = seconds / (double)n < best ? seconds / (double)n : best;
+        round++;
+    }
+    return best;
+}
+
+/* A Gram matrix counts half its products: the other half is the same. The share is that of the
+ * nearer limit, memory (for one token) or arithmetic. */
+static void print_result(const options *o, const product *p, const char *name, double ours,
+                         double openblas, const machine_limits *limits)
+{
+    const shape s = p->shape;
+    const size_t n_threads = kf_pool_threads(p->pool);
+    const double operations = s.is_gram ? (double)s.n * (double)s.n * (double)s.k
+                                        : 2.0 * (double)(s.m * s.n) * (double)s.k;
+    const double bytes = s.m == 1 ? (double)(s.n * s.k * sizeof(float)) : 0.0;
+    const double computing =
+        limits->float_operations > 0.0 ? operations / limits->float_operations : 0.0;
+    const double reading = bytes / limits->read_bytes;
+    const double limit = reading > computing ? reading : computing;
+    if (o->json) {
+        (void)printf("{\"shape\":\"%s\",\"threads\":%zu,\"gflop_per_s\":%.2f,\"gb_per_s\":%.2f,"
+                     "\"share\":%.4f,\"openblas_gflop_per_s\":%.2f}\n",
+                     name, n_threads, operations / ours * 1e-9, bytes / ours * 1e-9, limit / ours,
+                     operations / openblas * 1e-9);
+    } else {
+        (void)printf("%-28s %7zu %9.1f %9.2f %6.1f%% %9.1f %6.2f\n", name, n_threads,
+                     operations / ours * 1e-9, bytes / ours * 1e-9, 100.0 * limit / ours,
+                     operations / openblas * 1e-9, openblas / ours);
+    }
+    (void)fflush(stdout);
+}
+
+static void bench_shape(const options *o, shape s, kf_pool *pool, const machine_limits *limits)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, s.is_gram ? "gram n=%zu rows=%zu" : "%zux%zu M=%zu", s.n, s.k,
+                   s.m);
+    if (o->word != NULL && strstr(name, o->word) == NULL) {
+        return;
+    }
+    kfi_rng rng;
+    kfi_rng_init(&rng, 1);
+    const size_t w_bytes = s.n * s.k * sizeof(float);
+    const size_t n_x = s.is_gram ? s.n * s.k : s.m * s.k;
+    const size_t n_y = s.is_gram ? s.n * s.n : s.m * s.n;
+    product p = {
+        .shape = s, .pool = pool, .n_matrices = s.m == 1 ? MACHINE_READ_BYTES / w_bytes + 1 : 1};
+    float *x = random_floats(n_x, &rng);
+    float *w = random_floats(s.is_gram ? 1 : p.n_matrices * s.n * s.k, &rng);
+    p.x = x;
+    p.w = w;
+    p.y = random_floats(n_y, &rng);
+    const double ours = seconds_of(run_ours, &p);
+    const double openblas = seconds_of(run_openblas, &p);
+    print_result(o, &p, name, ours, openblas, limits);
+    kfi_free(NULL, x, n_x * sizeof *x);
+    kfi_free(NULL, w, (s.is_gram ? 1 : p.n_matrices * s.n * s.k) * sizeof *w);
+    kfi_free(NULL, p.y, n_y * sizeof *p.y);
+}
+
+static int bench_with(const options *o, size_t n_threads)
+{
+    static const shape shapes[] = {
+        {1, 1536, 576, false},    {1, 576, 1536, false},   {1, 4864, 896, false},
+        {1, 5632, 2048, false},   {16, 1536, 576, false},  {16, 5632, 2048, false},
+        {512, 576, 576, false},   {512, 1536, 576, false}, {512, 576, 1536, false},
+        {512, 2048, 2048, false}, {1024, 896, 896, false}, {1024, 4864, 896, false},
+        {1024, 896, 4864, false}, {1024, 128, 896, false}, {0, 576, 512, true},
+        {0, 1536, 512, true},     {0, 896, 2048, true},    {0, 4864, 512, true},
+    };
+    kf_pool *pool = NULL;
+    kf_error err = {0};
+    if (kf_pool_new(&pool, n_threads, NULL, &err) != KF_OK) {
+        (void)fprintf(stderr, "bench_matrix: %s\n", err.msg);
+        return 1;
+    }
+    openblas_set_num_threads((int)n_threads);
+    char cpu[80];
+    kfi_cpu_name(cpu, sizeof cpu);
+    const machine_limits limits = machine_limits_measure(pool);
+    (void)printf(o->json ? "{\"cpu\":\"%s\",\"openblas\":\"%s\",\"threads\":%zu,"
+                           "\"read_gb_per_s\":%.2f,\"float_gop_per_s\":%.1f}\n"
+                         : "%s, OpenBLAS for %s, %zu threads: reads %.1f GB/s, float32 %.0f "
+                           "GFLOP/s\n",
+                 cpu, openblas_get_corename(), n_threads, limits.read_bytes * 1e-9,
+                 limits.float_operations * 1e-9);
+    if (!o->json) {
+        (void)printf("%-28s %7s %9s %9s %7s %9s %6s\n", "shape", "threads", "GFLOP/s", "GB/s",
+                     "share", "OpenBLAS", "ratio");
+    }
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        bench_shape(o, shapes[i], pool, &limits);
+    }
+    kf_pool_free(pool);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    options o = {0};
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            o.json = true;
+        } else if (argv[i][0] != '-' && o.word == NULL) {
+            o.word = argv[i];
+        } else {
+            (void)fprintf(stderr, "usage: bench_matrix [--json] [WORD]\n");
+            return 2;
+        }
+    }
+    const size_t n_threads = kf_cpu_count();
+    int status = bench_with(&o, 1);
+    if (status == 0 && n_threads > 1) {
+        status = bench_with(&o, n_threads);
+    }
+    return status;
+}
