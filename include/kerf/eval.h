@@ -47,14 +47,13 @@ typedef struct kf_eval_options {
     }
 
 /** Bands that a result has room for: one for each power of two of a position. */
-enum {
-    KF_EVAL_BANDS = 32
-};
+#define KF_EVAL_BANDS 32
 
-/** The scored tokens of all windows that have between #first and #last tokens of their window in
- * front of them. The first tokens of a sequence carry far more of the error than others. */
+/** The scored tokens of all windows that have so many tokens of their window in front of them. The
+ * first tokens of a sequence carry far more of the error than others. */
 typedef struct kf_eval_band {
-    size_t first, last;     /**< A power of two, and the last position before the next one. */
+    size_t first;           /**< Least number of tokens in front: a power of two. */
+    size_t last;            /**< Greatest number: up to the next power of two. */
     size_t tokens;          /**< Scored tokens of the band in all windows. */
     double loss;            /**< Their mean negative log-likelihood. */
     double loss_difference; /**< Its mean difference to the reference's; NaN without one. */

@@ -20,8 +20,8 @@ bool tiny_is_rotated(const char *name);
 /* Which row of Hugging Face's order stands in this row of the file. */
 size_t tiny_neighbour_row(size_t file_row, size_t head_dim);
 
-/* Appends n values in the file's type. The grid of a block found again from values that were rounded
- * to it is the same: its ends are among them. */
+/* Appends n values in the file's type. The grid of a block found again from values that were
+ * rounded to it is the same: its ends are among them. */
 void tiny_encode(kfi_buf *buf, const float *x, size_t n, kfi_dtype dtype);
 
 /* How the vocabulary writes this id, with a NUL, in 16 bytes. */
