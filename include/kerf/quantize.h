@@ -157,8 +157,8 @@ typedef struct kf_quantize_options {
     const char *spill; /**< Directory for the calibration stream, or NULL to keep it in memory. */
     uint64_t seed;     /**< Of the choice of calibration windows and of methods that draw. */
     bool resume;       /**< Take over the finished blocks of OUT.partial. */
-    bool force;        /**< Replace OUT and OUT.partial. */
-    bool dry_run;      /**< Only fill in the result; write nothing. */
+    bool force;        /**< Replace an OUT and an OUT.partial that Kerf made, or that are empty. */
+    bool dry_run; /**< Only fill in the result; write nothing. Refuses what would be refused. */
 } kf_quantize_options;
 
 /** The defaults. */
@@ -185,8 +185,8 @@ typedef struct kf_quantize_options {
  * @retval KF_OK         OUT is complete
  * @retval KF_INVALID    the recipe's method needs calibration text and there is none (says why)
  * @retval KF_RANGE      OUT exists and neither force nor resume is set; OUT.partial exists and
- *                       resume is not, or it holds what no interrupted run left there; the text is
- *                       too short
+ *                       neither is; one of them, or the OUT.replaced in the way, is nothing that
+ *                       Kerf made, or holds the source; out is no name; the text is too short
  * @retval KF_INPUT      resume: OUT.partial belongs to another recipe, source, calibration text or
  * seed
  * @retval KF_FORMAT     a weight is NaN or infinite (tensor and index)

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -150,6 +152,23 @@ bool kfi_file_is_directory(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool kfi_file_is_link(const char *path)
+{
+    struct stat info;
+    return lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+}
+
+bool kfi_path_contains(const char *directory, const char *inside)
+{
+    char outer[PATH_MAX];
+    char inner[PATH_MAX];
+    if (realpath(directory, outer) == NULL || realpath(inside, inner) == NULL) {
+        return false;
+    }
+    const size_t n = strcmp(outer, "/") == 0 ? 0 : strlen(outer);
+    return strncmp(outer, inner, n) == 0 && (inner[n] == '/' || inner[n] == '\0');
 }
 
 char *kfi_path_join(const kf_allocator *alloc, const char *directory, const char *name)

@@ -57,6 +57,9 @@ KF_NODISCARD kf_status kfi_file_write(const char *path, const void *data, size_t
 /* Predicates; false also on any error. */
 bool kfi_file_exists(const char *path);
 bool kfi_file_is_directory(const char *path);
+bool kfi_file_is_link(const char *path);
+/* Whether inside is the directory itself or lies in it, links followed. */
+bool kfi_path_contains(const char *directory, const char *inside);
 
 /* mkdir -p. */
 KF_NODISCARD kf_status kfi_file_make_directories(const char *path, kf_error *err);

@@ -25,6 +25,11 @@ const kf_allocator *kfi_model_allocator(const kf_model *model)
     return model->alloc;
 }
 
+const char *kfi_model_path(const kf_model *model)
+{
+    return model->path;
+}
+
 const kfi_prefix *kfi_model_get_prefix(const kf_model *model)
 {
     return &model->checkpoint.prefix;
@@ -169,6 +174,7 @@ static void free_blocks(kf_model *model)
     kfi_free(model->alloc, model->blocks, n_layers * sizeof *model->blocks);
     kfi_free(model->alloc, model->sources, n_layers * sizeof *model->sources);
     kfi_checkpoint_close(&model->checkpoint);
+    kfi_free_text(model->alloc, model->path);
     kfi_free(model->alloc, model, sizeof *model);
 }
 
@@ -190,7 +196,9 @@ kf_status kf_model_open(kf_model **model, const char *path, const kf_model_optio
     m->callbacks = options->callbacks;
     m->pool = options->pool;
     m->float_activations = options->float_activations;
-    kf_status st = kfi_checkpoint_open(&m->checkpoint, path, m->alloc, err);
+    m->path = kfi_strndup(m->alloc, path, strlen(path));
+    kf_status st = m->path != NULL ? kfi_checkpoint_open(&m->checkpoint, path, m->alloc, err)
+                                   : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a model");
     if (st == KF_OK) {
         st = build(m, options, err);
     }

@@ -22,17 +22,31 @@ void kfi_output_deinit(kfi_output *output)
     *output = (kfi_output){0};
 }
 
-kf_status kfi_output_init(kfi_output *output, const char *path, const kf_allocator *alloc,
-                          kf_error *err)
+/* ".", ".." and "/" cannot be renamed to. */
+static bool is_name(const char *path, size_t n)
+{
+    size_t begin = n;
+    while (begin > 0 && path[begin - 1] != '/') {
+        begin--;
+    }
+    const char *last = path + begin;
+    const size_t n_last = n - begin;
+    return n_last > 0 && !(n_last <= 2 && strncmp(last, "..", n_last) == 0);
+}
+
+kf_status kfi_output_init(kfi_output *output, const char *path, const char *source,
+                          const kf_allocator *alloc, kf_error *err)
 {
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') {
         n--;
     }
-    if (n == 0 || (n == 1 && path[0] == '/')) {
-        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "output '%s' is no name of a directory", path);
+    if (!is_name(path, n)) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "output '%s', expected the name of the directory to make", path);
     }
     *output = (kfi_output){.alloc = alloc,
+                           .source = source,
                            .path = kfi_strndup(alloc, path, n),
                            .partial = kfi_concat(alloc, path, n, ".partial"),
                            .old = kfi_concat(alloc, path, n, ".replaced")};
@@ -45,9 +59,17 @@ kf_status kfi_output_init(kfi_output *output, const char *path, const kf_allocat
 
 kf_status kfi_output_recover(const kfi_output *output, kf_error *err)
 {
-    const bool is_between = !kfi_file_exists(output->path) && kfi_file_exists(output->partial) &&
-                            kfi_file_exists(output->old);
+    const bool is_between = !kfi_file_exists(output->path) &&
+                            kfi_output_is_checkpoint(output, output->partial) &&
+                            kfi_output_is_checkpoint(output, output->old);
     return is_between ? kfi_file_rename(output->old, output->path, err) : KF_OK;
+}
+
+/* OUT goes to OUT.replaced, which must be free or free to go itself. */
+static kf_status check_replaced(const kfi_output *output, kf_error *err)
+{
+    KFI_TRY(kfi_output_check_replaced(output, output->path, err));
+    return kfi_output_check_replaced(output, output->old, err);
 }
 
 kf_status kfi_output_check(kfi_output *output, const kf_quantize_options *options, kf_error *err)
@@ -55,6 +77,7 @@ kf_status kfi_output_check(kfi_output *output, const kf_quantize_options *option
     const bool exists = kfi_file_exists(output->path);
     const bool is_partial = kfi_file_exists(output->partial);
     output->replace = options->force;
+    KFI_TRY(kfi_output_check_partial(output, err));
     if (exists && !options->force && !(options->resume && !is_partial)) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "'%s' exists; --force replaces it",
                         output->path);
@@ -64,6 +87,9 @@ kf_status kfi_output_check(kfi_output *output, const kf_quantize_options *option
                         "'%s' is there from a run that was interrupted: the same command with "
                         "--resume goes on, with --force starts over",
                         output->partial);
+    }
+    if (exists && options->force) {
+        KFI_TRY(check_replaced(output, err));
     }
     return KF_OK;
 }
@@ -133,20 +159,8 @@ kf_status kfi_output_resume(const kfi_output *output, kfi_output_state *state,
     return KF_OK;
 }
 
-/* A file that was being written: see base/file.h. */
-static bool is_cut_off(const char *name)
+static kf_status remove_name(const kfi_output *output, const char *name, kf_error *err)
 {
-    static const char suffix[] = ".tmp";
-    const size_t n = strlen(name);
-    return n >= sizeof suffix && strcmp(name + n - (sizeof suffix - 1), suffix) == 0;
-}
-
-static kf_status remove_cut_off(void *ctx, const char *name, kf_error *err)
-{
-    const kfi_output *output = ctx;
-    if (!is_cut_off(name)) {
-        return KF_OK;
-    }
     char *path = kfi_path_join(output->alloc, output->partial, name);
     if (path == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
@@ -156,34 +170,40 @@ static kf_status remove_cut_off(void *ctx, const char *name, kf_error *err)
     return st;
 }
 
+static kf_status remove_cut_off(void *ctx, const char *name, kf_error *err)
+{
+    return kfi_output_is_cut_off(name) ? remove_name(ctx, name, err) : KF_OK;
+}
+
 kf_status kfi_output_clean(const kfi_output *output, kf_error *err)
 {
     kfi_output copy = *output; /* the visitor's context is not const */
     return kfi_file_list(output->partial, remove_cut_off, &copy, err);
 }
 
-static kf_status refuse_foreign(void *ctx, const char *name, kf_error *err)
+static kf_status remove_unless_document(void *ctx, const char *name, kf_error *err)
 {
-    const kfi_output *output = ctx;
-    if (strcmp(name, KFI_FILE_RESUME) == 0 || is_cut_off(name)) {
-        return KF_OK;
-    }
-    return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
-                    "'%s' holds '%.60s' but no " KFI_FILE_RESUME ": it is not an interrupted run; "
-                    "--force removes it",
-                    output->partial, name);
+    const bool is_document = strcmp(name, KFI_FILE_KERF) == 0 || strcmp(name, KFI_FILE_RESUME) == 0;
+    return is_document ? KF_OK : remove_name(ctx, name, err);
+}
+
+/* What says that the directory is ours goes last, or a run that is cut off here would leave
+ * something that the next one refuses. */
+static kf_status empty_partial(const kfi_output *output, kf_error *err)
+{
+    kfi_output copy = *output; /* the visitor's context is not const */
+    KFI_TRY(kfi_file_list(output->partial, remove_unless_document, &copy, err));
+    KFI_TRY(remove_name(output, KFI_FILE_KERF, err));
+    return remove_name(output, KFI_FILE_RESUME, err);
 }
 
 kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity, kf_error *err)
 {
     kfi_buf buf;
     kfi_json_writer writer;
-    if (!output->replace && kfi_file_exists(output->partial)) {
-        kfi_output copy = *output; /* the visitor's context is not const */
-        KFI_TRY(kfi_file_list(output->partial, refuse_foreign, &copy, err));
-    }
-    KFI_TRY(kfi_file_remove_tree(output->partial, err));
+    KFI_TRY(kfi_output_check_partial(output, err)); /* deciding the prefix has taken its time */
     KFI_TRY(kfi_file_make_directories(output->partial, err));
+    KFI_TRY(empty_partial(output, err));
     char *path = kfi_path_join(output->alloc, output->partial, KFI_FILE_RESUME);
     kfi_buf_init(&buf, output->alloc, DOCUMENT_MAX);
     kfi_json_writer_init(&writer, &buf, 2);
@@ -212,6 +232,7 @@ kf_status kfi_output_finish(const kfi_output *output, kf_error *err)
     KFI_TRY(st);
     const bool replaces = output->replace && kfi_file_exists(output->path);
     if (replaces) {
+        KFI_TRY(check_replaced(output, err)); /* again: hours may have gone by */
         KFI_TRY(kfi_file_remove_tree(output->old, err));
         KFI_TRY(kfi_file_rename(output->path, output->old, err));
     }

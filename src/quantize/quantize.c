@@ -204,11 +204,25 @@ static kf_status run_metered(kf_quantize_result *result, kf_model *source, const
              .worker = {.pool = kfi_model_pool(source),
                         .alloc = &meter.allocator,
                         .callbacks = options->callbacks}};
-    KFI_TRY(kfi_output_init(&r.output, out, r.worker.alloc, err));
+    KFI_TRY(kfi_output_init(&r.output, out, kfi_model_path(source), r.worker.alloc, err));
     const kf_status st = run_all(&r, result, err);
     kfi_free(r.worker.alloc, r.offsets, recipe->samples * sizeof *r.offsets);
     kfi_output_deinit(&r.output);
     result->memory_bytes = atomic_load(&meter.peak);
+    return st;
+}
+
+/* The dry run refuses what the real one would refuse. */
+static kf_status run_dry(kf_quantize_result *result, kf_model *source, const char *out,
+                         const kf_recipe *recipe, const kf_quantize_options *options, kf_error *err)
+{
+    kfi_output output;
+    KFI_TRY(kfi_output_init(&output, out, kfi_model_path(source), options->alloc, err));
+    kf_status st = kfi_output_check(&output, options, err);
+    if (st == KF_OK) {
+        st = kfi_plan_estimate(result, source, recipe, options, err);
+    }
+    kfi_output_deinit(&output);
     return st;
 }
 
@@ -221,7 +235,7 @@ kf_status kf_quantize(kf_quantize_result *result, kf_model *source, const char *
     KFI_TRY(check_options(&checked, options, err));
     KFI_TRY(kfi_plan_check(source, recipe, &checked, err));
     if (checked.dry_run) {
-        KFI_TRY(kfi_plan_estimate(&made, source, recipe, &checked, err));
+        KFI_TRY(run_dry(&made, source, out, recipe, &checked, err));
     } else {
         KFI_TRY(run_metered(&made, source, out, recipe, &checked, err));
         made.seconds = kfi_clock_seconds() - start;

@@ -92,7 +92,10 @@ fails 3 "notes.*not an interrupted run" "a partial output of somebody else is no
     quantize "$model" -o "$scratch/gptq-2" --recipe rtn-w3 --resume
 [ "$(cat "$scratch/gptq-2.partial/notes")" = mine ]
 result "and left as it is" $?
-exits 0 "unless force says so" quantize "$model" -o "$scratch/gptq-2" --recipe rtn-w3 --force
+fails 3 "notes.*not an interrupted run" "nor removed by force" \
+    quantize "$model" -o "$scratch/gptq-2" --recipe rtn-w3 --force
+fails 3 "not replaced" "force does not replace the model itself" \
+    quantize "$model" -o "$model" --recipe rtn-w3 --force
 
 cp -r "$scratch/rtn" "$scratch/broken"
 weights=$(ls "$scratch/broken"/model-*.safetensors | head -n 1)

@@ -363,6 +363,23 @@ static void joins_and_splits_paths(void **state)
     assert_string_equal(kfi_path_name("a/"), "");
 }
 
+static void tells_what_lies_in_a_directory(void **state)
+{
+    kf_error err = {0};
+    CHECK_OK(kfi_file_make_directories(in(*state, "c/d"), &err), &err);
+    CHECK_OK(kfi_file_make_directories(in(*state, "cd"), &err), &err);
+    put(in(*state, "c/d/f"), "x");
+    assert_int_equal(symlink("c/d", in(*state, "to-d")), 0);
+    assert_true(kfi_path_contains(in(*state, "c"), in(*state, "c")));
+    assert_true(kfi_path_contains(in(*state, "c"), in(*state, "c/d/f")));
+    assert_true(kfi_path_contains("/", in(*state, "c")));
+    assert_true(kfi_path_contains(in(*state, "c"), in(*state, "to-d/f")));
+    assert_true(kfi_path_contains(in(*state, "to-d"), in(*state, "c/d/f")));
+    assert_false(kfi_path_contains(in(*state, "c"), in(*state, "cd")));
+    assert_false(kfi_path_contains(in(*state, "c/d"), in(*state, "c")));
+    assert_false(kfi_path_contains(in(*state, "c"), in(*state, "c/missing")));
+}
+
 static void tells_free_space_also_for_what_is_not_there_yet(void **state)
 {
     const uint64_t here = kfi_file_free_space(*state);
@@ -397,6 +414,7 @@ int main(void)
         IN_DIRECTORY(lists_names_in_byte_order),
         IN_DIRECTORY(lists_an_empty_directory_and_refuses_a_missing_one),
         cmocka_unit_test(joins_and_splits_paths),
+        IN_DIRECTORY(tells_what_lies_in_a_directory),
         IN_DIRECTORY(tells_free_space_also_for_what_is_not_there_yet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
