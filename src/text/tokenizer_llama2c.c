@@ -67,6 +67,7 @@ static kf_status fill(kf_tokenizer *t, const kfi_llama2c_vocabulary *v, kf_error
     t->adds_bos = true;
     KFI_TRY(kfi_vocabulary_init(&t->vocabulary, v->n, t->alloc, err));
     KFI_TRY(set_tokens(t, v, err));
+    kfi_tokenizer_mark_end(t, t->bos); /* in the training text it parts the stories */
     KFI_TRY(kfi_vocabulary_finish(&t->vocabulary, err));
     KFI_TRY(kfi_merges_from_scores(&t->bpe.merges, &t->vocabulary, v->scores, t->alloc, err));
     return kfi_tokenizer_finish(t, err);
