@@ -112,8 +112,13 @@ int fail_input(const char *format, ...) KF_PRINTF(1, 2);
 const kf_callbacks *terminal_callbacks(bool quiet);
 /* Removes the bar, so that something else can be printed. */
 void terminal_clear(void);
+/* Says what the program waits for, where a person sits in front of it; nothing with --quiet. */
+void terminal_hint(const char *message);
+/* Ctrl-C or SIGTERM came. */
 bool terminal_interrupted(void);
-/* Forgets an interrupt: a conversation stops the answer, not the program. */
+/* SIGTERM came: the program is to end, not only what it does now. */
+bool terminal_terminated(void);
+/* Forgets a Ctrl-C: a conversation stops the answer, not the program. */
 void terminal_rearm(void);
 
 /* Seconds since an arbitrary start. */
@@ -127,8 +132,11 @@ const char *format_seconds(char dst[32], double seconds);
  * '?', cut to n - 1 bytes. */
 const char *show_text(char *dst, size_t n, const char *text);
 
-/* Flushes standard output; EXIT_WORK_FAILED with a line when that fails (a full disk, a closed
- * pipe). */
+/* Flushes standard output, and keeps errno of the first time that this failed; false once anything
+ * could not be written: there is no use in computing more of it. */
+bool output_flush(void);
+/* The last flush; EXIT_WORK_FAILED when something could not be written, with the reason in a line
+ * (a full disk) or silently (a closed pipe: the reader wants no more). */
 int finish_output(int exit_code);
 
 #endif /* KERF_CLI_CLI_H */

@@ -114,7 +114,7 @@ static void print_result(const bench_options *options, const bench_test *test, d
     } else {
         (void)printf("%-12s %10.1f tokens/s\n", test->name, rate);
     }
-    (void)fflush(stdout);
+    (void)output_flush();
 }
 
 static void plan_tests(bench_test tests[4], const bench_options *options)

@@ -18,7 +18,7 @@ typedef struct quantize_options {
 static void print_line(json_t *line)
 {
     json_print(line, 9);
-    (void)fflush(stdout);
+    (void)output_flush();
 }
 
 static void layer_json(void *ctx, const kf_layer_report *r)
@@ -55,7 +55,7 @@ static void layer_text(void *ctx, const kf_layer_report *r)
     print_error(r->output_error);
     print_error(r->nearest_error);
     (void)printf("%s\n", r->exact ? "  exact: already on this grid" : "");
-    (void)fflush(stdout);
+    (void)output_flush();
 }
 
 static void summary_json(const quantize_options *options, const kf_recipe *recipe,

@@ -17,7 +17,7 @@ void compare_print_heading(const char *text, const char *calibration)
     (void)printf("\n%-10s %9s %6s %6s %20s %9s %7s %8s %9s  %s\n", "recipe", "size", "bits",
                  "linear", "perplexity", "KL", "top-1", "token/s", "quantize",
                  "activations, prefix");
-    (void)fflush(stdout);
+    (void)output_flush();
 }
 
 void compare_print_row(const compare_row *r)
@@ -36,7 +36,7 @@ void compare_print_row(const compare_row *r)
     (void)printf("%8.1f %9s  %s, %s\n", r->answer_rate,
                  r->quantize_seconds > 0 ? format_seconds(seconds, r->quantize_seconds) : "-",
                  r->activations, r->prefix);
-    (void)fflush(stdout);
+    (void)output_flush();
 }
 
 void compare_print_row_json(const compare_row *r)
@@ -55,7 +55,7 @@ void compare_print_row_json(const compare_row *r)
         (json_int_t)kf_memory_peak());
     (void)json_object_set_new(line, "answer", json_text(r->answer != NULL ? r->answer : ""));
     json_print(line, 12);
-    (void)fflush(stdout);
+    (void)output_flush();
 }
 
 void compare_print_answers(const compare_row *rows, size_t n, const char *prompt)

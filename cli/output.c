@@ -116,14 +116,27 @@ const char *show_text(char *dst, size_t n, const char *text)
     return dst;
 }
 
+/* Why standard output failed, 0 as long as it did not. */
+static int output_errno;
+
+bool output_flush(void)
+{
+    if (fflush(stdout) != 0 && output_errno == 0) {
+        output_errno = errno;
+    }
+    return output_errno == 0 && !ferror(stdout);
+}
+
 int finish_output(int exit_code)
 {
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        if (errno != EPIPE) {
-            (void)fprintf(stderr, "kerf: error: cannot write standard output: %s\n",
-                          strerror(errno));
-        }
-        return exit_code == EXIT_DONE ? EXIT_WORK_FAILED : exit_code;
+    if (output_flush()) {
+        return exit_code;
     }
-    return exit_code;
+    if (output_errno != EPIPE) {
+        terminal_clear();
+        (void)fprintf(stderr, "kerf: error: cannot write standard output%s%s\n",
+                      output_errno != 0 ? ": " : "",
+                      output_errno != 0 ? strerror(output_errno) : "");
+    }
+    return exit_code == EXIT_DONE ? EXIT_WORK_FAILED : exit_code;
 }

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kerf/pull.h"
 
@@ -83,32 +84,37 @@ void subject_close(cli_subject *subject)
 kf_status document_read(cli_document *document, const char *path, kf_error *err)
 {
     const bool standard = strcmp(path, "-") == 0;
+    const char *name = standard ? "standard input" : path;
     FILE *file = standard ? stdin : fopen(path, "rb");
     kf_status st = KF_OK;
     size_t capacity = 0;
     if (file == NULL) {
         return set_error(err, KF_INPUT, "cannot open '%s': %s", path, strerror(errno));
     }
+    if (standard && isatty(STDIN_FILENO)) {
+        terminal_hint("reading the text from the terminal; Ctrl-D at the start of a line ends it");
+    }
     for (;;) {
         if (document->n_text == capacity) {
             const size_t grown = capacity == 0 ? 65536 : 2 * capacity;
             char *text = realloc(document->text, grown);
             if (text == NULL) {
-                st = set_error(err, KF_NOMEM, "'%s': text of more than %zu bytes", path, capacity);
+                st = set_error(err, KF_NOMEM, "%s: text of more than %zu bytes", name, capacity);
                 break;
             }
             document->text = text;
             capacity = grown;
         }
-        const size_t n =
+        document->n_text +=
             fread(document->text + document->n_text, 1, capacity - document->n_text, file);
-        document->n_text += n;
-        if (n == 0) {
+        if (ferror(file)) {
+            st = terminal_interrupted()
+                     ? set_error(err, KF_CANCELLED, "cancelled while reading %s", name)
+                     : set_error(err, KF_INPUT, "cannot read %s: %s", name, strerror(errno));
+        }
+        if (feof(file) || ferror(file)) { /* a terminal would be asked for more */
             break;
         }
-    }
-    if (st == KF_OK && ferror(file)) {
-        st = set_error(err, KF_INPUT, "cannot read '%s': %s", path, strerror(errno));
     }
     if (!standard) {
         (void)fclose(file);

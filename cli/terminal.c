@@ -5,22 +5,24 @@
 #include "cli.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 /* The one terminal of the process: a command line has no second one. */
 static struct {
-    bool quiet, on_terminal, drawn;
+    bool quiet, drawn;
     char task[64]; /* of the bar: a new task starts a new clock */
     double started;
     uint64_t first; /* units that were done when it started */
 } terminal;
 
-static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t interrupts, terminations;
 
 static void on_signal(int number)
 {
-    if (interrupts++ > 0) { /* asked twice: do not wait for the next safe point */
+    volatile sig_atomic_t *count = number == SIGTERM ? &terminations : &interrupts;
+    if ((*count)++ > 0) { /* asked twice: do not wait for the next safe point */
         (void)signal(number, SIG_DFL);
         (void)raise(number);
     }
@@ -89,6 +91,14 @@ static void on_progress(void *ctx, const kf_progress *progress)
     (void)fflush(stderr);
 }
 
+void terminal_hint(const char *message)
+{
+    if (!terminal.quiet) {
+        terminal_clear();
+        (void)fprintf(stderr, "kerf: %s\n", message);
+    }
+}
+
 static void on_warn(void *ctx, const char *message)
 {
     (void)ctx;
@@ -101,7 +111,14 @@ static void on_warn(void *ctx, const char *message)
 static bool on_cancelled(void *ctx)
 {
     (void)ctx;
-    return interrupts > 0;
+    return terminal_interrupted();
+}
+
+/* Standard error is a terminal that can take a line back. */
+static bool can_draw(void)
+{
+    const char *kind = getenv("TERM");
+    return isatty(STDERR_FILENO) != 0 && (kind == NULL || strcmp(kind, "dumb") != 0);
 }
 
 const kf_callbacks *terminal_callbacks(bool quiet)
@@ -112,8 +129,7 @@ const kf_callbacks *terminal_callbacks(bool quiet)
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
     terminal.quiet = quiet;
-    terminal.on_terminal = isatty(STDERR_FILENO) != 0;
-    callbacks.progress = terminal.on_terminal && !quiet ? on_progress : NULL;
+    callbacks.progress = !quiet && can_draw() ? on_progress : NULL;
     callbacks.warn = on_warn;
     callbacks.cancelled = on_cancelled;
     return &callbacks;
@@ -121,7 +137,12 @@ const kf_callbacks *terminal_callbacks(bool quiet)
 
 bool terminal_interrupted(void)
 {
-    return interrupts > 0;
+    return interrupts > 0 || terminations > 0;
+}
+
+bool terminal_terminated(void)
+{
+    return terminations > 0;
 }
 
 void terminal_rearm(void)
