@@ -68,9 +68,10 @@ static kf_status write_answer(compare_row *r, const cli_comparison *c, const cli
     sampler.temperature = 0;
     sampler.repetition_penalty = 1.1f;
     if (st == KF_OK) {
-        st = generator_open(&g, subject, &session, &sampler, &no_stops, NULL, err);
+        st = generator_open(&g, subject, &session, &sampler, &no_stops, false, err);
     }
     if (st == KF_OK) {
+        g.continues = c->options->prompt[0] != '\0';
         st = generator_answer(&a, &g, ids, n, (size_t)c->options->tokens, err);
     }
     if (st == KF_OK) {
@@ -340,7 +341,7 @@ static kf_status compare(cli_comparison *c, kf_error *err)
         compare_print_heading(c->options->text, c->options->calib);
     }
     st = finish_row(c, measure_source(c, err));
-    for (size_t i = 0; st == KF_OK && i < c->n_recipes; i++) {
+    for (size_t i = 0; st == KF_OK && i < c->n_recipes && output_flush(); i++) {
         st = finish_row(c, measure_recipe(c, c->recipes[i], err));
     }
     if (st == KF_OK && !c->options->common.json) {

@@ -40,10 +40,16 @@ static kf_status conversation_add(cli_conversation *c, const char *role, const c
     return KF_OK;
 }
 
+/* Forgets the last message. */
+static void conversation_drop(cli_conversation *c)
+{
+    free((void *)(uintptr_t)c->messages[--c->n].content);
+}
+
 static void conversation_free(cli_conversation *c)
 {
-    for (size_t i = 0; i < c->n; i++) {
-        free((void *)(uintptr_t)c->messages[i].content);
+    while (c->n > 0) {
+        conversation_drop(c);
     }
     free(c->messages);
 }
@@ -61,11 +67,10 @@ static void report(const run_options *options, const cli_generator *g, const cli
         return;
     }
     (void)putchar('\n');
-    (void)fflush(stdout);
+    (void)output_flush();
     if (a->reason == STOP_CONTEXT) {
-        (void)fprintf(stderr,
-                      "kerf: the context of %zu tokens is full; --context N makes it larger\n",
-                      kf_session_context(g->session));
+        (void)fprintf(stderr, "kerf: the context of %zu tokens is full%s\n",
+                      kf_session_context(g->session), generator_advice(g));
     }
     if (!options->common.quiet && isatty(STDERR_FILENO)) {
         (void)fprintf(stderr, "[%zu + %zu tokens, prompt %.0f, answer %.1f tokens/s]\n",
@@ -112,23 +117,43 @@ static kf_status answer_turn(const run_options *options, cli_generator *g, cli_c
     return st;
 }
 
-/* Reads one line without its line feed; NULL at the end of input. Malloc'ed. */
+/* A turn of a conversation. A message that has no room is said to be too long, and the conversation
+ * goes on without it. */
+static kf_status take_turn(const run_options *options, cli_generator *g, cli_conversation *c,
+                           const char *line, kf_error *err)
+{
+    cli_answer a;
+    kf_status st = conversation_add(c, "user", line, err);
+    if (st == KF_OK) {
+        st = answer_turn(options, g, c, &a, err);
+    }
+    if (st == KF_RANGE) {
+        (void)fail_status(err);
+        conversation_drop(c);
+        *err = (kf_error){0};
+        st = KF_OK;
+    }
+    terminal_rearm();
+    return st;
+}
+
+/* Reads one line without its end; NULL at the end of input. Malloc'ed. */
 static char *read_line(void)
 {
     char *line = NULL;
     size_t capacity = 0;
-    const ssize_t n = getline(&line, &capacity, stdin);
+    ssize_t n = getline(&line, &capacity, stdin);
     if (n < 0) {
         free(line);
         return NULL;
     }
-    if (n > 0 && line[n - 1] == '\n') {
-        line[n - 1] = '\0';
+    while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) {
+        line[--n] = '\0';
     }
     return line;
 }
 
-/* Lines of standard input are the user's turns until it ends. */
+/* Lines of standard input are the user's turns until it ends, or nobody reads the answers. */
 static kf_status converse(const run_options *options, cli_generator *g, cli_conversation *c,
                           kf_error *err)
 {
@@ -137,11 +162,10 @@ static kf_status converse(const run_options *options, cli_generator *g, cli_conv
     if (on_terminal) {
         (void)puts("Type your message. Ctrl-C stops an answer, Ctrl-D ends the conversation.");
     }
-    while (st == KF_OK) {
-        cli_answer a;
+    while (st == KF_OK && output_flush() && !terminal_terminated()) {
         if (on_terminal) {
             (void)fputs("> ", stdout);
-            (void)fflush(stdout);
+            (void)output_flush();
         }
         char *line = read_line();
         if (line == NULL) {
@@ -154,11 +178,7 @@ static kf_status converse(const run_options *options, cli_generator *g, cli_conv
             break;
         }
         if (line[0] != '\0') {
-            st = conversation_add(c, "user", line, err);
-            if (st == KF_OK) {
-                st = answer_turn(options, g, c, &a, err);
-            }
-            terminal_rearm();
+            st = take_turn(options, g, c, line, err);
         }
         free(line);
     }
@@ -189,6 +209,7 @@ static kf_status run_chat(const run_options *options, cli_generator *g, const cl
         *reason = a.reason;
     } else if (st == KF_OK) {
         st = converse(options, g, &c, err);
+        *reason = terminal_terminated() ? STOP_INTERRUPTED : STOP_END;
     }
     conversation_free(&c);
     return st;
@@ -202,6 +223,7 @@ static kf_status run_completion(const run_options *options, cli_generator *g,
     cli_answer a = {.reason = STOP_END};
     kf_status st = encode_text(&ids, &n, g->tokenizer, prompt->text, prompt->n_text,
                                KF_ENCODE_ADD_BOS | KF_ENCODE_SPECIAL, err);
+    g->continues = prompt->n_text > 0;
     if (st == KF_OK && n == 0) { /* an empty prompt: the model begins by itself */
         const uint32_t start = kf_tokenizer_start(g->tokenizer);
         if (start == KF_NO_TOKEN) {
@@ -262,8 +284,8 @@ static kf_status open_generator(cli_generator *g, const run_options *options,
     sampler.min_p = (float)options->min_p;
     sampler.repetition_penalty = (float)options->repetition_penalty;
     sampler.seed = options->common.seed;
-    return generator_open(g, subject, &session, &sampler, &options->stop,
-                          options->common.json ? NULL : stdout, err);
+    return generator_open(g, subject, &session, &sampler, &options->stop, !options->common.json,
+                          err);
 }
 
 static kf_status run_model(const run_options *options, cli_subject *subject, cli_generator *g,
@@ -311,6 +333,14 @@ static int run(const cli_command *command, int argc, char **argv)
     }
     if ((options.prompt != NULL) + (options.file != NULL) + (options.common.n_positional > 1) > 1) {
         return fail_usage(command, "give one prompt: -p TEXT, -f FILE or -");
+    }
+    if (options.system != NULL && !options.chat) {
+        return fail_usage(command, "--system is a message of a chat: it needs --chat");
+    }
+    for (size_t i = 0; i < options.stop.n; i++) {
+        if (options.stop.items[i][0] == '\0') {
+            return fail_usage(command, "--stop needs a text that is not empty");
+        }
     }
     if (run_model(&options, &subject, &generator, &prompt, &reason, &err) != KF_OK) {
         exit_code = fail_status(&err);

@@ -20,20 +20,23 @@ const char *stop_reason_name(stop_reason reason)
         return "context";
     case STOP_INTERRUPTED:
         return "interrupted";
+    case STOP_OUTPUT:
+        return "output";
     }
     return "unknown";
 }
 
 kf_status generator_open(cli_generator *generator, const cli_subject *subject,
                          const kf_session_options *session, const kf_sampler_options *sampler,
-                         const text_list *stops, FILE *out, kf_error *err)
+                         const text_list *stops, bool prints, kf_error *err)
 {
     kf_model_info info;
     *generator =
-        (struct cli_generator){.tokenizer = subject->tokenizer, .stops = stops, .out = out};
+        (struct cli_generator){.tokenizer = subject->tokenizer, .stops = stops, .prints = prints};
     kf_model_get_info(subject->model, &info);
     generator->vocabulary = info.vocabulary;
     generator->hidden = info.hidden;
+    generator->model_context = info.context;
     generator->batch = 512;
     kf_status st = kf_session_new(&generator->session, subject->model, session, err);
     if (st == KF_OK) {
@@ -49,6 +52,13 @@ kf_status generator_open(cli_generator *generator, const cli_subject *subject,
         return set_error(err, KF_NOMEM, "ids and logits of a sequence");
     }
     return KF_OK;
+}
+
+const char *generator_advice(const cli_generator *generator)
+{
+    return kf_session_context(generator->session) < generator->model_context
+               ? "; --context N makes it larger"
+               : "";
 }
 
 void generator_close(cli_generator *generator)
@@ -76,15 +86,15 @@ static kf_status begin_sequence(cli_generator *g, const uint32_t *ids, size_t n,
     } else {
         kf_session_truncate(g->session, g->n_front + common);
     }
+    memcpy(g->ids, ids, common * sizeof *ids); /* the prefix may have brought them */
+    g->n_ids = common;
+    g->n_cached = common;
     if (g->n_front + n > kf_session_context(g->session)) {
-        return set_error(
-            err, KF_RANGE,
-            "the prompt has %zu tokens, the context holds %zu; --context N makes it larger", n,
-            kf_session_context(g->session) - g->n_front);
+        return set_error(err, KF_RANGE, "the prompt has %zu tokens, the context holds %zu%s", n,
+                         kf_session_context(g->session) - g->n_front, generator_advice(g));
     }
     memcpy(g->ids, ids, n * sizeof *ids);
     g->n_ids = n;
-    g->n_cached = common;
     return KF_OK;
 }
 
@@ -92,6 +102,10 @@ static kf_status begin_sequence(cli_generator *g, const uint32_t *ids, size_t n,
 static kf_status evaluate(cli_generator *g, kf_error *err)
 {
     while (g->n_cached < g->n_ids) {
+        if (terminal_interrupted()) { /* a long prompt takes many batches */
+            return set_error(err, KF_CANCELLED, "cancelled after %zu of %zu tokens", g->n_cached,
+                             g->n_ids);
+        }
         const size_t rest = g->n_ids - g->n_cached;
         const size_t n = rest < g->batch ? rest : g->batch;
         const kf_status st = kf_session_eval(g->session, g->ids + g->n_cached, n, err);
@@ -125,30 +139,37 @@ static size_t held_back(const cli_generator *g)
     return most;
 }
 
-/* Cuts the text at the first stop text; true when there is one. */
+/* Cuts the text in front of the earliest stop text; true when there is one. */
 static bool cut_at_stop(cli_generator *g, size_t search_from)
 {
+    size_t end = SIZE_MAX;
     for (size_t i = 0; i < g->stops->n; i++) {
         const char *stop = g->stops->items[i];
         const size_t n = strlen(stop);
         const size_t from = search_from > n ? search_from - n : 0;
-        const char *found = n > 0 ? strstr(g->text + from, stop) : NULL;
-        if (found != NULL) {
-            g->n_text = (size_t)(found - g->text);
-            g->text[g->n_text] = '\0';
-            return true;
+        const char *found = strstr(g->text + from, stop);
+        if (found != NULL && (size_t)(found - g->text) < end) {
+            end = (size_t)(found - g->text);
         }
     }
-    return false;
+    if (end == SIZE_MAX) {
+        return false;
+    }
+    g->n_text = end;
+    g->text[end] = '\0';
+    return true;
 }
 
-static void print_up_to(cli_generator *g, size_t end)
+/* False when nobody takes the text any more. */
+static bool print_up_to(cli_generator *g, size_t end)
 {
-    if (g->out != NULL && end > g->n_printed) {
-        (void)fwrite(g->text + g->n_printed, 1, end - g->n_printed, g->out);
-        (void)fflush(g->out);
+    const size_t begin = g->n_printed;
+    g->n_printed = end > begin ? end : begin;
+    if (!g->prints || end <= begin) {
+        return true;
     }
-    g->n_printed = end > g->n_printed ? end : g->n_printed;
+    (void)fwrite(g->text + begin, 1, end - begin, stdout);
+    return output_flush();
 }
 
 static kf_status reserve_text(cli_generator *g, size_t n_more, kf_error *err)
@@ -165,9 +186,9 @@ static kf_status reserve_text(cli_generator *g, size_t n_more, kf_error *err)
     return KF_OK;
 }
 
-/* Adds one id's text and prints what is safe; *stopped when a stop text came. */
-static kf_status add_text(cli_generator *g, kf_detokenizer *detokenizer, uint32_t id, bool *stopped,
-                          kf_error *err)
+/* Adds one id's text and prints what is safe; *done when a stop text came, or nobody reads on. */
+static kf_status add_text(cli_generator *g, kf_detokenizer *detokenizer, uint32_t id, bool *done,
+                          stop_reason *reason, kf_error *err)
 {
     size_t n_piece = 0;
     (void)kf_tokenizer_piece(g->tokenizer, id, &n_piece);
@@ -178,8 +199,12 @@ static kf_status add_text(cli_generator *g, kf_detokenizer *detokenizer, uint32_
     const size_t before = g->n_text;
     g->n_text += kf_detokenizer_push(detokenizer, id, g->text + g->n_text, 3 * n_piece + 16);
     g->text[g->n_text] = '\0';
-    *stopped = cut_at_stop(g, before);
-    print_up_to(g, *stopped ? g->n_text : g->n_text - held_back(g));
+    const bool stopped = cut_at_stop(g, before);
+    const bool taken = print_up_to(g, stopped ? g->n_text : g->n_text - held_back(g));
+    if (stopped || !taken) {
+        *done = true;
+        *reason = taken ? STOP_TEXT : STOP_OUTPUT;
+    }
     return KF_OK;
 }
 
@@ -187,31 +212,29 @@ static kf_status add_text(cli_generator *g, kf_detokenizer *detokenizer, uint32_
 static kf_status step(cli_generator *g, kf_detokenizer *detokenizer, bool *done,
                       stop_reason *reason, kf_error *err)
 {
-    bool stopped = false;
     const uint32_t id = kf_sampler_next(g->sampler, g->logits);
-    *done = true;
     if (kf_tokenizer_is_end(g->tokenizer, id)) {
+        *done = true;
         *reason = STOP_END;
         return KF_OK;
     }
     kf_sampler_accept(g->sampler, id);
-    kf_status st = add_text(g, detokenizer, id, &stopped, err);
+    kf_status st = add_text(g, detokenizer, id, done, reason, err);
     if (st != KF_OK) {
         return st;
     }
     g->ids[g->n_ids++] = id;
-    if (stopped) {
-        *reason = STOP_TEXT;
+    if (*done) {
         return KF_OK;
     }
     if (g->n_front + g->n_ids > kf_session_context(g->session)) {
         g->n_ids--; /* it is said, but there is no room to go on from it */
+        *done = true;
         *reason = STOP_CONTEXT;
         return KF_OK;
     }
-    *done = false;
     st = evaluate(g, err);
-    if (st == KF_CANCELLED || (st == KF_OK && terminal_interrupted())) {
+    if (st == KF_CANCELLED) {
         *done = true;
         *reason = STOP_INTERRUPTED;
         return KF_OK;
@@ -228,6 +251,7 @@ kf_status generator_answer(cli_answer *answer, cli_generator *g, const uint32_t 
     g->n_text = 0;
     g->n_printed = 0;
     kf_detokenizer_init(&detokenizer, g->tokenizer);
+    detokenizer.first = !g->continues;
     const double started = clock_seconds();
     kf_status st = reserve_text(g, 0, err);
     if (st == KF_OK) {
@@ -259,6 +283,8 @@ kf_status generator_answer(cli_answer *answer, cli_generator *g, const uint32_t 
             g->text[g->n_text] = '\0';
         }
     }
-    print_up_to(g, g->n_text);
+    if (!print_up_to(g, g->n_text)) {
+        answer->reason = STOP_OUTPUT;
+    }
     return st;
 }

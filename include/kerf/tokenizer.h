@@ -119,7 +119,8 @@ typedef struct kf_detokenizer {
     size_t n_pending;         /**< Its bytes so far. */
 } kf_detokenizer;
 
-/** Prepares a detokenizer for a new text. */
+/** Prepares a detokenizer for a new text; with `first` set to false behind it, for the continuation
+ * of one. */
 KF_API void kf_detokenizer_init(kf_detokenizer *detokenizer, const kf_tokenizer *tokenizer);
 
 /**

@@ -1,0 +1,148 @@
+# kerf run: what comes out, what ends it, and who reads it. Models that say known words, and a random
+# one for conversations.
+#
+# SPDX-License-Identifier: Apache-2.0
+. "$(dirname "$0")/tap.sh"
+
+root=${KERF_SOURCE_ROOT:?}
+chain() {
+    python3 "$root/tests/support/chain_model.py" "$@"
+}
+
+# says TEXT NAME: the last run ended well and printed exactly this line.
+says() {
+    [ "$code" -eq 0 ] && [ "$(cat "$scratch/out")" = "$1" ]
+    result "$2" $?
+}
+
+# typed KEYS ARGUMENT...: as run, on a terminal where somebody types the keys.
+typed() {
+    keys=$1
+    shift
+    code=0
+    python3 "$root/tests/support/on_terminal.py" "$keys" "$kerf" "$@" \
+        >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+}
+
+# --- the text ------------------------------------------------------------------------------------
+
+chain "$scratch/short" " a" " time" " two one" " end"
+short=$scratch/short/model.bin
+run run "$short" -p "Once upon"
+says " a time two one end" "a continuation keeps the space in front of its first word"
+run run "$short" -p ""
+says "a time two one end" "a text from its start has none"
+run run "$short" -p "Once upon" --stop one --stop two
+says " a time " "of several stop texts the earliest in the text ends it"
+run run "$short" -p "Once upon" --stop "end" --stop "e two"
+says " a tim" "a stop text over two tokens"
+chain "$scratch/stories" " The" " end" --end bos
+run run "$scratch/stories/model.bin" -p "Once upon" --json
+[ "$code" -eq 0 ] && grep -q '"text":" The end".*"stopped_by":"end"' "$scratch/out"
+result "the token between the stories of a llama2.c model ends one" $?
+
+chain "$scratch/loop" " on" " and" --end none --context 20
+loop=$scratch/loop/model.bin
+run run "$loop" -p "Once"
+[ "$code" -eq 0 ] && grep -q "context of 20 tokens is full$" "$scratch/err"
+result "a context at the model's own limit is not said to be too small" $?
+run run "$loop" -p "Once" --context 12
+[ "$code" -eq 0 ] && grep -q "is full; --context N makes it larger$" "$scratch/err"
+result "a smaller one is" $?
+fails 3 "context holds 20$" "nor where the prompt is too long" \
+    run "$loop" -p "Once upon a time there was a saw"
+
+# --- who reads it --------------------------------------------------------------------------------
+
+chain "$scratch/endless" " on" " and" --end none --context 1000000
+endless=$scratch/endless/model.bin
+(
+    code=0
+    timeout 60 "$kerf" run "$endless" -p "Once" 2>"$scratch/err" || code=$?
+    echo "$code" >"$scratch/code"
+) | head -c 20 >"$scratch/out"
+[ "$(cat "$scratch/code")" = 1 ] && [ ! -s "$scratch/err" ]
+result "a reader that goes away ends it, silently" $?
+code=0
+timeout 60 "$kerf" run "$endless" -p "Once" >/dev/full 2>"$scratch/err" </dev/null || code=$?
+[ "$code" -eq 1 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+    grep -q "cannot write standard output: No space left on device" "$scratch/err"
+result "a full disk ends it, by its name" $?
+
+# --- interrupts ----------------------------------------------------------------------------------
+
+# interrupted SIGNAL NAME ARGUMENT...: a second after the start the signal ends it with code 1.
+interrupted() {
+    signal=$1
+    name=$2
+    shift 2
+    "$kerf" "$@" >"$scratch/out" 2>"$scratch/err" <"$scratch/input" &
+    process=$!
+    sleep 2
+    kill "-$signal" "$process"
+    code=0
+    wait "$process" || code=$?
+    [ "$code" -eq 1 ]
+    result "$name" $?
+}
+
+head -c 900000 /dev/zero | tr '\0' 'x' >"$scratch/input"
+interrupted INT "Ctrl-C ends a long prompt between two batches" run "$endless" -
+mkfifo "$scratch/fifo"
+sleep 100 >"$scratch/fifo" & # a writer that says nothing
+writer=$!
+mv "$scratch/input" "$scratch/long"
+ln -s fifo "$scratch/input"
+
+python3 "$root/tests/support/random_model.py" "$scratch/chat" --layers 1
+python3 - "$scratch/chat/tokenizer_config.json" <<'END'
+import json
+import sys
+config = json.load(open(sys.argv[1]))
+config["chat_template"] = "{% for m in messages %}{{ m['content'] }};{% endfor %}"
+json.dump(config, open(sys.argv[1], "w"))
+END
+chat=$scratch/chat
+interrupted TERM "SIGTERM ends a conversation at its prompt" run "$chat" --chat
+kill "$writer"
+
+# --- a terminal ----------------------------------------------------------------------------------
+
+typed 'Once\n\x04' run "$short"
+[ "$code" -eq 0 ] && grep -q "Ctrl-D" "$scratch/out" && grep -q " a time two one end" "$scratch/out"
+result "a prompt that is typed ends at the first Ctrl-D, as the hint says" $?
+typed '\x03' run "$short"
+[ "$code" -eq 1 ] && grep -q "cancelled while reading standard input" "$scratch/out"
+result "Ctrl-C ends the program while it waits for the prompt" $?
+
+# --- conversations -------------------------------------------------------------------------------
+
+# spoken FIELD LINE...: a conversation with these lines (as printf has them); the field of each
+# answer is in $scratch/fields.
+spoken() {
+    field=$1
+    shift
+    printf "$@" >"$scratch/lines"
+    code=0
+    "$kerf" run "$chat" --chat -n 4 --temp 0 --json >"$scratch/out" 2>"$scratch/err" \
+        <"$scratch/lines" || code=$?
+    python3 -c 'import json, sys
+print([json.loads(line)[sys.argv[2]] for line in open(sys.argv[1])])' \
+        "$scratch/out" "$field" >"$scratch/fields"
+}
+
+spoken text 'Hi\nHo\n'
+cp "$scratch/fields" "$scratch/wanted"
+spoken text 'Hi\n%s\nHo\n' "$(head -c 600 "$scratch/long")"
+[ "$code" -eq 0 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+    grep -q "the prompt has 6[0-9][0-9] tokens" "$scratch/err"
+result "a message that is too long does not end the conversation" $?
+cmp -s "$scratch/fields" "$scratch/wanted"
+result "which goes on as if it had not been said" $?
+spoken prompt_tokens 'Hi\nHo\n'
+cp "$scratch/fields" "$scratch/wanted"
+spoken prompt_tokens 'Hi\r\nHo\r\n'
+[ "$code" -eq 0 ] && cmp -s "$scratch/fields" "$scratch/wanted"
+result "a line may end in CR LF" $?
+
+finish
