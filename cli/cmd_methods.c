@@ -64,6 +64,25 @@ static void print_method(const kf_method *method)
     }
 }
 
+/* Prints the recipe of this name, or in this file, as a file of one's own begins. */
+static int print_recipe(const cli_command *command, const char *name, bool json)
+{
+    kf_recipe *recipe = NULL;
+    kf_error err = {0};
+    if (kf_recipe_open(&recipe, name, NULL, &err) != KF_OK) {
+        return err.code == KF_INVALID && strchr(name, '/') == NULL
+                   ? fail_usage(command, "unknown method or recipe '%s'", name)
+                   : fail_status(&err);
+    }
+    json_t *content = json_loads(kf_recipe_json(recipe), 0, NULL);
+    (void)json_dumpf(content, stdout,
+                     JSON_REAL_PRECISION(9) | (json ? JSON_COMPACT : JSON_INDENT(2)));
+    (void)putchar('\n');
+    json_decref(content);
+    kf_recipe_free(recipe);
+    return EXIT_DONE;
+}
+
 static void print_lists(void)
 {
     const char *name = NULL;
@@ -94,7 +113,7 @@ static int run(const cli_command *command, int argc, char **argv)
         }
     }
     if (name != NULL && method == NULL) {
-        return fail_usage(command, "unknown method '%s'; 'kerf methods' lists them", name);
+        return print_recipe(command, name, options.common.json);
     }
     if (options.common.json) {
         print_json(name);
@@ -108,12 +127,14 @@ static int run(const cli_command *command, int argc, char **argv)
 
 const cli_command command_methods = {
     .name = "methods",
-    .summary = "list the methods and recipes, or explain one method",
+    .summary = "list the methods and recipes, or explain one",
     .usage = "[NAME] [options]",
     .description =
         "A recipe names the number formats and an ordered list of methods; a method is one published algorithm, with "
-        "knobs that --set changes (kerf quantize … --set gptq.damping=0.05).",
-    .examples = "  kerf methods\n  kerf methods gptq\n",
+        "knobs that --set changes (kerf quantize … --set gptq.damping=0.05). NAME is a method, a recipe, or a recipe's file.",
+    .examples = "  kerf methods\n"
+                "  kerf methods gptq\n"
+                "  kerf methods gptq-w4 > my.json                # a recipe to edit\n",
     .options = NULL,
     .n_options = 0,
     .arguments_min = 0,

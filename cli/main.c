@@ -66,6 +66,10 @@ static int run_help(int argc, char **argv)
         return EXIT_DONE;
     }
     const cli_command *command = command_find(argv[0]);
+    if (command == NULL && strcmp(argv[0], "help") == 0) {
+        help_program(stdout);
+        return EXIT_DONE;
+    }
     if (command == NULL) {
         return fail_usage(NULL, "unknown command '%s'", argv[0]);
     }
@@ -83,7 +87,7 @@ static int dispatch(int argc, char **argv)
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
         return run_help(argc - 2, argv + 2);
     }
-    if (strcmp(word, "--version") == 0) {
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-v") == 0) {
         return print_version(argc > 2 && strcmp(argv[2], "-v") == 0);
     }
     const cli_command *command = command_find(word);

@@ -8,7 +8,9 @@ exits 0 "help is no mistake" --help
 exits 0 "help of a command" help quantize
 exits 0 "help of a command the other way" quantize --help
 prints "--recipe" "help of quantize names its options"
+exits 0 "help of help" help help
 exits 0 "version" --version
+exits 0 "version, short" -v
 prints "^kerf [0-9]" "version prints a number"
 run --version -v
 prints "matmul_int8" "version -v names the kernels in use"
@@ -23,7 +25,10 @@ fails 2 "missing --text" "eval without a text" eval x
 fails 2 "missing -o" "quantize without an output" quantize x --recipe rtn-w4
 fails 2 "missing --recipe" "quantize without a recipe" quantize x -o y
 fails 2 "rtn-w9" "unknown recipe" quantize x -o y --recipe rtn-w9
-fails 2 "unknown method" "unknown method" methods bogus
+fails 2 "unknown method or recipe" "unknown method" methods bogus
+fails 3 "no-such.json" "a recipe's file that is missing" methods "$scratch/no-such.json"
+fails 2 "needs --chat" "a system message without a chat" run x -p a --system b
+fails 2 "not empty" "a stop text without a letter" run x -p a --stop ''
 fails 2 "is not a whole number" "threads that are no number" info x -t two
 fails 2 "'eos' is not one of none|bos" "unknown start" eval x --text y --start eos
 fails 2 "is not one of recipe|float" "part of a word" eval x --text y --activations flo
@@ -47,6 +52,12 @@ prints "^  gptq " "methods lists gptq"
 prints "^  rtn-w4 " "methods lists the recipes"
 run methods gptq
 prints "2210.17323" "a method names its paper"
+run methods gptq-w4
+cp "$scratch/out" "$scratch/my.json"
+prints '"weights": "int4' "a recipe is printed as a file of one's own begins"
+run methods "$scratch/my.json"
+cmp -s "$scratch/out" "$scratch/my.json"
+result "which is read as the same recipe" $?
 run methods --json
 prints '"name":"gptq"' "methods as JSON"
 
