@@ -110,6 +110,8 @@ int fail_input(const char *format, ...) KF_PRINTF(1, 2);
 /* Callbacks that draw a progress bar on a terminal's standard error (nothing in a pipe), print
  * warnings, and are cancelled by the first SIGINT or SIGTERM. One per process. */
 const kf_callbacks *terminal_callbacks(bool quiet);
+/* What no command has to think of: signals of failed reads and writes become errors. */
+void terminal_catch_signals(void);
 /* Removes the bar, so that something else can be printed. */
 void terminal_clear(void);
 /* Says what the program waits for, where a person sits in front of it; nothing with --quiet. */

@@ -4,7 +4,6 @@
  */
 #include "cli.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include "kerf/model.h"
@@ -99,6 +98,6 @@ static int dispatch(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error that writes report */
+    terminal_catch_signals();
     return finish_output(dispatch(argc, argv));
 }

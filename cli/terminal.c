@@ -28,6 +28,25 @@ static void on_signal(int number)
     }
 }
 
+/* A page of a mapped file is gone: somebody cut the file, or its disk failed. */
+static void on_lost_page(int number)
+{
+    static const char message[] = "kerf: error: a file was cut or became unreadable while it was "
+                                  "in use\n";
+    (void)number;
+    const ssize_t n = write(STDERR_FILENO, message, sizeof message - 1);
+    _exit(n > 0 ? EXIT_BAD_INPUT : EXIT_WORK_FAILED);
+}
+
+void terminal_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_lost_page};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error that writes report, */
+    (void)signal(SIGXFSZ, SIG_IGN); /* and so is a file that becomes too large */
+}
+
 void terminal_clear(void)
 {
     if (terminal.drawn) {

@@ -103,6 +103,12 @@ printf 'X' | dd of="$weights" bs=1 seek=3000 conv=notrunc 2>/dev/null
 fails 3 "safetensors" "verify finds a changed byte" verify "$scratch/broken"
 fails 3 "" "verify of what is no checkpoint" verify "$model"
 
+code=0
+(ulimit -f 16 && exec "$kerf" quantize "$model" -o "$scratch/large" --recipe rtn-w8) \
+    >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+[ "$code" -eq 1 ] && grep -q "^kerf: error: .*File too large" "$scratch/err"
+result "a limit on the size of files is an error of writing" $?
+
 # --- eval ----------------------------------------------------------------------------------------
 
 run eval "$model" --text "$text" $small --json --save-reference "$scratch/reference"

@@ -106,6 +106,20 @@ chat=$scratch/chat
 interrupted TERM "SIGTERM ends a conversation at its prompt" run "$chat" --chat
 kill "$writer"
 
+# The model is cut while it waits for its prompt.
+"$kerf" run "$endless" - -n 4 >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
+process=$!
+exec 3>"$scratch/fifo"
+sleep 2
+: >"$endless"
+echo Once >&3
+exec 3>&-
+code=0
+wait "$process" || code=$?
+[ "$code" -eq 3 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] &&
+    grep -q "^kerf: error: a file was cut" "$scratch/err"
+result "a model's file that is cut while in use is an error in one line" $?
+
 # --- a terminal ----------------------------------------------------------------------------------
 
 typed 'Once\n\x04' run "$short"
