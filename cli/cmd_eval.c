@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kerf/eval.h"
 
@@ -124,6 +125,26 @@ static kf_status open_reference(cli_subject *reference, const cli_subject *main,
     return subject_open(reference, options->against, &options->common, SUBJECT_MODEL, err);
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat one;
+    struct stat other;
+    return a != NULL && b != NULL && stat(a, &one) == 0 && stat(b, &other) == 0 &&
+           one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
+/* The library knows the models' files, but not the text's. */
+static kf_status check_outputs(const eval_options *options, kf_error *err)
+{
+    const char *const written[] = {options->save_reference, options->logits};
+    for (size_t i = 0; i < sizeof written / sizeof written[0]; i++) {
+        if (is_same_file(written[i], options->text)) {
+            return set_error(err, KF_RANGE, "'%s' is the text: it is not replaced", written[i]);
+        }
+    }
+    return KF_OK;
+}
+
 static kf_status evaluate(const eval_options *options, cli_subject *main, cli_subject *reference,
                           cli_document *document, kf_eval_result *result, kf_error *err)
 {
@@ -132,8 +153,11 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
     main->n_beside = options->against != NULL;
     main->weights = options->weights;
     main->activations = options->activations;
-    kf_status st = subject_open(main, options->common.positional[0], &options->common,
-                                SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
+    kf_status st = check_outputs(options, err);
+    if (st == KF_OK) {
+        st = subject_open(main, options->common.positional[0], &options->common,
+                          SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
+    }
     if (st == KF_OK) {
         st = open_reference(reference, main, options, err);
     }

@@ -18,8 +18,8 @@
 
 #define READ_BYTES ((size_t)64 << 10)
 
-/* Opens a file for reading that must be a regular one, and tells its size. */
-static kf_status open_regular(int *fd, size_t *size, const char *path, kf_error *err)
+/* Opens a file for reading that must be a regular one, and tells about it. */
+static kf_status open_regular(int *fd, kfi_file_map *map, const char *path, kf_error *err)
 {
     struct stat info;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO without a writer would block */
@@ -39,7 +39,8 @@ static kf_status open_regular(int *fd, size_t *size, const char *path, kf_error 
         (void)close(*fd);
         return st;
     }
-    *size = (size_t)info.st_size;
+    *map =
+        (kfi_file_map){.size = (size_t)info.st_size, .device = info.st_dev, .inode = info.st_ino};
     return KF_OK;
 }
 
@@ -47,16 +48,17 @@ kf_status kfi_file_map_open(kfi_file_map *map, const char *path, kf_error *err)
 {
     int fd = -1;
     *map = (kfi_file_map){.data = NULL};
-    size_t size = 0;
-    KFI_TRY(open_regular(&fd, &size, path, err));
+    KFI_TRY(open_regular(&fd, map, path, err));
     kf_status st = KF_OK;
-    if (size > 0) {
-        void *data = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (map->size > 0) {
+        void *data = mmap(NULL, map->size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (data == MAP_FAILED) {
             const kf_status code = errno == ENOMEM ? KF_NOMEM : KF_INPUT;
-            st = kfi_fail_os(err, code, errno, "cannot map %zu bytes of '%s'", size, path);
+            st = kfi_fail_os(err, code, errno, "cannot map %zu bytes of '%s'", map->size, path);
+            *map = (kfi_file_map){.data = NULL};
         } else {
-            *map = (kfi_file_map){data, size, true};
+            map->data = data;
+            map->is_mapped = true;
         }
     }
     (void)close(fd); /* the mapping keeps the file */
@@ -158,6 +160,21 @@ bool kfi_file_is_link(const char *path)
 {
     struct stat info;
     return lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+}
+
+bool kfi_file_is_same(const char *a, const char *b)
+{
+    struct stat one;
+    struct stat other;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
+bool kfi_file_map_is(const kfi_file_map *map, const char *path)
+{
+    struct stat info;
+    return map->inode != 0 && stat(path, &info) == 0 && info.st_dev == map->device &&
+           info.st_ino == map->inode;
 }
 
 bool kfi_path_contains(const char *directory, const char *inside)

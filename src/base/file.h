@@ -17,12 +17,15 @@
 typedef struct kfi_file_map {
     const uint8_t *data; /* NULL for an empty file */
     size_t size;
-    bool is_mapped; /* false: closing and dropping leave the bytes alone */
+    bool is_mapped;         /* false: closing and dropping leave the bytes alone */
+    uint64_t device, inode; /* which file it is; 0 where it is none */
 } kfi_file_map;
 
 /* Maps path. KF_INPUT: missing, unreadable or not a regular file; KF_NOMEM: no address space. */
 KF_NODISCARD kf_status kfi_file_map_open(kfi_file_map *map, const char *path, kf_error *err);
 void kfi_file_map_close(kfi_file_map *map);
+/* Whether path leads to the file that is mapped. */
+bool kfi_file_map_is(const kfi_file_map *map, const char *path);
 
 /* Tells the system that a range of the map is no longer needed, so that resident memory stays
  * bounded. Only whole pages are dropped. */
@@ -32,13 +35,14 @@ void kfi_file_map_drop(const kfi_file_map *map, uint64_t offset, uint64_t n);
  * input. */
 KF_NODISCARD kf_status kfi_file_read(kfi_buf *buf, const char *path, kf_error *err);
 
-/* A file that appears under its name only when complete: written as "PATH.tmp", synced, renamed.
+/* A file that appears under its name only when complete: written beside it as "PATH.NUMBER.tmp", a
+ * name that nobody has, synced, renamed. A link is followed; a device or pipe is written as it is.
  * Failures are KF_IO. */
 typedef struct kfi_file_writer {
     const kf_allocator *alloc;
     int fd;          /* -1 when closed */
-    char *path;      /* final name */
-    char *temporary; /* name while writing */
+    char *path;      /* final name, of the file that a link leads to */
+    char *temporary; /* name while writing; NULL: written directly */
     uint64_t n;      /* bytes written so far */
 } kfi_file_writer;
 
@@ -58,6 +62,8 @@ KF_NODISCARD kf_status kfi_file_write(const char *path, const void *data, size_t
 bool kfi_file_exists(const char *path);
 bool kfi_file_is_directory(const char *path);
 bool kfi_file_is_link(const char *path);
+/* Whether both paths lead to one file. */
+bool kfi_file_is_same(const char *a, const char *b);
 /* Whether inside is the directory itself or lies in it, links followed. */
 bool kfi_path_contains(const char *directory, const char *inside);
 

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/file.h"
 #include "base/report.h"
 #include "base/threads.h"
 #include "eval/reference.h"
@@ -270,10 +271,25 @@ static kf_status make_key(kfi_reference_key *key, const evaluation *e, const sid
     return kfi_sha256_bytes(key->text, e->ids, e->windows * e->window * sizeof *e->ids, err);
 }
 
+/* What is read is not written: its bytes are still wanted, here and by its owner. */
+static kf_status check_written(const kf_eval_options *o, const kf_model *model, const char *path,
+                               kf_error *err)
+{
+    const bool is_read =
+        path != NULL && (kfi_model_reads(model, path) ||
+                         (o->reference != NULL && kfi_model_reads(o->reference, path)) ||
+                         (o->reference_file != NULL && kfi_file_is_same(o->reference_file, path)));
+    return is_read ? kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "'%s' is read here: it is not replaced",
+                              path)
+                   : KF_OK;
+}
+
 /* Opens the files that the options name. */
 static kf_status open_files(evaluation *e, kf_error *err)
 {
     kfi_reference_key key;
+    KFI_TRY(check_written(e->options, e->model.model, e->options->save_reference, err));
+    KFI_TRY(check_written(e->options, e->model.model, e->options->logits, err));
     if (e->options->reference_file != NULL) {
         KFI_TRY(make_key(&key, e, &e->reference, err));
         KFI_TRY(kfi_reference_open(&e->file, e->options->reference_file, &key, e->alloc, err));

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "base/file.h"
 #include "model/checkpoint_names.h"
 #include "model/opened.h"
 
@@ -28,6 +29,18 @@ const kf_allocator *kfi_model_allocator(const kf_model *model)
 const char *kfi_model_path(const kf_model *model)
 {
     return model->path;
+}
+
+bool kfi_model_reads(const kf_model *model, const char *path)
+{
+    const kfi_checkpoint *checkpoint = &model->checkpoint;
+    for (size_t i = 0; i < checkpoint->table.n; i++) {
+        const kfi_file_map *map = checkpoint->stored[i].map;
+        if (map != NULL && kfi_file_map_is(map, path)) {
+            return true;
+        }
+    }
+    return kfi_file_is_same(model->path, path);
 }
 
 const kfi_prefix *kfi_model_get_prefix(const kf_model *model)

@@ -87,7 +87,9 @@ typedef struct kfi_prefix {
 const kfi_config *kfi_model_config(const kf_model *model);
 kf_pool *kfi_model_pool(const kf_model *model);
 const kf_allocator *kfi_model_allocator(const kf_model *model);
-const char *kfi_model_path(const kf_model *model);             /* as it was opened */
+const char *kfi_model_path(const kf_model *model); /* as it was opened */
+/* Whether path leads to a file that the model reads its tensors from. */
+bool kfi_model_reads(const kf_model *model, const char *path);
 const kfi_prefix *kfi_model_get_prefix(const kf_model *model); /* n = 0: none */
 
 /* The block's weights, in memory until the next call for another block (or for the model's life

@@ -117,6 +117,13 @@ json model tokens windows perplexity perplexity_se kl_mean top1 bits_per_weight 
 result "eval as JSON" $?
 [ "$(field tokens)" = 508 ] && [ "$(field windows)" = 4 ] && [ "$(field kl_mean)" = None ]
 result "a window of 128 has 127 scored tokens" $?
+fails 3 "not replaced" "a reference is not saved over the text" \
+    eval "$model" --text "$text" $small --save-reference "$text"
+ln -s reference "$scratch/link"
+exits 0 "a link to a reference is followed" \
+    eval "$model" --text "$text" $small --save-reference "$scratch/link" --logits /dev/null
+[ -L "$scratch/link" ] && [ -c /dev/null ]
+result "and stays, as a device does" $?
 run eval "$scratch/gptq" --text "$text" $small --json --against "$model"
 json kl_median kl_99 kl_max loss_difference loss_difference_se reference_perplexity
 result "eval against a reference" $?

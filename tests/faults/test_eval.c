@@ -131,11 +131,27 @@ static void reports_a_full_disk(void **state)
     }
 }
 
+/* Saving to the model itself, or to the reference that is read, would destroy it. */
+static void a_file_that_is_read_is_not_replaced(void **state)
+{
+    const evaluated *e = *state;
+    kf_error err = {0};
+    evaluated same = *e;
+    same.reference = e->tiny->path;
+    assert_int_equal(evaluate(&same, NULL, &err), KF_RANGE);
+    assert_non_null(strstr(err.msg, "not replaced"));
+    same.logits = same.reference;
+    same.reference = NULL;
+    assert_int_equal(evaluate(&same, NULL, &err), KF_RANGE);
+    check_no_temporary_file(e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(survives_every_allocation, setup, teardown),
         cmocka_unit_test_setup_teardown(reports_a_full_disk, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_is_read_is_not_replaced, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

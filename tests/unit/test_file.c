@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -171,6 +172,24 @@ static void reading_reports_what_is_missing(void **state)
     kfi_buf_deinit(&buf);
 }
 
+static kf_status expect_name(void *ctx, const char *name, kf_error *err)
+{
+    (void)err;
+    if (ctx == NULL || strcmp(ctx, name) != 0) {
+        fail_msg("'%s' stayed behind", name);
+    }
+    return KF_OK;
+}
+
+/* The directory holds nothing but this; NULL: nothing. */
+static void assert_only(const char *directory, const char *name)
+{
+    kf_error err = {0};
+    char copy[64] = "";
+    (void)snprintf(copy, sizeof copy, "%s", name != NULL ? name : "");
+    CHECK_OK(kfi_file_list(directory, expect_name, name != NULL ? copy : NULL, &err), &err);
+}
+
 static void a_file_appears_only_when_complete(void **state)
 {
     kf_error err = {0};
@@ -183,7 +202,7 @@ static void a_file_appears_only_when_complete(void **state)
     assert_int_equal(writer.n, 3);
     CHECK_OK(kfi_file_writer_commit(&writer, &err), &err);
     assert_holds(in(*state, "f"), "new");
-    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+    assert_only(*state, "f");
     kfi_file_writer_abort(&writer);
     assert_holds(in(*state, "f"), "new");
 }
@@ -198,7 +217,7 @@ static void an_aborted_write_leaves_the_old_file(void **state)
     kfi_file_writer_abort(&writer);
     kfi_file_writer_abort(&writer);
     assert_holds(in(*state, "f"), "old");
-    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+    assert_only(*state, "f");
 }
 
 static void refuses_to_write_where_it_cannot(void **state)
@@ -208,23 +227,87 @@ static void refuses_to_write_where_it_cannot(void **state)
     assert_int_equal(err.os_errno, ENOENT);
     assert_int_equal(mkdir(in(*state, "d"), 0700), 0);
     assert_int_equal(kfi_file_write(in(*state, "d"), "x", 1, &err), KF_IO);
-    assert_false(kfi_file_exists(in(*state, "d.tmp")));
+    assert_int_equal(err.os_errno, EISDIR);
+    assert_int_equal(symlink("nowhere", in(*state, "d/link")), 0);
+    assert_int_equal(kfi_file_write(in(*state, "d/link"), "x", 1, &err), KF_IO);
+    assert_true(kfi_file_is_link(in(*state, "d/link")));
+    assert_only(*state, "d");
 }
 
-/* The temporary name leads to a device that is always full. */
-static void a_full_disk_is_reported_and_nothing_appears(void **state)
+static void a_full_disk_is_reported_and_the_device_stays(void **state)
 {
+    (void)state;
+    kf_error err = {0};
+    struct stat info;
     if (!kfi_file_exists("/dev/full")) {
         print_message("skipped: /dev/full is not there\n");
         skip();
     }
-    kf_error err = {0};
-    assert_int_equal(symlink("/dev/full", in(*state, "f.tmp")), 0);
-    assert_int_equal(kfi_file_write(in(*state, "f"), "x", 1, &err), KF_IO);
+    assert_int_equal(kfi_file_write("/dev/full", "x", 1, &err), KF_IO);
     assert_int_equal(err.os_errno, ENOSPC);
     assert_non_null(strstr(err.msg, "No space left"));
-    assert_false(kfi_file_exists(in(*state, "f")));
-    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+    CHECK_OK(kfi_file_write("/dev/null", "x", 1, &err), &err);
+    assert_int_equal(lstat("/dev/full", &info), 0);
+    assert_true(S_ISCHR(info.st_mode));
+    assert_int_equal(lstat("/dev/null", &info), 0);
+    assert_true(S_ISCHR(info.st_mode));
+}
+
+static void a_pipe_is_written_and_stays(void **state)
+{
+    kf_error err = {0};
+    char got[4] = "";
+    assert_int_equal(mkfifo(in(*state, "p"), 0600), 0);
+    const int fd = open(in(*state, "p"), O_RDONLY | O_NONBLOCK);
+    assert_true(fd >= 0);
+    CHECK_OK(kfi_file_write(in(*state, "p"), "abc", 3, &err), &err);
+    assert_int_equal(read(fd, got, 3), 3);
+    assert_string_equal(got, "abc");
+    assert_int_equal(close(fd), 0);
+    struct stat info;
+    assert_int_equal(lstat(in(*state, "p"), &info), 0);
+    assert_true(S_ISFIFO(info.st_mode));
+    assert_only(*state, "p");
+}
+
+static void a_link_is_followed_and_stays(void **state)
+{
+    kf_error err = {0};
+    assert_int_equal(mkdir(in(*state, "d"), 0700), 0);
+    put(in(*state, "d/f"), "old");
+    assert_int_equal(symlink("d/f", in(*state, "link")), 0);
+    CHECK_OK(kfi_file_write(in(*state, "link"), "new", 3, &err), &err);
+    assert_holds(in(*state, "d/f"), "new");
+    assert_true(kfi_file_is_link(in(*state, "link")));
+    assert_true(kfi_file_is_same(in(*state, "link"), in(*state, "d/f")));
+}
+
+static void nobodys_file_is_taken_for_a_temporary_one(void **state)
+{
+    kf_error err = {0};
+    kfi_file_writer a;
+    kfi_file_writer b;
+    put(in(*state, "f.tmp"), "mine");
+    CHECK_OK(kfi_file_writer_open(&a, in(*state, "f"), NULL, &err), &err);
+    CHECK_OK(kfi_file_writer_open(&b, in(*state, "f"), NULL, &err), &err);
+    CHECK_OK(kfi_file_writer_write(&a, "a", 1, &err), &err);
+    CHECK_OK(kfi_file_writer_write(&b, "b", 1, &err), &err);
+    CHECK_OK(kfi_file_writer_commit(&a, &err), &err);
+    assert_holds(in(*state, "f"), "a");
+    CHECK_OK(kfi_file_writer_commit(&b, &err), &err);
+    assert_holds(in(*state, "f"), "b");
+    assert_holds(in(*state, "f.tmp"), "mine");
+}
+
+static void a_replaced_file_keeps_its_mode(void **state)
+{
+    kf_error err = {0};
+    struct stat info;
+    put(in(*state, "f"), "old");
+    assert_int_equal(chmod(in(*state, "f"), 0640), 0);
+    CHECK_OK(kfi_file_write(in(*state, "f"), "new", 3, &err), &err);
+    assert_int_equal(stat(in(*state, "f"), &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0640);
 }
 
 /* A size limit cuts the write in the middle: the first part fits, the rest fails. */
@@ -243,8 +326,7 @@ static void a_write_cut_short_is_reported(void **state)
     (void)signal(SIGXFSZ, handler);
     assert_int_equal(st, KF_IO);
     assert_int_equal(err.os_errno, EFBIG);
-    assert_false(kfi_file_exists(in(*state, "f")));
-    assert_false(kfi_file_exists(in(*state, "f.tmp")));
+    assert_only(*state, NULL);
 }
 
 static void a_writer_without_memory_leaks_nothing(void **state)
@@ -405,7 +487,11 @@ int main(void)
         IN_DIRECTORY(a_file_appears_only_when_complete),
         IN_DIRECTORY(an_aborted_write_leaves_the_old_file),
         IN_DIRECTORY(refuses_to_write_where_it_cannot),
-        IN_DIRECTORY(a_full_disk_is_reported_and_nothing_appears),
+        cmocka_unit_test(a_full_disk_is_reported_and_the_device_stays),
+        IN_DIRECTORY(a_pipe_is_written_and_stays),
+        IN_DIRECTORY(a_link_is_followed_and_stays),
+        IN_DIRECTORY(nobodys_file_is_taken_for_a_temporary_one),
+        IN_DIRECTORY(a_replaced_file_keeps_its_mode),
         IN_DIRECTORY(a_write_cut_short_is_reported),
         IN_DIRECTORY(a_writer_without_memory_leaks_nothing),
         IN_DIRECTORY(makes_directories_with_their_parents),
