@@ -4,7 +4,6 @@
  */
 #include "cli.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,15 +40,11 @@ static const cli_option *find_option(const cli_command *command, const char *nam
     return NULL;
 }
 
-static bool parse_count(uint64_t *value, const char *text)
+/* True for a whole number, of any size and sign: what a count may be is told by its range. */
+static bool is_whole(const char *text)
 {
-    char *end = NULL;
-    if (text[0] < '0' || text[0] > '9') {
-        return false;
-    }
-    errno = 0;
-    *value = strtoull(text, &end, 10);
-    return errno == 0 && *end == '\0';
+    const char *digits = text + (text[0] == '-');
+    return digits[0] != '\0' && digits[strspn(digits, "0123456789")] == '\0';
 }
 
 static bool parse_number(double *value, const char *text)
@@ -101,14 +96,12 @@ static int store_value(void *values, const cli_command *command, const cli_optio
         }
         *(const char **)slot = text;
         return EXIT_DONE;
-    case OPTION_COUNT: {
-        uint64_t count = 0;
-        if (!parse_count(&count, text)) {
+    case OPTION_COUNT:
+        if (!is_whole(text)) {
             return fail_usage(command, "--%s: '%s' is not a whole number", option->name, text);
         }
-        *(uint64_t *)slot = count;
-        return check_range(option, text, (double)count);
-    }
+        *(uint64_t *)slot = strtoull(text, NULL, 10); /* exact in every range */
+        return check_range(option, text, strtod(text, NULL));
     case OPTION_NUMBER:
         if (!parse_number((double *)slot, text)) {
             return fail_usage(command, "--%s: '%s' is not a number", option->name, text);

@@ -35,7 +35,11 @@ fails 2 "is not one of recipe|float" "part of a word" eval x --text y --activati
 fails 2 "is not one of recipe|float" "an empty word" run x -p a --activations ''
 fails 2 "is not one of recipe|float" "unknown activations" compare x --text y --activations int8
 fails 2 "unexpected argument" "too many arguments" info x y
+fails 2 "is not a whole number" "a sign without a number" run x -p a -n -
 fails 3 "expected 0 to 1024" "threads out of range" info x -t 5000
+fails 3 "expected 1 to 1000000000" "fewer than no tokens" run x -p a -n -1
+fails 3 "expected 0 to" "a seed below zero" run x -p a --seed -1
+fails 3 "expected 0 to" "a seed of more than 64 bits" run x -p a --seed 99999999999999999999
 fails 3 "expected 2 to" "window out of range" eval x --text y --window 1
 fails 3 "expected 0 to 100" "temperature out of range" run x -p a --temp -1
 fails 3 "no-such-model" "missing model file" info "$scratch/no-such-model.gguf"
