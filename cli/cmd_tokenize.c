@@ -4,6 +4,7 @@
  */
 #include "subject.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,8 +40,9 @@ static int print_ids(const kf_tokenizer *tokenizer, const cli_document *document
     return EXIT_DONE;
 }
 
-/* Prints one id's text; the buffer grows to the longest piece. */
-static bool push_id(kf_detokenizer *detokenizer, uint32_t id, char **text, size_t *capacity)
+/* Writes one id's text; the buffer grows to the longest piece. */
+static bool push_id(FILE *out, kf_detokenizer *detokenizer, uint32_t id, char **text,
+                    size_t *capacity)
 {
     size_t n_piece = 0;
     (void)kf_tokenizer_piece(detokenizer->tokenizer, id, &n_piece);
@@ -53,11 +55,11 @@ static bool push_id(kf_detokenizer *detokenizer, uint32_t id, char **text, size_
         *capacity = 3 * n_piece + 16;
     }
     const size_t n = kf_detokenizer_push(detokenizer, id, *text, *capacity);
-    (void)fwrite(*text, 1, n, stdout);
+    (void)fwrite(*text, 1, n, out);
     return true;
 }
 
-static int print_text(const kf_tokenizer *tokenizer, char *input, size_t n_input)
+static int write_text(FILE *out, const kf_tokenizer *tokenizer, char *input, size_t n_input)
 {
     kf_detokenizer detokenizer;
     char *text = NULL;
@@ -79,13 +81,33 @@ static int print_text(const kf_tokenizer *tokenizer, char *input, size_t n_input
             exit_code =
                 fail_input("line %zu: '%.*s' is not an id below %zu", line, (int)(n < 40 ? n : 40),
                            input + i, kf_tokenizer_count(tokenizer));
-        } else if (!push_id(&detokenizer, (uint32_t)id, &text, &capacity)) {
+        } else if (!push_id(out, &detokenizer, (uint32_t)id, &text, &capacity)) {
             kf_error err = {.code = KF_NOMEM};
             exit_code = fail_status(&err);
         }
         i += n + 1;
     }
-    (void)fwrite(last, 1, kf_detokenizer_finish(&detokenizer, last, sizeof last), stdout);
+    (void)fwrite(last, 1, kf_detokenizer_finish(&detokenizer, last, sizeof last), out);
+    free(text);
+    return exit_code;
+}
+
+/* Prints the text as one string of JSON. */
+static int print_text_json(const kf_tokenizer *tokenizer, char *input, size_t n_input)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    int exit_code = out != NULL ? write_text(out, tokenizer, input, n_input) : EXIT_WORK_FAILED;
+    if (out == NULL || fclose(out) != 0) {
+        kf_error err = {.code = KF_NOMEM};
+        exit_code = fail_status(&err);
+    } else if (exit_code == EXIT_DONE) {
+        json_t *string = json_stringn(text, n);
+        (void)json_dumpf(string, stdout, JSON_ENCODE_ANY);
+        (void)putchar('\n');
+        json_decref(string);
+    }
     free(text);
     return exit_code;
 }
@@ -105,7 +127,9 @@ static int run(const cli_command *command, int argc, char **argv)
         document_read(&document, options.text, &err) != KF_OK) {
         exit_code = fail_status(&err);
     } else if (options.decode) {
-        exit_code = print_text(subject.tokenizer, document.text, document.n_text);
+        exit_code = options.common.json
+                        ? print_text_json(subject.tokenizer, document.text, document.n_text)
+                        : write_text(stdout, subject.tokenizer, document.text, document.n_text);
     } else {
         exit_code = print_ids(subject.tokenizer, &document, &options);
     }
@@ -131,7 +155,7 @@ const cli_command command_tokenize = {
     .usage = "MODEL [--text FILE] [--decode] [options]",
     .description =
         "Prints the ids of a text, one a line, as the model's own tokenizer makes them. With --decode it "
-        "reads ids and prints their text.",
+        "reads ids and prints their text. --json prints one list, or one string.",
     .examples = "  kerf tokenize smol-w4 --text README.md | wc -l          # how many tokens\n"
                 "  echo -n 'Hello' | kerf tokenize smol-w4 | kerf tokenize smol-w4 --decode\n",
     .options = options_table,

@@ -48,6 +48,14 @@ cp "$scratch/out" "$scratch/ids"
 run tokenize "$scratch/bytes.gguf" --decode --text "$scratch/ids"
 [ "$code" -eq 0 ] && [ "$(wc -c <"$scratch/out")" -eq 480 ]
 result "it is decoded to the normalized text" $?
+run tokenize "$scratch/bytes.gguf" --decode --json --text "$scratch/ids"
+[ "$code" -eq 0 ] && python3 -c '
+import json, sys
+assert len(json.load(open(sys.argv[1], encoding="utf-8"))) == 120' "$scratch/out"
+result "and to a string of JSON" $?
+echo 5000 >"$scratch/ids"
+fails 3 "not an id" "a wrong id is an error in JSON too" \
+    tokenize "$scratch/bytes.gguf" --decode --json --text "$scratch/ids"
 printf '\377\377\377\377\377\377\377\377\377\377\377\377' >"$scratch/broken"
 run tokenize "$scratch/bytes.gguf" --text "$scratch/broken"
 [ "$code" -eq 0 ] && [ "$(wc -l <"$scratch/out")" -eq 36 ]
