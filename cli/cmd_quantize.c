@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct quantize_options {
     common_options common;
@@ -58,14 +59,15 @@ static void layer_text(void *ctx, const kf_layer_report *r)
     (void)output_flush();
 }
 
-static void summary_json(const quantize_options *options, const kf_recipe *recipe,
-                         const kf_quantize_result *r, double seconds)
+static void summary_json(const quantize_options *options, const kf_model_info *source,
+                         const kf_recipe *recipe, const kf_quantize_result *r, double seconds)
 {
     json_t *line = json_pack(
-        "{s:o, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:o, s:I, s:I, s:I, s:I}", "out",
-        json_text(options->out), "recipe", kf_recipe_name(recipe), "dry_run", (int)options->dry_run,
-        "parameters", (json_int_t)r->parameters, "source_bytes", (json_int_t)r->source_bytes,
-        "bytes", (json_int_t)r->bytes, "bits_per_weight", json_number(r->bits_per_weight),
+        "{s:o, s:o, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:o, s:I, s:I, s:I, s:I}", "out",
+        json_text(options->out), "source", json_text(source->source), "recipe",
+        kf_recipe_name(recipe), "dry_run", (int)options->dry_run, "parameters",
+        (json_int_t)r->parameters, "source_bytes", (json_int_t)r->source_bytes, "bytes",
+        (json_int_t)r->bytes, "bits_per_weight", json_number(r->bits_per_weight),
         "bits_per_weight_linear", json_number(r->bits_per_weight_linear), "prefix", r->prefix,
         "prefix_tokens", (json_int_t)r->n_prefix, "seconds",
         json_number(options->dry_run ? r->seconds : seconds), "peak_rss_bytes",
@@ -78,9 +80,10 @@ static void summary_json(const quantize_options *options, const kf_recipe *recip
     print_line(line);
 }
 
-static void summary_text(const quantize_options *options, const kf_quantize_result *r,
-                         double seconds)
+static void summary_text(const quantize_options *options, const kf_model_info *source,
+                         const kf_quantize_result *r, double seconds)
 {
+    char shown[256];
     char a[32];
     char b[32];
     char c[32];
@@ -88,10 +91,10 @@ static void summary_text(const quantize_options *options, const kf_quantize_resu
         (void)printf("prefix: %s (held-back loss %.4f without the start token, %.4f with it)\n",
                      r->prefix, r->prefix_loss[0], r->prefix_loss[1]);
     }
-    (void)printf("%s%s: %s -> %s, %.3f bits per weight (linear layers %.3f)\n",
+    (void)printf("%s%s: %s (%s) -> %s, %.3f bits per weight (linear layers %.3f)\n",
                  options->dry_run ? "would write " : "", options->out,
-                 format_bytes(a, r->source_bytes), format_bytes(b, r->bytes), r->bits_per_weight,
-                 r->bits_per_weight_linear);
+                 format_bytes(a, r->source_bytes), show_text(shown, sizeof shown, source->source),
+                 format_bytes(b, r->bytes), r->bits_per_weight, r->bits_per_weight_linear);
     if (options->dry_run) {
         (void)printf("about %s, %s of memory, %s of disk; nothing was written\n",
                      format_seconds(a, r->seconds), format_bytes(b, r->memory_bytes),
@@ -118,10 +121,23 @@ static void print_word(const char *word)
     (void)fputc('\'', stderr);
 }
 
+/* Whether something is left on disk to go on from; what comes before the first block leaves none.
+ */
+static bool is_begun(const char *out)
+{
+    char path[PATH_BYTES];
+    size_t n = strlen(out);
+    while (n > 1 && out[n - 1] == '/') {
+        n--;
+    }
+    const int length = snprintf(path, sizeof path, "%.*s.partial", (int)n, out);
+    return length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0;
+}
+
 /* Shows how to go on after an interrupt: the same words, with --resume. */
 static void print_resume(int argc, char **argv)
 {
-    (void)fputs("kerf: finished blocks are kept; go on with:\n  kerf quantize", stderr);
+    (void)fputs("kerf: what was finished is kept; go on with:\n  kerf quantize", stderr);
     for (int i = 0; i < argc; i++) {
         if (strcmp(argv[i], "--force") != 0 && strcmp(argv[i], "--resume") != 0) {
             print_word(argv[i]);
@@ -163,6 +179,7 @@ static int quantize(const quantize_options *options, cli_subject *source, cli_do
                           SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
     }
     if (st == KF_OK) {
+        quantize_job_warn(source, &options->set);
         st = read_calibration(calibration, source, options->calib, err);
     }
     if (st == KF_OK) {
@@ -183,10 +200,12 @@ static int quantize(const quantize_options *options, cli_subject *source, cli_do
     if (st != KF_OK) {
         return fail_status(err);
     }
+    kf_model_info info;
+    kf_model_get_info(source->model, &info);
     if (options->common.json) {
-        summary_json(options, *recipe, &result, clock_seconds() - started);
+        summary_json(options, &info, *recipe, &result, clock_seconds() - started);
     } else {
-        summary_text(options, &result, clock_seconds() - started);
+        summary_text(options, &info, &result, clock_seconds() - started);
     }
     return EXIT_DONE;
 }
@@ -209,7 +228,7 @@ static int run(const cli_command *command, int argc, char **argv)
         return fail_usage(command, "missing --recipe NAME; 'kerf methods' lists them");
     }
     exit_code = quantize(&options, &source, &calibration, &recipe, &err);
-    if (err.code == KF_CANCELLED) {
+    if (err.code == KF_CANCELLED && is_begun(options.out)) {
         print_resume(argc, argv);
     }
     kf_recipe_free(recipe);

@@ -47,6 +47,18 @@ static kf_status prefix_ids(uint32_t **ids, size_t *n, const quantize_job *job, 
                    : KF_OK;
 }
 
+void quantize_job_warn(const cli_subject *source, const text_list *set)
+{
+    kf_model_info info;
+    kf_model_get_info(source->model, &info);
+    for (size_t i = 0; info.tied && i < set->n; i++) {
+        if (strncmp(set->items[i], "embedding=", 10) == 0) {
+            subject_warn(source, "embedding= changes nothing: embedding and head of this model are "
+                                 "one tensor, whose format is head=");
+        }
+    }
+}
+
 kf_status quantize_job_run(kf_quantize_result *result, const quantize_job *job, kf_error *err)
 {
     uint32_t *prefix = NULL;

@@ -25,4 +25,7 @@ typedef struct quantize_job {
 /* Fills in the prefix and the tokenizer's files, and quantizes. */
 kf_status quantize_job_run(kf_quantize_result *result, const quantize_job *job, kf_error *err);
 
+/* Warns of a --set that changes nothing of this model. */
+void quantize_job_warn(const cli_subject *source, const text_list *set);
+
 #endif /* KERF_CLI_QUANTIZE_JOB_H */

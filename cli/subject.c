@@ -22,7 +22,7 @@ kf_status set_error(kf_error *err, kf_status status, const char *format, ...)
     return status;
 }
 
-static void warn(const cli_subject *subject, const char *message)
+void subject_warn(const cli_subject *subject, const char *message)
 {
     if (message != NULL) {
         subject->callbacks->warn(subject->callbacks->ctx, message);
@@ -57,7 +57,7 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
     pull.callbacks = subject->callbacks;
     kf_status st = kf_pull(subject->path, sizeof subject->path, name, &pull, err);
     if (st == KF_OK && subject->pool == NULL) {
-        warn(subject, kf_kernel_warning()); /* where threads are started, so once */
+        subject_warn(subject, kf_kernel_warning()); /* where threads are started, so once */
         st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
     }
     if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {
@@ -66,7 +66,7 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
     if (st == KF_OK && (parts & SUBJECT_TOKENIZER) != 0) {
         st = kf_tokenizer_open(&subject->tokenizer, subject->path, NULL, err);
         if (st == KF_OK) {
-            warn(subject, kf_tokenizer_warning(subject->tokenizer));
+            subject_warn(subject, kf_tokenizer_warning(subject->tokenizer));
         }
     }
     terminal_clear();

@@ -35,6 +35,9 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
                        int parts, kf_error *err);
 void subject_close(cli_subject *subject);
 
+/* Prints a warning, unless it is NULL or --quiet was given. */
+void subject_warn(const cli_subject *subject, const char *message);
+
 /* A text and its ids, malloc'ed; zero-initialise, then document_free(). */
 typedef struct cli_document {
     char *text;

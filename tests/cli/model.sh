@@ -59,6 +59,7 @@ result "an id outside the vocabulary is refused" $?
 # --- quantize, verify ----------------------------------------------------------------------------
 
 exits 0 "rtn-w4 needs no calibration text" quantize "$model" -o "$scratch/rtn" --recipe rtn-w4
+prints "/rtn: .* (safetensors, F32) -> " "and what it came from is said"
 [ -d "$scratch/rtn" ] && [ ! -e "$scratch/rtn.partial" ]
 result "the output has its final name and nothing else is left" $?
 exits 0 "verify accepts it" verify "$scratch/rtn"
@@ -76,7 +77,7 @@ exits 0 "dry run" \
 result "a dry run writes nothing" $?
 
 run quantize "$model" -o "$scratch/gptq" --recipe gptq-w3 --calib "$text" $calibration --json
-json seconds peak_rss_bytes bits_per_weight bytes
+json seconds peak_rss_bytes bits_per_weight bytes source
 result "quantize as JSON ends with a summary" $?
 [ "$(wc -l <"$scratch/out")" -ge 22 ]
 result "and has a line for every layer before it" $?
@@ -96,6 +97,25 @@ fails 3 "notes.*not an interrupted run" "nor removed by force" \
     quantize "$model" -o "$scratch/gptq-2" --recipe rtn-w3 --force
 fails 3 "not replaced" "force does not replace the model itself" \
     quantize "$model" -o "$model" --recipe rtn-w3 --force
+
+python3 "$root/tests/support/random_model.py" "$scratch/tied" --tied
+run quantize "$scratch/tied" -o "$scratch/tied-w8" --recipe rtn-w8 --set embedding=int4g64
+[ "$code" -eq 0 ] && grep -q "^kerf: warning: embedding= changes nothing" "$scratch/err"
+result "a format of a tied embedding is said to change nothing" $?
+
+# Interrupted before anything is on disk: here it waits for its text.
+mkfifo "$scratch/fifo"
+"$kerf" quantize "$model" -o "$scratch/early" --recipe gptq-w4 --calib - \
+    >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
+process=$!
+exec 3>"$scratch/fifo"
+sleep 2
+kill -INT "$process"
+code=0
+wait "$process" || code=$?
+exec 3>&-
+[ "$code" -eq 1 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] && grep -q cancelled "$scratch/err"
+result "an early interrupt promises nothing that is not on disk" $?
 
 cp -r "$scratch/rtn" "$scratch/broken"
 weights=$(ls "$scratch/broken"/model-*.safetensors | head -n 1)
