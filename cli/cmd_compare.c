@@ -93,7 +93,7 @@ static void describe(compare_row *r, const cli_subject *subject)
     r->bytes = info.bytes;
     r->bits_per_weight = info.bits_per_weight;
     r->bits_per_weight_linear = info.bits_per_weight_linear;
-    r->prefix = info.n_prefix == 0 ? "none" : info.n_prefix == 1 ? "start token" : "text";
+    r->start = info.n_prefix == 0 ? "none" : info.n_prefix == 1 ? "start token" : "text";
 }
 
 static void set_windows(kf_eval_options *eval, const cli_comparison *c)
@@ -318,18 +318,26 @@ static kf_status open_recipes(cli_comparison *c, kf_error *err)
         st = open_recipe(c, name, err);
     }
     free(list);
-    return st;
+    return st == KF_OK && c->n_recipes == 0
+               ? set_error(err, KF_INVALID, "--recipes '%s' names none", c->options->recipes)
+               : st;
 }
 
 static kf_status compare(cli_comparison *c, kf_error *err)
 {
+    kf_model_info info;
     kf_status st = open_recipes(c, err);
     if (st == KF_OK) {
         st = subject_open(&c->source, c->options->common.positional[0], &c->options->common,
                           SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
     }
     if (st == KF_OK) {
-        st = read_texts(c, err);
+        kf_model_get_info(c->source.model, &info);
+        quantize_job_warn(&c->source, &c->options->set);
+        st = info.is_kerf ? set_error(err, KF_UNSUPPORTED,
+                                      "'%s' is a Kerf checkpoint already; compare the original",
+                                      c->options->common.positional[0])
+                          : read_texts(c, err);
     }
     if (st == KF_OK) {
         st = make_directory(c, err);
@@ -338,7 +346,8 @@ static kf_status compare(cli_comparison *c, kf_error *err)
         return st;
     }
     if (!c->options->common.json) {
-        compare_print_heading(c->options->text, c->options->calib);
+        compare_print_heading(c->options->common.positional[0], info.source, c->options->text,
+                              c->options->calib);
     }
     st = finish_row(c, measure_source(c, err));
     for (size_t i = 0; st == KF_OK && i < c->n_recipes && output_flush(); i++) {
@@ -448,7 +457,8 @@ const cli_command command_compare = {
     .usage = "MODEL --text FILE [--recipes A,B] [--calib FILE] [options]",
     .description =
         "One row a recipe: size, bits per weight, perplexity, divergence from the source, tokens a second, time to quantize, and a paragraph "
-        "that it wrote. KL and top-1 compare with the source started the same way. Without --calib the first half of the text "
+        "that it wrote. A checkpoint that stores an exact prefix has it in front of every window: perplexities of different starts are not comparable. "
+        "How much more it is in percent, KL and top-1 compare with the source started the same way. Without --calib the first half of the text "
         "calibrates and the second is measured. Checkpoints kept with --dir are taken up again by a later comparison "
         "by the same recipe, text and seed.",
     .examples =

@@ -14,7 +14,7 @@ typedef struct compare_row {
     char name[64];
     char source[96];
     char activations[KF_FORMAT_NAME_BYTES];
-    const char *prefix;
+    const char *start; /* what stands in front of every window: "none", "start token" or "text" */
     uint64_t bytes;
     double bits_per_weight, bits_per_weight_linear;
     kf_eval_result eval;
@@ -23,9 +23,10 @@ typedef struct compare_row {
     char *answer;
 } compare_row;
 
-/* What the text is and what was calibrated on (NULL: the first half of the text), and the columns.
- */
-void compare_print_heading(const char *text, const char *calibration);
+/* What the source and the text are, what was calibrated on (NULL: the first half of the text), and
+ * the columns. */
+void compare_print_heading(const char *model, const char *source, const char *text,
+                           const char *calibration);
 void compare_print_row(const compare_row *row);
 void compare_print_row_json(const compare_row *row);
 /* What each wrote behind the prompt. */

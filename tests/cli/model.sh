@@ -198,10 +198,18 @@ run bench "$scratch/gptq" --prompt 32 -n 8 --repeats 1 --json
 json test tokens_per_second bytes_per_token kernels
 result "bench as JSON" $?
 run compare "$model" --recipes rtn-w8,gptq-w4 --text "$text" $small $calibration -n 8 --json
-json recipe perplexity bits_per_weight answer
+json recipe perplexity bits_per_weight answer reference_perplexity loss_difference
 result "compare as JSON" $?
 [ "$(wc -l <"$scratch/out")" -eq 3 ]
 result "compare has a row for the source and one a recipe" $?
+run compare "$model" --recipes rtn-w8 --text "$text" --window 128 --windows 1 -n 4
+prints "^float: .* (safetensors, F32)$" "the table names its source"
+prints "^rtn-w8 .* none .* [+-][0-9.]*%" "and how far above it a perplexity is, with which start"
+[ "$code" -eq 0 ] && ! grep -q "nan" "$scratch/out"
+result "one window tells no standard error" $?
+fails 3 "Kerf checkpoint already" "a checkpoint is no source of a comparison" \
+    compare "$scratch/rtn" --recipes rtn-w8 --text "$text" $small
+fails 2 "names none" "an empty list of recipes" compare "$model" --recipes , --text "$text" $small
 fails 2 "no recipe 'gptq-w5'" "compare tells of a misspelled recipe before any work" \
     compare "$model" --recipes rtn-w8,gptq-w5 --text "$text" $small
 
@@ -213,7 +221,7 @@ run compare "$model" --recipes "$scratch/spoken.json" --text "$text" --calib "$t
     -n 4 --json --dir "$scratch/kept"
 json kl_mean
 result "compare takes a recipe's file" $?
-[ "$(field recipe)" = spoken ] && [ "$(field prefix)" = text ]
+[ "$(field recipe)" = spoken ] && [ "$(field start)" = text ]
 result "and names its row by it" $?
 kl=$(field kl_mean)
 run eval "$scratch/kept/spoken" --text "$text" $small --against "$model" --json
@@ -222,11 +230,17 @@ result "a reference starts with the whole prefix, in compare and in eval" $?
 run eval "$scratch/kept/spoken" --text "$text" $small --against "$scratch/kept/spoken" --json
 [ "$(field kl_mean)" = 0.0 ] && [ "$(field top1)" = 1.0 ]
 result "a checkpoint with a prefix agrees with itself" $?
+run eval "$model" --text "$text" $small --json
+apart=$(field perplexity)
+run eval "$scratch/kept/spoken" --text "$text" $small --against "$model" --json
+reference=$(field reference_perplexity)
 touch "$scratch/before"
 run compare "$model" --recipes "$scratch/spoken.json" --text "$text" --calib "$text" $small \
     -n 4 --json --dir "$scratch/kept"
 [ "$code" -eq 0 ] && [ "$(field kl_mean)" = "$kl" ] &&
     [ -z "$(find "$scratch/kept" -name '*.safetensors' -newer "$scratch/before")" ]
 result "compare takes up a checkpoint that it kept" $?
+[ "$(field reference_perplexity)" = "$reference" ] && [ "$reference" != "$apart" ]
+result "and compares it with the source behind the same start" $?
 
 finish
