@@ -88,10 +88,13 @@ kf_status kfi_pull(char *path, size_t path_n, const char *name, const kf_pull_op
     const kf_pull_options *o = options != NULL ? options : &defaults;
     const char *found = NULL;
 
-    if (path == NULL || name == NULL || name[0] == '\0' || o->size != sizeof *o) {
+    if (path == NULL || name == NULL || o->size != sizeof *o) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
                         "no name, no place for the path, or options "
                         "of another version");
+    }
+    if (name[0] == '\0') {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "an empty name of a model");
     }
     kfi_puller puller = {.alloc = o->alloc, .callbacks = o->callbacks, .limits = *limits};
     kfi_arena_init(&puller.arena, o->alloc, MAX_STRING_BYTES);

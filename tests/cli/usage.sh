@@ -42,6 +42,7 @@ fails 3 "expected 0 to" "a seed below zero" run x -p a --seed -1
 fails 3 "expected 0 to" "a seed of more than 64 bits" run x -p a --seed 99999999999999999999
 fails 3 "expected 2 to" "window out of range" eval x --text y --window 1
 fails 3 "expected 0 to 100" "temperature out of range" run x -p a --temp -1
+fails 2 "an empty name" "an empty name of a model" info ""
 fails 3 "no-such-model" "missing model file" info "$scratch/no-such-model.gguf"
 
 printf 'not a model' >"$scratch/garbage.gguf"
