@@ -129,6 +129,17 @@ code=0
 [ "$code" -eq 1 ] && grep -q "^kerf: error: .*File too large" "$scratch/err"
 result "a limit on the size of files is an error of writing" $?
 
+# bars KIND: how often a terminal of this kind is told to take a line back.
+bars() {
+    TERM=$1 python3 "$root/tests/support/on_terminal.py" '' "$kerf" quantize "$model" --force \
+        -o "$scratch/shown" --recipe gptq-w4 --calib "$text" $calibration >"$scratch/out" 2>&1
+    grep -c "$(printf '\033')" "$scratch/out"
+}
+[ "$(bars xterm)" -gt 0 ]
+result "progress is a bar on a terminal" $?
+[ "$(bars dumb)" -eq 0 ]
+result "that can take a line back" $?
+
 # --- eval ----------------------------------------------------------------------------------------
 
 run eval "$model" --text "$text" $small --json --save-reference "$scratch/reference"
