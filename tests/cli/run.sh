@@ -159,4 +159,10 @@ spoken prompt_tokens 'Hi\r\nHo\r\n'
 [ "$code" -eq 0 ] && cmp -s "$scratch/fields" "$scratch/wanted"
 result "a line may end in CR LF" $?
 
+yes Hi | head -n 200 >"$scratch/lines"
+code=0
+"$kerf" run "$chat" --chat -n 4 >/dev/full 2>"$scratch/err" <"$scratch/lines" || code=$?
+[ "$code" -eq 1 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] && grep -q "No space left" "$scratch/err"
+result "no further turn is computed that cannot be printed" $?
+
 finish
