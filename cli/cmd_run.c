@@ -137,11 +137,15 @@ static kf_status take_turn(const run_options *options, cli_generator *g, cli_con
     return st;
 }
 
-/* Reads one line without its end; NULL at the end of input. Malloc'ed. */
+/* Reads one line without its end; NULL at the end of input, or when a signal came. Malloc'ed. */
 static char *read_line(void)
 {
     char *line = NULL;
     size_t capacity = 0;
+    if (isatty(STDIN_FILENO) &&
+        !terminal_wait_input()) { /* it gives a line at a time: none waits */
+        return NULL;
+    }
     ssize_t n = getline(&line, &capacity, stdin);
     if (n < 0) {
         free(line);

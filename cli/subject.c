@@ -5,6 +5,7 @@
 #include "subject.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,43 +82,63 @@ void subject_close(cli_subject *subject)
     terminal_clear();
 }
 
+/* Reads what there is, up to n bytes; 0 at the end. KF_CANCELLED when a signal came instead. */
+static kf_status read_some(size_t *n_read, int file, char *dst, size_t n, const char *name,
+                           kf_error *err)
+{
+    ssize_t got = -1;
+    *n_read = 0;
+    do {
+        if (file == STDIN_FILENO && !terminal_wait_input()) {
+            return set_error(err, KF_CANCELLED, "cancelled while reading %s", name);
+        }
+        got = read(file, dst, n);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        return set_error(err, KF_INPUT, "cannot read %s: %s", name, strerror(errno));
+    }
+    *n_read = (size_t)got;
+    return KF_OK;
+}
+
+/* Not by stdio, which would ask a terminal again behind its end. */
+static kf_status read_all(cli_document *document, int file, const char *name, kf_error *err)
+{
+    size_t capacity = 0;
+    size_t n = 0;
+    do {
+        if (document->n_text == capacity) {
+            const size_t grown = capacity == 0 ? 65536 : 2 * capacity;
+            char *text = realloc(document->text, grown);
+            if (text == NULL) {
+                return set_error(err, KF_NOMEM, "%s: text of more than %zu bytes", name, capacity);
+            }
+            document->text = text;
+            capacity = grown;
+        }
+        const kf_status st = read_some(&n, file, document->text + document->n_text,
+                                       capacity - document->n_text, name, err);
+        if (st != KF_OK) {
+            return st;
+        }
+        document->n_text += n;
+    } while (n > 0);
+    return KF_OK;
+}
+
 kf_status document_read(cli_document *document, const char *path, kf_error *err)
 {
     const bool standard = strcmp(path, "-") == 0;
-    const char *name = standard ? "standard input" : path;
-    FILE *file = standard ? stdin : fopen(path, "rb");
-    kf_status st = KF_OK;
-    size_t capacity = 0;
-    if (file == NULL) {
+    const int file = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) {
         return set_error(err, KF_INPUT, "cannot open '%s': %s", path, strerror(errno));
     }
     if (standard && isatty(STDIN_FILENO)) {
         terminal_hint("reading the text from the terminal; Ctrl-D at the start of a line ends it");
     }
-    for (;;) {
-        if (document->n_text == capacity) {
-            const size_t grown = capacity == 0 ? 65536 : 2 * capacity;
-            char *text = realloc(document->text, grown);
-            if (text == NULL) {
-                st = set_error(err, KF_NOMEM, "%s: text of more than %zu bytes", name, capacity);
-                break;
-            }
-            document->text = text;
-            capacity = grown;
-        }
-        document->n_text +=
-            fread(document->text + document->n_text, 1, capacity - document->n_text, file);
-        if (ferror(file)) {
-            st = terminal_interrupted()
-                     ? set_error(err, KF_CANCELLED, "cancelled while reading %s", name)
-                     : set_error(err, KF_INPUT, "cannot read %s: %s", name, strerror(errno));
-        }
-        if (feof(file) || ferror(file)) { /* a terminal would be asked for more */
-            break;
-        }
-    }
+    const kf_status st = read_all(document, file, standard ? "standard input" : path, err);
     if (!standard) {
-        (void)fclose(file);
+        (void)close(file);
     }
     return st;
 }

@@ -4,9 +4,11 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 #include <unistd.h>
 
 /* The one terminal of the process: a command line has no second one. */
@@ -152,6 +154,29 @@ const kf_callbacks *terminal_callbacks(bool quiet)
     callbacks.warn = on_warn;
     callbacks.cancelled = on_cancelled;
     return &callbacks;
+}
+
+bool terminal_wait_input(void)
+{
+    sigset_t ours;
+    sigset_t before;
+    fd_set files;
+    int ready = -1;
+    (void)sigemptyset(&ours);
+    (void)sigaddset(&ours, SIGINT);
+    (void)sigaddset(&ours, SIGTERM);
+    FD_ZERO(&files);
+    FD_SET(STDIN_FILENO, &files);
+    /* Blocked but while it waits, a signal cannot come between the question and the waiting. */
+    (void)pthread_sigmask(SIG_BLOCK, &ours, &before);
+    while (ready < 0 && !terminal_interrupted()) {
+        ready = pselect(STDIN_FILENO + 1, &files, NULL, NULL, NULL, &before);
+        if (ready < 0 && errno != EINTR) {
+            break; /* reading will tell */
+        }
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return !terminal_interrupted();
 }
 
 bool terminal_interrupted(void)

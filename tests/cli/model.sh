@@ -109,7 +109,7 @@ mkfifo "$scratch/fifo"
     >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
 process=$!
 exec 3>"$scratch/fifo"
-sleep 2
+until_true catches_signals "$process"
 kill -INT "$process"
 code=0
 wait "$process" || code=$?

@@ -15,13 +15,16 @@ says() {
     result "$2" $?
 }
 
-# typed KEYS ARGUMENT...: as run, on a terminal where somebody types the keys.
+# typed KEYS ARGUMENT...: as run, on a terminal where somebody types the keys; what it shows is one
+# line, so that it cannot be taken for results of the test.
 typed() {
     keys=$1
     shift
     code=0
     python3 "$root/tests/support/on_terminal.py" "$keys" "$kerf" "$@" \
-        >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+        >"$scratch/shown" 2>"$scratch/err" </dev/null || code=$?
+    tr '\r\n' '  ' <"$scratch/shown" >"$scratch/out"
+    echo >>"$scratch/out"
 }
 
 # --- the text ------------------------------------------------------------------------------------
@@ -71,14 +74,15 @@ result "a full disk ends it, by its name" $?
 
 # --- interrupts ----------------------------------------------------------------------------------
 
-# interrupted SIGNAL NAME ARGUMENT...: a second after the start the signal ends it with code 1.
+# interrupted SIGNAL NAME ARGUMENT...: the signal ends it with code 1.
 interrupted() {
     signal=$1
     name=$2
     shift 2
     "$kerf" "$@" >"$scratch/out" 2>"$scratch/err" <"$scratch/input" &
     process=$!
-    sleep 2
+    until_true catches_signals "$process"
+    sleep 1 # it is at work by then
     kill "-$signal" "$process"
     code=0
     wait "$process" || code=$?
@@ -110,6 +114,7 @@ kill "$writer"
 "$kerf" run "$endless" - -n 4 >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
 process=$!
 exec 3>"$scratch/fifo"
+until_true grep -q "$endless" "/proc/$process/maps"
 sleep 2
 : >"$endless"
 echo Once >&3
@@ -128,6 +133,10 @@ result "a prompt that is typed ends at the first Ctrl-D, as the hint says" $?
 typed '\x03' run "$short"
 [ "$code" -eq 1 ] && grep -q "cancelled while reading standard input" "$scratch/out"
 result "Ctrl-C ends the program while it waits for the prompt" $?
+
+typed '\x03\x04' run "$scratch/chat" --chat
+[ "$code" -eq 0 ] && grep -q "Type your message.*> .*> " "$scratch/out"
+result "in a conversation it brings a fresh prompt" $?
 
 # --- conversations -------------------------------------------------------------------------------
 

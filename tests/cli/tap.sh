@@ -60,6 +60,20 @@ prints() {
     result "$2" $?
 }
 
+# until_true COMMAND...: waits for it, half a minute at most.
+until_true() {
+    tries=0
+    until "$@" || [ "$tries" -ge 300 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+}
+
+# catches_signals PID: it handles SIGINT and SIGTERM itself by now.
+catches_signals() {
+    grep -q '^SigCgt:.*[4567cdef]..[2367abef]$' "/proc/$1/status"
+}
+
 finish() {
     echo "1..$n_checks"
 }
