@@ -78,9 +78,8 @@ typedef struct kfi_gemm {
 } kfi_gemm;
 
 /* An element depends on its row of op(a), its column of op(b) and its old value only: a product may
- * be cut by rows and columns of c at will. Cost: best where m is at most some hundred rows, so that
- * KFI_GEMM_DEPTH columns of them stay in the second-level cache; b is read once. Uses 24 KiB of
- * stack. */
+ * be cut by rows and columns of c at will. Cost: b is read once, and a once for every 32 columns of
+ * b (16 with AVX2): a few hundred rows of a at a time are best. Uses 24 KiB of stack. */
 typedef void kfi_gemm_fn(const kfi_gemm *g);
 
 /* A group of activations below it counts as zero: 127 / max|x| would leave the floats. */
