@@ -4,14 +4,17 @@
  */
 #include "linalg/matrix.h"
 
-/* Rows a tile: KFI_GEMM_DEPTH columns of so many are 192 KiB and stay in the second-level cache. */
+/* Rows a tile: enough that packing the other operand costs little, few enough to find their way
+ * into the caches again for each of its panels. */
 #define TILE_M 256
 /* Columns a tile: a multiple of what the kernels take at once. Several tiles a thread balance what
  * other programs take from one of them. */
 #define TILE_N_QUANTUM   32
 #define TILES_PER_THREAD 4
-/* Both sides of a tile of the Gram matrix: in small ones little of the diagonal is done twice. */
+/* Tiles of a Gram matrix: small ones balance the threads; of a wide one, whose rows fit no cache,
+ * large ones read less. */
 #define GRAM_TILE   96
+#define GRAM_WIDE   2048
 #define MIRROR_TILE 16
 
 static size_t least(size_t a, size_t b)
@@ -56,28 +59,38 @@ typedef struct gram_sum {
     float *gram;
     const float *x;
     size_t ld_x, m, n;
+    size_t tile; /* both sides of a piece of work */
 } gram_sum;
 
-/* Item i is tile (row, column) of the lower triangle, counted row by row. */
-static void find_tile(size_t i_item, size_t *i_row, size_t *i_col)
+/* Adds the products of one block of rows of x to rows i … i_end-1, columns j … j_end-1 of the
+ * lower triangle: panel by panel, each from the diagonal downwards. */
+static void add_block(const gram_sum *t, size_t row, size_t i, size_t i_end, size_t j, size_t j_end)
 {
-    size_t row = 0;
-    while (i_item > row) {
-        i_item -= row + 1;
-        row++;
+    kfi_gemm g = {.kind = KFI_GEMM_TN,
+                  .add = true,
+                  .k = least(KFI_GEMM_DEPTH, t->m - row),
+                  .ld_a = t->ld_x,
+                  .ld_b = t->ld_x,
+                  .ld_c = t->n};
+    for (; j < j_end; j += TILE_N_QUANTUM) {
+        i = i > j ? i : j;
+        g.m = i_end - i;
+        g.n = least(TILE_N_QUANTUM, j_end - j);
+        g.a = t->x + row * t->ld_x + i;
+        g.b = t->x + row * t->ld_x + j;
+        g.c = t->gram + i * t->n + j;
+        kfi_kernels_get()->gemm(&g);
     }
-    *i_row = row * GRAM_TILE;
-    *i_col = i_item * GRAM_TILE;
 }
 
-/* Copies rows i … i_end-1, columns j … j_end-1 to the other side of the diagonal. By squares: a
- * column's elements lie in as many cache lines, which must last until its neighbours are read. */
+/* Copies what lies below the diagonal to the other side. By squares: a column's elements lie in as
+ * many cache lines, which must last until its neighbours are read. */
 static void mirror_tile(float *gram, size_t n, size_t i, size_t i_end, size_t j, size_t j_end)
 {
-    for (size_t r = i; r < i_end; r += MIRROR_TILE) {
-        for (size_t c = j; c < j_end; c += MIRROR_TILE) {
+    for (size_t c = j; c < j_end; c += MIRROR_TILE) {
+        for (size_t r = i > c ? i : c; r < i_end; r += MIRROR_TILE) {
             for (size_t q = c; q < least(c + MIRROR_TILE, j_end); q++) {
-                for (size_t p = r; p < least(r + MIRROR_TILE, i_end); p++) {
+                for (size_t p = r > q ? r : q; p < least(r + MIRROR_TILE, i_end); p++) {
                     gram[q * n + p] = gram[p * n + q];
                 }
             }
@@ -85,28 +98,24 @@ static void mirror_tile(float *gram, size_t n, size_t i, size_t i_end, size_t j,
     }
 }
 
+/* Item i is a tile of the lower triangle, counted row by row. */
 static void run_gram_tile(void *ctx, size_t i_item, size_t i_thread)
 {
     (void)i_thread;
     const gram_sum *t = ctx;
-    size_t i = 0;
-    size_t j = 0;
-    find_tile(i_item, &i, &j);
-    const kfi_gemm g = {.kind = KFI_GEMM_TN,
-                        .add = true,
-                        .m = least(GRAM_TILE, t->n - i),
-                        .n = least(GRAM_TILE, t->n - j),
-                        .k = t->m,
-                        .a = t->x + i,
-                        .ld_a = t->ld_x,
-                        .b = t->x + j,
-                        .ld_b = t->ld_x,
-                        .c = t->gram + i * t->n + j,
-                        .ld_c = t->n};
-    kfi_kernels_get()->gemm(&g);
-    if (i != j) { /* a tile on the diagonal has both its triangles, to the last bit alike */
-        mirror_tile(t->gram, t->n, i, i + g.m, j, j + g.n);
+    size_t i_row = 0;
+    while (i_item > i_row) {
+        i_row++;
+        i_item -= i_row;
     }
+    const size_t i = i_row * t->tile;
+    const size_t j = i_item * t->tile;
+    const size_t i_end = least(i + t->tile, t->n);
+    const size_t j_end = least(j + t->tile, t->n);
+    for (size_t row = 0; row < t->m; row += KFI_GEMM_DEPTH) {
+        add_block(t, row, i, i_end, j, j_end);
+    }
+    mirror_tile(t->gram, t->n, i, i_end, j, j_end);
 }
 
 void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x, size_t m,
@@ -116,6 +125,7 @@ void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x
         return;
     }
     gram_sum task = {.gram = gram, .x = x, .ld_x = ld_x, .m = m, .n = n};
-    const size_t n_tiles = tiles(n, GRAM_TILE);
+    task.tile = n < GRAM_WIDE ? GRAM_TILE : 2 * GRAM_TILE;
+    const size_t n_tiles = tiles(n, task.tile);
     kfi_pool_run(pool, run_gram_tile, &task, n_tiles * (n_tiles + 1) / 2);
 }
