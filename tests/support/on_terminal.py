@@ -24,6 +24,8 @@ def converse(terminal, keys):
         except OSError:  # the command closed its side
             return True
         sys.stdout.buffer.write(shown)
+        if keys:
+            time.sleep(0.3)  # nobody types faster than a command that asks begins to read
         os.write(terminal, keys)
         keys = b""
     return False
