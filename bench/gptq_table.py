@@ -28,6 +28,7 @@ VARIANTS = {
     "gptq, exact prefix": ("gptq", ["prefix=start"], True),
     "gptq, exact prefix, symmetric": ("gptq", ["prefix=start", "weights=int{}g64"], True),
 }
+FULL = ("full precision, start none", "full precision, start bos")
 KEY = ("model", "variant", "bits", "seed", "activations")
 
 
@@ -89,12 +90,13 @@ def read_rows(path):
 
 
 def wanted_rows(options, model):
-    for start in ("none", "bos"):
-        yield (model, f"full precision, start {start}", None, 0, "float")
+    for variant in FULL:
+        if variant in options.variants:
+            yield (model, variant, None, 0, "float")
     for seed in range(options.seeds):
         for bits in options.bits:
             for variant in options.variants:
-                if seed == 0 or VARIANTS[variant][0] != "rtn":
+                if variant not in FULL and (seed == 0 or VARIANTS[variant][0] != "rtn"):
                     for activations in options.activations:
                         yield (model, variant, bits, seed, activations)
 
@@ -150,7 +152,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--activations", nargs="+", default=["recipe", "float"])
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", default=[*FULL, *VARIANTS], choices=[*FULL, *VARIANTS])
     parser.add_argument("--kerf", default="build/kerf")
     parser.add_argument("--checkpoints", metavar="DIR", default="gptq-table", help="kept there")
     parser.add_argument("--print", action="store_true", dest="only_print")
