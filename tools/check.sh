@@ -142,6 +142,7 @@ if [ "${1:-}" != --fast ]; then
     step "clang" build_clang
     step "isa generic" suite_isa generic
     step "isa avx2" suite_isa avx2
+    step "isa avxvnni" suite_isa avxvnni
     step "asan build" build_asan
     step "asan+ubsan" suite_asan
     step "tsan build" build_tsan

@@ -1,30 +1,27 @@
 /* matmul_int8_avx2.c - packed weights times int8 activations with vpmaddubsw.
  *
- * Half a line of codes (8 rows x 4 columns) is the unsigned operand, four activations broadcast to
- * all rows the signed one. Two products are added to 16 bits, which saturate at 32 767 = 258 * 127:
- * so codes of up to 7 bits cannot saturate, and for fewer bits several quads of columns are added
- * before they are widened:
+ * Two products are added to 16 bits, which saturate at 32 767 = 258 * 127: so codes of up to 7 bits
+ * cannot saturate, and for fewer bits several quads of columns are added before they are widened:
  *
  *     bits            2 to 4      5       6       7       8
  *     most of a quad    3810   7874   16002   32258   64770
  *     quads a sum          8      4       2       1       1, in two parts: q & 0x7F and q & 0x80
  *
- * One token: codes go from memory through registers into the product. Several tokens: a panel is
- * unpacked once to bytes, and a tile of 4 tokens x 16 rows keeps 8 registers of 16-bit sums.
- *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include <assert.h>
+#include <stdbool.h>
 
 #include "kernels/x86/lanes_avx2.h"
 
-#define TILE_TOKENS 4
-#include "kernels/x86/matmul_int8_x86.h"
-
-/* Quads that 16 bits hold. */
 INLINE int quads_a_sum(const int bits)
 {
     return bits <= 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1;
+}
+
+/* A quad of 8-bit codes: no 16 bits hold it. */
+INLINE bool is_direct(const int bits)
+{
+    return bits == 8;
 }
 
 /* sum + what pairs of 16-bit sums are together. */
@@ -33,178 +30,13 @@ INLINE __m256i widen(__m256i sum, __m256i pairs)
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-/* A quad of 8-bit codes: no 16 bits hold it, so its highest bit goes alone. */
-INLINE __m256i dot_wide(__m256i sum, bytes q, __m256i x)
+/* The highest bit of the codes goes alone. */
+INLINE __m256i dot_direct(__m256i sum, bytes q, __m256i x)
 {
     const bytes low = bytes_and(q, bytes_set1(0x7F));
     const bytes high = bytes_and(q, bytes_set1(0x80));
     return widen(widen(sum, _mm256_maddubs_epi16(low, x)), _mm256_maddubs_epi16(high, x));
 }
 
-INLINE __m256i broadcast(const int8_t *x)
-{
-    return _mm256_set1_epi32(*(const word *)x);
-}
-
-/* The float steps of a segment: see the order in kernels.h. */
-INLINE lanes add_segment(lanes acc, const kfi_packed *w, size_t i_grid, ilanes isum, int32_t sum_x,
-                         float scale_x)
-{
-    const ilanes zero = ilanes_mul(panel_zeros(w, i_grid), ilanes_set1(sum_x));
-    const lanes scales = lanes_mul(panel_scales(w, i_grid), lanes_set1(scale_x));
-    acc = lanes_fma(lanes_of_int(ilanes_sub(isum, zero)), scales, acc);
-    return w->format.zero == KF_ZERO_OFFSET ? add_offset(acc, w, i_grid, sum_x, scale_x) : acc;
-}
-
-/* ---- one token ---- */
-
-/* sum + Σ q x of half a chunk: 8 rows, 32 columns. */
-INLINE __m256i dot_chunk(const int bits, __m256i sum, const uint8_t *chunk, const int8_t *x)
-{
-    const int n = quads_a_sum(bits);
-    bytes q[8];
-    unpack_chunk(q, chunk, bits);
-    UNROLL
-    for (int quad = 0; quad < 8; quad += n) {
-        if (bits == 8) {
-            sum = dot_wide(sum, q[quad], broadcast(x + 4 * quad));
-        } else {
-            __m256i pairs = _mm256_maddubs_epi16(q[quad], broadcast(x + 4 * quad));
-            UNROLL
-            for (int i = 1; i < n; i++) {
-                const __m256i more = broadcast(x + 4 * (quad + i));
-                pairs = _mm256_add_epi16(pairs, _mm256_maddubs_epi16(q[quad + i], more));
-            }
-            sum = widen(sum, pairs);
-        }
-    }
-    return sum;
-}
-
-INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, size_t panel_begin,
-                              size_t panel_end, const kfi_activations *x)
-{
-    const kfi_segments segments = kfi_segments_make(w, x);
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
-    const uint8_t *chunk = w->codes + panel_begin * w->n_chunks * chunk_bytes;
-    for (size_t i = panel_begin; i < panel_end; i++) {
-        lanes acc = lanes_zero();
-        const int8_t *codes = x->codes;
-        for (size_t s = 0; s < segments.n; s++) {
-            const size_t begin = kfi_segment_begin(&segments, s);
-            const size_t end = kfi_segment_end(&segments, s, w->n_chunks);
-            ilanes isum = ilanes_set1(0);
-            for (size_t c = begin; c < end; c++, chunk += chunk_bytes, codes += KFI_CHUNK_COLS) {
-                isum.a = dot_chunk(bits, isum.a, chunk, codes);
-                isum.b = dot_chunk(bits, isum.b, chunk + sizeof(bytes), codes);
-            }
-            acc = add_segment(acc, w, panel_grid(w, i, s >> segments.weight_shift), isum,
-                              kfi_segment_sum(x->sums, begin, end),
-                              x->scales[s >> segments.token_shift]);
-        }
-        lanes_store_n(y + i * KFI_PANEL_ROWS, acc, panel_rows(w, i));
-    }
-}
-
-static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, size_t panel_end,
-                           const kfi_activations *x){
-    FOR_BITS(w->format.bits, multiply_token_of, y, w, panel_begin, panel_end, x)}
-
-/* ---- tiles ---- */
-
-/* isum += Σ q x over the n quads of columns from k, which 16 bits hold. */
-INLINE void dot_quads(const int bits, ilanes isum[TILE_TOKENS], const uint8_t *panel,
-                      const token_tile *tile, size_t k)
-{
-    const int n = quads_a_sum(bits);
-    ilanes pairs[TILE_TOKENS];
-    UNROLL
-    for (int quad = 0; quad < n; quad++) {
-        const uint8_t *line = panel + (k + 4 * (size_t)quad) * KFI_PANEL_ROWS;
-        const bytes a = bytes_load(line);
-        const bytes b = bytes_load(line + sizeof(bytes));
-        UNROLL
-        for (int t = 0; t < TILE_TOKENS; t++) {
-            const __m256i x = broadcast(tile->codes[t] + k + 4 * (size_t)quad);
-            if (bits == 8) {
-                isum[t].a = dot_wide(isum[t].a, a, x);
-                isum[t].b = dot_wide(isum[t].b, b, x);
-                continue;
-            }
-            const __m256i more_a = _mm256_maddubs_epi16(a, x);
-            const __m256i more_b = _mm256_maddubs_epi16(b, x);
-            pairs[t].a = quad == 0 ? more_a : _mm256_add_epi16(pairs[t].a, more_a);
-            pairs[t].b = quad == 0 ? more_b : _mm256_add_epi16(pairs[t].b, more_b);
-        }
-    }
-    if (bits == 8) {
-        return;
-    }
-    UNROLL
-    for (int t = 0; t < TILE_TOKENS; t++) {
-        isum[t].a = widen(isum[t].a, pairs[t].a);
-        isum[t].b = widen(isum[t].b, pairs[t].b);
-    }
-}
-
-INLINE void multiply_tile_of(const int bits, const kfi_packed *w, size_t i_panel,
-                             const uint8_t *panel, const token_tile *tile,
-                             const kfi_segments *segments)
-{
-    lanes acc[TILE_TOKENS];
-    for (int t = 0; t < TILE_TOKENS; t++) {
-        acc[t] = lanes_zero();
-    }
-    for (size_t s = 0; s < segments->n; s++) {
-        const size_t begin = kfi_segment_begin(segments, s);
-        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
-        const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
-        const size_t quad_cols = 4 * (size_t)quads_a_sum(bits);
-        ilanes isum[TILE_TOKENS];
-        for (int t = 0; t < TILE_TOKENS; t++) {
-            isum[t] = ilanes_set1(0);
-        }
-        for (size_t k = begin * KFI_CHUNK_COLS; k < end * KFI_CHUNK_COLS; k += quad_cols) {
-            dot_quads(bits, isum, panel, tile, k);
-        }
-        for (int t = 0; t < TILE_TOKENS; t++) {
-            acc[t] =
-                add_segment(acc[t], w, i_grid, isum[t], kfi_segment_sum(tile->sums[t], begin, end),
-                            tile->scales[t][s >> segments->token_shift]);
-        }
-    }
-    for (size_t t = 0; t < tile->n_tokens; t++) {
-        lanes_store_n(tile->y[t] + i_panel * KFI_PANEL_ROWS, acc[t], panel_rows(w, i_panel));
-    }
-}
-
-INLINE void multiply_panel_of(const int bits, float *y, size_t ld_y, const kfi_packed *w,
-                              size_t i_panel, const uint8_t *panel, const kfi_activations *x,
-                              const kfi_segments *segments)
-{
-    for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
-        const token_tile tile = tile_make(y, ld_y, x, t);
-        multiply_tile_of(bits, w, i_panel, panel, &tile, segments);
-    }
-}
-
-static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
-                            size_t panel_end, const kfi_activations *x, uint8_t *panel)
-{
-    const kfi_segments segments = kfi_segments_make(w, x);
-    for (size_t i = panel_begin; i < panel_end; i++) {
-        unpack_panel(panel, w, i);
-        FOR_BITS(w->format.bits, multiply_panel_of, y, ld_y, w, i, panel, x, &segments)
-    }
-}
-
-void kfi_matmul_int8_avx2(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
-                          size_t panel_end, const kfi_activations *x, void *scratch)
-{
-    assert(x->cols_padded == w->n_chunks * KFI_CHUNK_COLS);
-    if (x->n_tokens == 1) {
-        multiply_token(y, w, panel_begin, panel_end, x);
-    } else if (x->n_tokens > 1) {
-        multiply_tokens(y, ld_y, w, panel_begin, panel_end, x, scratch);
-    }
-}
+#define VARIANT avx2
+#include "kernels/x86/matmul_int8_ymm.h"

@@ -1,6 +1,6 @@
 /* matmul_int8_x86.h - what both int8 products share: the offset's step and the tokens of a tile.
  *
- * Included once by matmul_int8_avx2.c and matmul_int8_avx512vnni.c, after their lanes and
+ * Included once by matmul_int8_ymm.h and matmul_int8_avx512vnni.c, after their lanes and
  * TILE_TOKENS.
  *
  * SPDX-License-Identifier: Apache-2.0
