@@ -133,7 +133,8 @@ typedef struct kf_quantize_result {
     double prefix_loss[2]; /**< "auto": nats a token of held-back windows without and with the start
                               token; else NaN. */
     double seconds;        /**< Dry run: an estimate. */
-    uint64_t memory_bytes; /**< Peak of what this call allocates (dry run: an upper estimate). */
+    uint64_t memory_bytes; /**< Peak of what the call takes, the source's decoded block with it (dry
+                              run: an upper estimate). Code and pages of files come on top. */
     uint64_t disk_bytes;   /**< Needed at the output, and with spill at its directory. */
 } kf_quantize_result;
 
@@ -172,11 +173,11 @@ typedef struct kf_quantize_options {
  * Quantizes a model into a directory.
  *
  * Works block by block: one block's weights, its statistics and the calibration stream are in
- * memory. A finished block is a synced file in OUT.partial; at the end the directory gets its final
- * name, so that no incomplete OUT ever exists.
+ * memory; decoded blocks that the source has kept are let go. A finished block is a synced file in
+ * OUT.partial; at the end the directory gets its final name, so that no incomplete OUT ever exists.
  *
  * @param[out] result  may be NULL
- * @param      source  an open foreign model, borrowed; float mode
+ * @param      source  an open foreign model, borrowed; float mode; used by nobody else meanwhile
  * @param[in]  out     directory to make
  * @param[in]  recipe  borrowed
  * @param[in]  options borrowed, or NULL

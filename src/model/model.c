@@ -76,7 +76,10 @@ kf_status kfi_model_read_rows(kf_model *model, const char *name, size_t row_begi
     if (row_begin > rows || n > rows - row_begin) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "tensor '%s' has %zu rows", name, rows);
     }
-    return kfi_checkpoint_read_rows(&model->checkpoint, tensor, row_begin, n, dst, err);
+    const kf_status st =
+        kfi_checkpoint_read_rows(&model->checkpoint, tensor, row_begin, n, dst, err);
+    kfi_checkpoint_drop(&model->checkpoint, tensor);
+    return st;
 }
 
 void kfi_model_embed(const kf_model *model, float *dst, const uint32_t *ids, size_t n)

@@ -97,6 +97,12 @@ const kfi_prefix *kfi_model_get_prefix(const kf_model *model); /* n = 0: none */
 KF_NODISCARD kf_status kfi_model_block(kf_model *model, size_t i_layer, const kfi_block **block,
                                        kf_error *err);
 
+/* Lets go what kfi_model_block() decoded of it, also what the model would keep: for who sees each
+ * block once. Nobody may use the block. */
+void kfi_model_release_block(kf_model *model, size_t i_layer);
+/* Bytes of the largest block's float weights, 0 where all are packed. */
+size_t kfi_model_block_bytes(const kf_model *model);
+
 /* Float weights of any tensor by Hugging Face name, rows row_begin … row_begin + n - 1: dst
  * [n][cols]. For quantize, to read sources piecewise. */
 KF_NODISCARD kf_status kfi_model_read_rows(kf_model *model, const char *name, size_t row_begin,

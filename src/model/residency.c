@@ -211,6 +211,27 @@ kf_status kfi_model_block(kf_model *model, size_t i_layer, const kfi_block **blo
     return st;
 }
 
+void kfi_model_release_block(kf_model *model, size_t i_layer)
+{
+    kfi_residency *r = &model->residency;
+    kfi_lock_take(&r->decoding);
+    if (i_layer < r->n_kept) {
+        kfi_block_source *source = &model->sources[i_layer];
+        kfi_free(model->alloc, source->decoded, block_bytes(&model->blocks[i_layer]));
+        source->decoded = NULL;
+    } else {
+        kfi_free(model->alloc, r->scratch, r->scratch_bytes);
+        r->scratch = NULL;
+        r->i_scratch = SIZE_MAX;
+    }
+    kfi_lock_release(&r->decoding);
+}
+
+size_t kfi_model_block_bytes(const kf_model *model)
+{
+    return model->residency.scratch_bytes;
+}
+
 static void decode_head(kf_model *model, float *place, size_t row_begin, size_t n)
 {
     decoding d = {.n = 1};

@@ -63,6 +63,7 @@ static kf_status run_trial(double *loss, const trial *t, size_t n_prefix, kf_err
         if (st == KF_OK) {
             kfi_block_result_deinit(&result);
         }
+        kfi_model_release_block(options.model, i);
     }
     if (st == KF_OK) {
         st = kfi_pipeline_loss(&pipeline, loss, err);

@@ -143,9 +143,10 @@ static uint64_t memory_bytes(const estimate *e)
         KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + 3 * widest) +
         KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
     const uint64_t logits =
-        calibrates ? KFI_LOSS_TOKENS * (uint64_t)config->vocabulary * sizeof(float) : 0;
+        calibrates ? KFI_LOSS_ROWS * (KFI_LOSS_TOKENS + config->hidden) * sizeof(float) : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
-    const uint64_t block = streams + gram + layer + kv + workspace + logits + e->block_bytes;
+    const uint64_t block = streams + gram + layer + kv + workspace + logits + e->block_bytes +
+                           kfi_model_block_bytes(e->model); /* the source's, decoded */
     const uint64_t table = streams + workspace + e->table_memory +
                            KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
     return block > table ? block : table;

@@ -26,9 +26,11 @@
 
 #define KFI_STEP_COUNT 4u
 
-/* Tokens that are computed together, and of which logits are in memory. */
+/* Tokens that are computed together. */
 #define KFI_PIPELINE_TOKENS 512u
-#define KFI_LOSS_TOKENS     64u
+/* Tokens, and rows of the head, whose logits are in memory. */
+#define KFI_LOSS_TOKENS 256u
+#define KFI_LOSS_ROWS   4096u
 
 /* The prefix's tokens, full precision. */
 typedef struct kfi_prefix_run {

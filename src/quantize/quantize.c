@@ -15,9 +15,10 @@
 
 /* One run. */
 typedef struct run {
+    kfi_meter meter;
     kf_model *model;
     const kf_recipe *recipe;
-    const kf_quantize_options *options; /* with the meter as allocator */
+    const kf_quantize_options *options;
     kfi_worker worker;
     kfi_output output;
     kfi_identity identity;
@@ -35,6 +36,7 @@ static kf_status one_block(run *r, kfi_pipeline *pipeline, size_t i_layer, kf_er
         KFI_TRY(kfi_resume_open(&resumed, &r->writer, i_layer, r->options, err));
         const kf_status st = kfi_pipeline_pass(pipeline, &resumed.block, i_layer, err);
         kfi_resume_close(&resumed);
+        kfi_model_release_block(r->model, i_layer);
         return st;
     }
     kfi_block_result result;
@@ -46,6 +48,7 @@ static kf_status one_block(run *r, kfi_pipeline *pipeline, size_t i_layer, kf_er
         }
     }
     kfi_block_result_deinit(&result);
+    kfi_model_release_block(r->model, i_layer);
     return st;
 }
 
@@ -97,7 +100,10 @@ static kf_status write_tensors(run *r, kf_error *err)
                                     .spill = r->options->spill};
     KFI_TRY(draw_windows(r, &options.windows, err));
     KFI_TRY(kfi_pipeline_init(&pipeline, &options, err));
+    const size_t block_bytes = kfi_model_block_bytes(r->model);
+    kfi_meter_count(&r->meter, block_bytes); /* the source's, decoded */
     kf_status st = all_blocks(r, &pipeline, err);
+    kfi_meter_uncount(&r->meter, block_bytes);
     if (st == KF_OK) {
         st = kfi_writer_rest(&r->writer, &pipeline.prefix, r->options, err);
     }
@@ -193,22 +199,19 @@ static kf_status check_options(kf_quantize_options *checked, const kf_quantize_o
 }
 
 static kf_status run_metered(kf_quantize_result *result, kf_model *source, const char *out,
-                             const kf_recipe *recipe, kf_quantize_options *options, kf_error *err)
+                             const kf_recipe *recipe, const kf_quantize_options *options,
+                             kf_error *err)
 {
-    kfi_meter meter;
-    kfi_meter_init(&meter, options->alloc);
-    options->alloc = &meter.allocator;
-    run r = {.model = source,
-             .recipe = recipe,
-             .options = options,
-             .worker = {.pool = kfi_model_pool(source),
-                        .alloc = &meter.allocator,
-                        .callbacks = options->callbacks}};
+    run r = {.model = source, .recipe = recipe, .options = options};
+    kfi_meter_init(&r.meter, options->alloc);
+    r.worker = (kfi_worker){.pool = kfi_model_pool(source),
+                            .alloc = &r.meter.allocator,
+                            .callbacks = options->callbacks};
     KFI_TRY(kfi_output_init(&r.output, out, kfi_model_path(source), r.worker.alloc, err));
     const kf_status st = run_all(&r, result, err);
     kfi_free(r.worker.alloc, r.offsets, recipe->samples * sizeof *r.offsets);
     kfi_output_deinit(&r.output);
-    result->memory_bytes = atomic_load(&meter.peak);
+    result->memory_bytes = atomic_load(&r.meter.peak);
     return st;
 }
 

@@ -280,6 +280,51 @@ static kf_status try_with(quantize_fixture *f, kf_error *err)
                        err);
 }
 
+/* What the source has in memory while layers are reported. */
+typedef struct watched {
+    fixture_allocator allocator;
+    size_t most;
+} watched;
+
+static void watch(void *ctx, const kf_layer_report *report)
+{
+    watched *w = ctx;
+    (void)report;
+    const size_t now = atomic_load(&w->allocator.n_bytes);
+    w->most = now > w->most ? now : w->most;
+}
+
+static void one_block_of_the_source_is_in_memory_at_a_time(void **state)
+{
+    (void)state;
+    static const char *const prefixes[] = {"prefix=none", "prefix=auto"};
+    for (size_t i = 0; i < 2; i++) {
+        kf_error err = {0};
+        watched w = {.most = 0};
+        kf_quantize_result result;
+        kf_model_options options = KF_MODEL_OPTIONS_INIT;
+        quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
+        quantize_fixture_set(f, prefixes[i]);
+        kf_model_close(f->model);
+        fixture_allocator_init(&w.allocator, 0);
+        options.alloc = &w.allocator.allocator;
+        options.pool = f->pool;
+        CHECK_OK(kf_model_open(&f->model, f->tiny->path, &options, &err), &err);
+        const size_t before = atomic_load(&w.allocator.n_bytes);
+        f->options.layer = watch;
+        f->options.ctx = &w;
+        CHECK_OK(kf_quantize(&result, f->model, quantize_fixture_path(f, "out"), f->recipe,
+                             &f->options, &err),
+                 &err);
+        assert_true(w.most > before);
+        assert_true(w.most - before <= kfi_model_block_bytes(f->model));
+        assert_int_equal(atomic_load(&w.allocator.n_bytes), before);
+        assert_true(result.memory_bytes > kfi_model_block_bytes(f->model));
+        quantize_fixture_free(f);
+        assert_true(fixture_allocator_is_clean(&w.allocator));
+    }
+}
+
 static void put(const quantize_fixture *f, const char *name, const char *text)
 {
     kf_error err = {0};
@@ -472,6 +517,7 @@ int main(void)
         cmocka_unit_test(a_stored_prefix_is_used),
         cmocka_unit_test(every_knob_of_gptq_is_heard),
         cmocka_unit_test(a_dry_run_foretells_the_size_and_writes_nothing),
+        cmocka_unit_test(one_block_of_the_source_is_in_memory_at_a_time),
         cmocka_unit_test(refuses_what_cannot_be_done),
         cmocka_unit_test(refuses_a_kerf_checkpoint_as_its_source),
         cmocka_unit_test(an_existing_output_is_replaced_only_by_force),
