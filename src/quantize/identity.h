@@ -14,6 +14,10 @@
 #define KFI_FILE_KERF   "kerf.json"
 #define KFI_FILE_RESUME "resume.json"
 
+/* The end of kerf.json: a checksum of all bytes in front of it. */
+#define KFI_KERF_TAIL_BEGIN ",\n  \"sha256\": \""
+#define KFI_KERF_TAIL_END   "\"\n}\n"
+
 /* What became of the recipe's prefix. */
 typedef struct kfi_prefix_choice {
     const char *kind;    /* "none", "start" or "text"; static */

@@ -93,31 +93,42 @@ static kf_status read_source(kfi_json **root, const char *name, kf_error *err)
                     "no recipe '%.40s'; there are%s, or a path to a .json file", name, known);
 }
 
-kf_status kf_recipe_open(kf_recipe **recipe, const char *name, const kf_allocator *alloc,
-                         kf_error *err)
+kf_status kfi_recipe_from_json(kf_recipe **recipe, const kfi_json *root, const char *name, size_t n,
+                               const kf_allocator *alloc, kf_error *err)
 {
-    kfi_json *root = NULL;
     kf_recipe *made = NULL;
     *recipe = NULL;
-    KFI_TRY(read_source(&root, name, err));
-
-    const char *base = kfi_path_name(name);
-    size_t n = strlen(base);
-    n -= n > 5 && strcmp(base + n - 5, ".json") == 0 ? 5 : 0;
-    kf_status st = recipe_new(&made, base, n, alloc, err);
+    kf_status st = recipe_new(&made, name, n, alloc, err);
     if (st == KF_OK) {
         st = kfi_recipe_read(made, root, err);
     }
     if (st == KF_OK) {
         st = kfi_recipe_resolve(made, err);
     }
-    kfi_json_free(root);
     if (st != KF_OK) {
         kf_recipe_free(made);
         return st;
     }
     *recipe = made;
     return KF_OK;
+}
+
+kf_status kf_recipe_open(kf_recipe **recipe, const char *name, const kf_allocator *alloc,
+                         kf_error *err)
+{
+    kfi_json *root = NULL;
+    *recipe = NULL;
+    KFI_TRY(read_source(&root, name, err));
+
+    const char *base = kfi_path_name(name);
+    size_t n = strlen(base);
+    n -= n > 5 && strcmp(base + n - 5, ".json") == 0 ? 5 : 0;
+    const kf_status st = kfi_recipe_from_json(recipe, root, base, n, alloc, err);
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "'%s': ", name);
+    }
+    kfi_json_free(root);
+    return st;
 }
 
 /* ---- changing ---- */

@@ -74,6 +74,11 @@ bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architectur
 /* The method that rounds. */
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
 
+/* A recipe by the name of n bytes from its document; kf_recipe_free(). As kf_recipe_open(). */
+KF_NODISCARD kf_status kfi_recipe_from_json(kf_recipe **recipe, const kfi_json *root,
+                                            const char *name, size_t n, const kf_allocator *alloc,
+                                            kf_error *err);
+
 /* ---- recipe_read.c ---- */
 
 /* Reads a parsed document into a recipe that holds the defaults. */

@@ -12,6 +12,7 @@
 #include "model/checkpoint_names.h"
 #include "quantize/identity.h"
 #include "quantize/layer.h"
+#include "quantize/recipe.h"
 
 #define DOCUMENT_MAX (256u << 20)
 
@@ -20,6 +21,8 @@ typedef struct verifying {
     const kf_callbacks *callbacks;
     kfi_report report;
     size_t done, total;
+    kfi_config config;
+    kf_recipe *recipe; /* that made it; NULL where this version cannot read it */
 } verifying;
 
 static kf_status check_cancelled(const verifying *v, kf_error *err)
@@ -57,6 +60,63 @@ static kf_status check_file(void *ctx, const char *name, const kfi_json *member,
     return st;
 }
 
+/* kerf.json carries the hash of its own bytes at its end. Those of the first versions end with
+ * their list of files. */
+static kf_status check_document(const kfi_buf *text, kf_error *err)
+{
+    static const char old_end[] = "\n  }\n}\n";
+    static const char begin[] = KFI_KERF_TAIL_BEGIN;
+    static const char end[] = KFI_KERF_TAIL_END;
+    const size_t n_begin = sizeof begin - 1;
+    const size_t n_end = sizeof end - 1;
+    const size_t n_tail = n_begin + KFI_SHA256_HEX - 1 + n_end;
+    const size_t n_old = sizeof old_end - 1;
+    char hex[KFI_SHA256_HEX];
+    if (text->n >= n_old && memcmp(text->data + text->n - n_old, old_end, n_old) == 0) {
+        return KF_OK;
+    }
+    const char *tail = text->n >= n_tail ? text->data + text->n - n_tail : "";
+    if (strncmp(tail, begin, n_begin) != 0 || strcmp(tail + n_tail - n_end, end) != 0) {
+        return kfi_fail(err, KF_FORMAT, text->n, "it does not end with its checksum");
+    }
+    KFI_TRY(kfi_sha256_bytes(hex, text->data, text->n - n_tail, err));
+    return memcmp(hex, tail + n_begin, KFI_SHA256_HEX - 1) == 0
+               ? KF_OK
+               : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                          "its text has SHA-256 %s, its end says %.64s", hex, tail + n_begin);
+}
+
+/* Reads kerf.json and checks it by itself. */
+static kf_status read_document(kfi_json **root, const char *path, kf_error *err)
+{
+    kfi_buf text;
+    kfi_buf_init(&text, NULL, DOCUMENT_MAX);
+    kf_status st = kfi_file_read(&text, path, err);
+    if (st == KF_OK) {
+        st = check_document(&text, err);
+        if (st == KF_OK) {
+            st = kfi_json_parse(root, text.data, text.n, err);
+        }
+        if (st != KF_OK) {
+            kfi_fail_prefix(err, "'%s': ", path);
+        }
+    }
+    kfi_buf_deinit(&text);
+    return st;
+}
+
+static kf_status check_files(verifying *v, const kfi_json *root, kf_error *err)
+{
+    const kfi_json *files = kfi_json_get(root, "files");
+    v->total = kfi_json_size(files);
+    v->done = 0;
+    return kfi_json_is_object(files) && v->total > 0
+               ? kfi_json_each(files, check_file, v, err)
+               : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                          KFI_FILE_KERF " of '%s' names no files: not a finished checkpoint",
+                          v->directory);
+}
+
 static kf_status check_checksums(verifying *v, kf_error *err)
 {
     kfi_json *root = NULL;
@@ -64,17 +124,15 @@ static kf_status check_checksums(verifying *v, kf_error *err)
     if (path == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
     }
-    kf_status st = kfi_json_read(&root, path, DOCUMENT_MAX, err);
+    kf_status st = read_document(&root, path, err);
     kfi_free_text(NULL, path);
-    KFI_TRY(st);
-    const kfi_json *files = kfi_json_get(root, "files");
-    v->total = kfi_json_size(files);
-    v->done = 0;
-    st = kfi_json_is_object(files) && v->total > 0
-             ? kfi_json_each(files, check_file, v, err)
-             : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
-                        KFI_FILE_KERF " of '%s' names no files: not a finished checkpoint",
-                        v->directory);
+    if (st == KF_OK) {
+        st = check_files(v, root, err);
+    }
+    if (st == KF_OK && kfi_recipe_from_json(&v->recipe, kfi_json_get(root, "recipe"), "", 0, NULL,
+                                            NULL) != KF_OK) {
+        v->recipe = NULL; /* of a version to come */
+    }
     kfi_json_free(root);
     return st;
 }
@@ -89,6 +147,17 @@ static kf_status check_packed(const kfi_tensor *tensor, kf_error *err)
         err->offset += tensor->offset;
     }
     return st;
+}
+
+/* What the recipe keeps may hold anything that its source held. */
+static bool is_kept(const verifying *v, const kfi_tensor *tensor)
+{
+    kfi_treatment treatment;
+    if (v->recipe == NULL) {
+        return false;
+    }
+    kfi_recipe_treatment(&treatment, v->recipe, &v->config, tensor->name);
+    return treatment.keep;
 }
 
 static kf_status check_floats(const kfi_tensor *tensor, kf_error *err)
@@ -125,6 +194,7 @@ static kf_status check_tensors(verifying *v, kf_error *err)
         st = check_cancelled(v, err);
         if (st == KF_OK) {
             st = kfi_name_unpacked(tensor->name) > 0 ? check_packed(tensor, err)
+                 : is_kept(v, tensor)                ? KF_OK
                                                      : check_floats(tensor, err);
             if (st != KF_OK) {
                 kfi_fail_prefix(err, "'%s', tensor '%s': ",
@@ -138,11 +208,13 @@ static kf_status check_tensors(verifying *v, kf_error *err)
 }
 
 /* Every tensor that the architecture needs, with its shape; and that it is Kerf's. */
-static kf_status check_model(const char *path, kf_error *err)
+static kf_status check_model(verifying *v, kf_error *err)
 {
     kf_model *model = NULL;
     kf_model_info info;
+    const char *path = v->directory;
     KFI_TRY(kf_model_open(&model, path, NULL, err));
+    v->config = *kfi_model_config(model);
     kf_model_get_info(model, &info);
     const bool is_kerf = info.is_kerf;
     kf_model_close(model);
@@ -157,7 +229,13 @@ kf_status kf_verify(const char *path, const kf_callbacks *callbacks, kf_error *e
     if (!kfi_file_is_directory(path)) {
         return kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "'%s' is no directory", path);
     }
-    KFI_TRY(check_checksums(&v, err));
-    KFI_TRY(check_model(path, err));
-    return check_tensors(&v, err);
+    kf_status st = check_checksums(&v, err);
+    if (st == KF_OK) {
+        st = check_model(&v, err);
+    }
+    if (st == KF_OK) {
+        st = check_tensors(&v, err);
+    }
+    kf_recipe_free(v.recipe);
+    return st;
 }

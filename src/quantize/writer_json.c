@@ -288,6 +288,17 @@ static kf_status put_kerf(kfi_json_writer *json, const kfi_writer *writer, const
     kfi_json_begin_object(json);
     KFI_TRY(kfi_file_list(writer->directory, put_checksum, &list, err));
     kfi_json_end_object(json);
+    return KF_OK;
+}
+
+/* Closes the document with the hash of what it says so far: see identity.h. */
+static kf_status put_tail(kfi_json_writer *json, kf_error *err)
+{
+    char hex[KFI_SHA256_HEX];
+    if (!json->buf->failed) {
+        KFI_TRY(kfi_sha256_bytes(hex, json->buf->data, json->buf->n, err));
+        kfi_json_member_text(json, "sha256", hex);
+    }
     kfi_json_end_object(json);
     return KF_OK;
 }
@@ -299,7 +310,10 @@ kf_status kfi_writer_kerf(const kfi_writer *writer, const kfi_totals *totals,
     kfi_json_writer json;
     kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
-    const kf_status st = put_kerf(&json, writer, totals, identity, err);
+    kf_status st = put_kerf(&json, writer, totals, identity, err);
+    if (st == KF_OK) {
+        st = put_tail(&json, err);
+    }
     if (st != KF_OK) {
         kfi_buf_deinit(&buf);
         return st;

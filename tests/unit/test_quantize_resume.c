@@ -286,6 +286,7 @@ static void what_is_not_finite_is_refused_with_tensor_and_index(void **state)
         f->options.force = true;
         if (cases[i].can_keep) {
             CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+            CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
         }
         quantize_fixture_free(f);
     }
@@ -326,6 +327,41 @@ static void verify_finds_what_was_changed(void **state)
     quantize_fixture_free(f);
 }
 
+/* Reads all of a small file; the caller's buffer is large enough. */
+static size_t take(char *text, size_t n, const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    const size_t got = fread(text, 1, n, file);
+    assert_true(got > 0 && got < n);
+    assert_int_equal(fclose(file), 0);
+    return got;
+}
+
+static void verify_finds_any_changed_byte_of_its_own_document(void **state)
+{
+    (void)state;
+    static char text[65536];
+    char path[4096];
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    (void)snprintf(path, sizeof path, "%s", quantize_fixture_path(f, "out/kerf.json"));
+    const size_t n = take(text, sizeof text, path);
+    for (size_t i = 0; i < n; i += i + 200 < n ? 97 : 1) { /* and every byte of its end */
+        text[i] ^= 1;
+        CHECK_OK(kfi_file_write(path, text, n, &err), &err);
+        assert_int_equal(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), KF_FORMAT);
+        assert_non_null(strstr(err.msg, "kerf.json"));
+        text[i] ^= 1;
+    }
+    CHECK_OK(kfi_file_write(path, text, n - 1, &err), &err);
+    assert_int_equal(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), KF_FORMAT);
+    CHECK_OK(kfi_file_write(path, text, n, &err), &err);
+    CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
+    quantize_fixture_free(f);
+}
+
 static void verify_reads_nothing_outside_of_the_checkpoint(void **state)
 {
     (void)state;
@@ -334,7 +370,8 @@ static void verify_reads_nothing_outside_of_the_checkpoint(void **state)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         kf_error err = {0};
         char text[200];
-        (void)snprintf(text, sizeof text, "{\"files\": {\"%s\": \"00\"}}", names[i]);
+        (void)snprintf(text, sizeof text, "{\n  \"files\": {\n    \"%s\": \"00\"\n  }\n}\n",
+                       names[i]);
         CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out"), &err), &err);
         CHECK_OK(
             kfi_file_write(quantize_fixture_path(f, "out/kerf.json"), text, strlen(text), &err),
@@ -358,6 +395,7 @@ int main(void)
         cmocka_unit_test(a_directory_that_was_not_replaced_is_left_alone),
         cmocka_unit_test(what_is_not_finite_is_refused_with_tensor_and_index),
         cmocka_unit_test(verify_finds_what_was_changed),
+        cmocka_unit_test(verify_finds_any_changed_byte_of_its_own_document),
         cmocka_unit_test(verify_reads_nothing_outside_of_the_checkpoint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
