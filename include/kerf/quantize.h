@@ -187,7 +187,8 @@ typedef struct kf_quantize_options {
  * @retval KF_INVALID    the recipe's method needs calibration text and there is none (says why)
  * @retval KF_RANGE      OUT exists and neither force nor resume is set; OUT.partial exists and
  *                       neither is; one of them, or the OUT.replaced in the way, is nothing that
- *                       Kerf made, or holds the source; out is no name; the text is too short
+ *                       Kerf made, or holds the source; another process works in OUT.partial;
+ *                       out is no name; the text is too short
  * @retval KF_INPUT      resume: OUT.partial belongs to another recipe, source, calibration text or
  * seed
  * @retval KF_FORMAT     a weight is NaN or infinite (tensor and index)

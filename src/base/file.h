@@ -69,6 +69,11 @@ bool kfi_path_contains(const char *directory, const char *inside);
 
 /* mkdir -p. */
 KF_NODISCARD kf_status kfi_file_make_directories(const char *path, kf_error *err);
+/* Locks a directory for this process, or another open of it, until *fd is closed. KF_RANGE:
+ * somebody else holds it, or it has just been renamed. Where the file system knows no locks it
+ * succeeds. */
+KF_NODISCARD kf_status kfi_file_lock_directory(int *fd, const char *path, kf_error *err);
+void kfi_file_unlock(int fd); /* -1 is fine */
 /* Removes a file or a directory with all in it (symbolic links are removed, not followed); missing
  * is fine. */
 KF_NODISCARD kf_status kfi_file_remove_tree(const char *path, kf_error *err);

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,6 +38,32 @@ kf_status kfi_file_make_directories(const char *path, kf_error *err)
         part[i] = path[i];
     }
     return KF_OK;
+}
+
+kf_status kfi_file_lock_directory(int *fd, const char *path, kf_error *err)
+{
+    struct stat locked;
+    struct stat named;
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0) {
+        return kfi_fail_os(err, KF_IO, errno, "cannot open the directory '%s'", path);
+    }
+    const bool is_taken = flock(*fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    const bool is_same = fstat(*fd, &locked) == 0 && stat(path, &named) == 0 &&
+                         locked.st_dev == named.st_dev && locked.st_ino == named.st_ino;
+    if (!is_taken && is_same) {
+        return KF_OK;
+    }
+    kfi_file_unlock(*fd);
+    *fd = -1;
+    return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "another process works in '%s'", path);
+}
+
+void kfi_file_unlock(int fd)
+{
+    if (fd >= 0) {
+        (void)close(fd);
+    }
 }
 
 static bool is_dot_name(const char *name)
@@ -75,6 +102,9 @@ static kf_status remove_entry(int parent, const char *name, kf_error *err)
     }
     const int unlink_errno = errno; /* EISDIR on Linux, EPERM by POSIX, for a directory */
     const int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT) { /* nothing there, on a file system that is read only */
+        return KF_OK;
+    }
     if (fd < 0) {
         const int reason = errno == ENOTDIR || errno == ELOOP ? unlink_errno : errno;
         return kfi_fail_os(err, KF_IO, reason, "cannot remove '%s'", name);

@@ -19,7 +19,8 @@ void kfi_output_deinit(kfi_output *output)
     kfi_free_text(output->alloc, output->path);
     kfi_free_text(output->alloc, output->partial);
     kfi_free_text(output->alloc, output->old);
-    *output = (kfi_output){0};
+    kfi_file_unlock(output->lock);
+    *output = (kfi_output){.lock = -1};
 }
 
 /* ".", ".." and "/" cannot be renamed to. */
@@ -47,6 +48,7 @@ kf_status kfi_output_init(kfi_output *output, const char *path, const char *sour
     }
     *output = (kfi_output){.alloc = alloc,
                            .source = source,
+                           .lock = -1,
                            .path = kfi_strndup(alloc, path, n),
                            .partial = kfi_concat(alloc, path, n, ".partial"),
                            .old = kfi_concat(alloc, path, n, ".replaced")};
@@ -55,6 +57,14 @@ kf_status kfi_output_init(kfi_output *output, const char *path, const char *sour
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "the output's path");
     }
     return KF_OK;
+}
+
+kf_status kfi_output_lock(kfi_output *output, kf_error *err)
+{
+    const bool is_ours = output->lock >= 0;
+    return is_ours || !kfi_file_is_directory(output->partial)
+               ? KF_OK
+               : kfi_file_lock_directory(&output->lock, output->partial, err);
 }
 
 kf_status kfi_output_recover(const kfi_output *output, kf_error *err)
@@ -197,12 +207,13 @@ static kf_status empty_partial(const kfi_output *output, kf_error *err)
     return remove_name(output, KFI_FILE_RESUME, err);
 }
 
-kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity, kf_error *err)
+kf_status kfi_output_begin(kfi_output *output, const kfi_identity *identity, kf_error *err)
 {
     kfi_buf buf;
     kfi_json_writer writer;
     KFI_TRY(kfi_output_check_partial(output, err)); /* deciding the prefix has taken its time */
     KFI_TRY(kfi_file_make_directories(output->partial, err));
+    KFI_TRY(kfi_output_lock(output, err));
     KFI_TRY(empty_partial(output, err));
     char *path = kfi_path_join(output->alloc, output->partial, KFI_FILE_RESUME);
     kfi_buf_init(&buf, output->alloc, DOCUMENT_MAX);

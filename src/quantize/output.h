@@ -14,6 +14,7 @@ typedef struct kfi_output {
     char *old;     /* OUT.replaced: where an existing OUT goes while the new one takes its name */
     const char *source; /* the model that is read, borrowed */
     bool replace;
+    int lock; /* of OUT.partial while this run works there, or -1 */
 } kfi_output;
 
 typedef enum kfi_output_state {
@@ -27,6 +28,8 @@ KF_NODISCARD kf_status kfi_output_init(kfi_output *output, const char *path, con
                                        const kf_allocator *alloc, kf_error *err);
 void kfi_output_deinit(kfi_output *output);
 
+/* Makes an OUT.partial that is there this run's own, until deinit. KF_RANGE: it is another's. */
+KF_NODISCARD kf_status kfi_output_lock(kfi_output *output, kf_error *err);
 /* Gives an OUT its name back whose replacement was cut off between the two renames. */
 KF_NODISCARD kf_status kfi_output_recover(const kfi_output *output, kf_error *err);
 /* Refuses what exists where the options do not allow it: KF_RANGE, before any work is done. Changes
@@ -40,8 +43,8 @@ KF_NODISCARD kf_status kfi_output_resume(const kfi_output *output, kfi_output_st
                                          kf_error *err);
 /* Removes files of OUT.partial that were cut off while being written. */
 KF_NODISCARD kf_status kfi_output_clean(const kfi_output *output, kf_error *err);
-/* Makes OUT.partial, empty but for resume.json. */
-KF_NODISCARD kf_status kfi_output_begin(const kfi_output *output, const kfi_identity *identity,
+/* Makes and locks OUT.partial, empty but for resume.json. */
+KF_NODISCARD kf_status kfi_output_begin(kfi_output *output, const kfi_identity *identity,
                                         kf_error *err);
 /* Removes resume.json and gives the directory its name. */
 KF_NODISCARD kf_status kfi_output_finish(const kfi_output *output, kf_error *err);

@@ -157,6 +157,7 @@ static kf_status run_all(run *r, kf_quantize_result *result, kf_error *err)
 {
     kfi_output_state state = KFI_OUTPUT_FRESH;
     kfi_totals totals;
+    KFI_TRY(kfi_output_lock(&r->output, err));
     KFI_TRY(kfi_output_recover(&r->output, err));
     KFI_TRY(kfi_output_check(&r->output, r->options, err));
     KFI_TRY(kfi_identity_init(&r->identity, r->model, r->recipe, r->options, err));
@@ -221,7 +222,10 @@ static kf_status run_dry(kf_quantize_result *result, kf_model *source, const cha
 {
     kfi_output output;
     KFI_TRY(kfi_output_init(&output, out, kfi_model_path(source), options->alloc, err));
-    kf_status st = kfi_output_check(&output, options, err);
+    kf_status st = kfi_output_lock(&output, err);
+    if (st == KF_OK) {
+        st = kfi_output_check(&output, options, err);
+    }
     if (st == KF_OK) {
         st = kfi_plan_estimate(result, source, recipe, options, err);
     }

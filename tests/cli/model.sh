@@ -117,6 +117,16 @@ exec 3>&-
 [ "$code" -eq 1 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] && grep -q cancelled "$scratch/err"
 result "an early interrupt promises nothing that is not on disk" $?
 
+mkdir "$scratch/read-only"
+if [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
+    unshare -m sh -c 'mount -t tmpfs -o ro none "$2" && exec "$1" quantize "$3" -o "$2/x" --recipe rtn-w3' \
+        sh "$kerf" "$scratch/read-only" "$model" >"$scratch/out" 2>"$scratch/err"
+    [ $? -eq 1 ] && grep -q "x.partial': Read-only file system" "$scratch/err"
+    result "a read-only output is called so" $?
+else
+    skip "a read-only output is called so" "nothing can be mounted here"
+fi
+
 cp -r "$scratch/rtn" "$scratch/broken"
 weights=$(ls "$scratch/broken"/model-*.safetensors | head -n 1)
 printf 'X' | dd of="$weights" bs=1 seek=3000 conv=notrunc 2>/dev/null

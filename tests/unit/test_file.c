@@ -363,6 +363,24 @@ static void makes_directories_with_their_parents(void **state)
     assert_int_equal(err.os_errno, EEXIST); /* mkdir's reason, not that of looking after it */
 }
 
+static void a_directory_is_locked_by_one_at_a_time(void **state)
+{
+    kf_error err = {0};
+    int one = -1;
+    int other = -1;
+    assert_int_equal(mkdir(in(*state, "d"), 0700), 0);
+    CHECK_OK(kfi_file_lock_directory(&one, in(*state, "d"), &err), &err);
+    assert_int_equal(kfi_file_lock_directory(&other, in(*state, "d"), &err), KF_RANGE);
+    assert_int_equal(other, -1);
+    CHECK_OK(kfi_file_rename(in(*state, "d"), in(*state, "e"), &err), &err);
+    assert_int_equal(kfi_file_lock_directory(&other, in(*state, "e"), &err), KF_RANGE);
+    assert_int_equal(kfi_file_lock_directory(&other, in(*state, "d"), &err), KF_IO);
+    kfi_file_unlock(one);
+    CHECK_OK(kfi_file_lock_directory(&other, in(*state, "e"), &err), &err);
+    kfi_file_unlock(other);
+    kfi_file_unlock(-1);
+}
+
 static void removes_a_tree_but_follows_no_link(void **state)
 {
     kf_error err = {0};
@@ -495,6 +513,7 @@ int main(void)
         IN_DIRECTORY(a_write_cut_short_is_reported),
         IN_DIRECTORY(a_writer_without_memory_leaks_nothing),
         IN_DIRECTORY(makes_directories_with_their_parents),
+        IN_DIRECTORY(a_directory_is_locked_by_one_at_a_time),
         IN_DIRECTORY(removes_a_tree_but_follows_no_link),
         IN_DIRECTORY(renames_over_an_existing_file),
         IN_DIRECTORY(lists_names_in_byte_order),

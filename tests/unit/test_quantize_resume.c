@@ -173,6 +173,28 @@ static void a_complete_output_resumes_to_itself(void **state)
     quantize_fixture_free(f);
 }
 
+static void two_runs_do_not_work_in_one_directory(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = interrupted();
+    int fd = -1;
+    CHECK_OK(kfi_file_lock_directory(&fd, quantize_fixture_path(f, "out.partial"), &err), &err);
+    for (size_t i = 0; i < 4; i++) {
+        f->options.resume = i % 2 == 0;
+        f->options.force = i % 2 == 1;
+        f->options.dry_run = i >= 2;
+        assert_int_equal(quantize_to(f, "out", NULL, &err), KF_RANGE);
+        assert_non_null(strstr(err.msg, "another process"));
+    }
+    kfi_file_unlock(fd);
+    f->options.dry_run = false;
+    f->options.force = false;
+    f->options.resume = true;
+    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_free(f);
+}
+
 static void a_damaged_block_is_not_resumed(void **state)
 {
     (void)state;
@@ -390,6 +412,7 @@ int main(void)
         cmocka_unit_test(an_interrupted_run_is_not_taken_for_a_new_one),
         cmocka_unit_test(only_the_same_run_is_resumed),
         cmocka_unit_test(a_complete_output_resumes_to_itself),
+        cmocka_unit_test(two_runs_do_not_work_in_one_directory),
         cmocka_unit_test(a_damaged_block_is_not_resumed),
         cmocka_unit_test(a_run_cut_off_between_its_two_renames_loses_nothing),
         cmocka_unit_test(a_directory_that_was_not_replaced_is_left_alone),
