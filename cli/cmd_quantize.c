@@ -55,7 +55,9 @@ static void layer_text(void *ctx, const kf_layer_report *r)
     print_error(r->weight_error);
     print_error(r->output_error);
     print_error(r->nearest_error);
-    (void)printf("%s\n", r->exact ? "  exact: already on this grid" : "");
+    (void)printf("%s\n", strcmp(r->method, "keep") == 0 ? "  kept"
+                         : r->exact                     ? "  exact: already on this grid"
+                                                        : "");
     (void)output_flush();
 }
 
@@ -265,7 +267,9 @@ const cli_command command_quantize = {
         "The table shows, for every tensor, the relative squared error of the weights, of the layer's output "
         "on the calibration text, and what rounding to the nearest would have given.\n"
         "Knobs: weights=int3g128a, activations=int8t, head=int4g64, embedding=int8g64, prefix=none|start|auto|TEXT, "
-        "calib.samples=128, calib.length=2048, and METHOD.KNOB=… as 'kerf methods METHOD' lists them.",
+        "calib.samples=128, calib.length=2048, METHOD.KNOB=… as 'kerf methods METHOD' lists them, and "
+        "tensors.PATTERN=FORMAT or keep, for tensors by name: tensors.*down_proj=int4g64a, tensors.blk.0.*=keep. "
+        "A recipe of your own is a JSON file with the same keys: docs/RECIPES.md.",
     .examples =
         "  kerf quantize model.gguf -o out --recipe gptq-w4 --calib text.txt\n"
         "  kerf quantize model.gguf -o out --recipe rtn-w8                # needs no text\n"

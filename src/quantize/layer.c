@@ -198,8 +198,7 @@ kf_layer_report kfi_report_kept(const char *name, const char *source_format, siz
                              .cols = cols,
                              .bits_per_weight = 8.0 * (double)dtype->block_bytes,
                              .output_error = (double)NAN,
-                             .nearest_error = (double)NAN,
-                             .exact = true};
+                             .nearest_error = (double)NAN};
 }
 
 static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_layer_source *source,

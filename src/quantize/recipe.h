@@ -27,6 +27,7 @@
 #include "model/model.h"
 #include "quantize/method.h"
 
+#define KFI_WINDOW_LEAST         2u /* tokens: calib.length */
 #define KFI_RECIPE_METHODS_MAX   8u
 #define KFI_RECIPE_OVERRIDES_MAX 256u
 
@@ -83,7 +84,8 @@ KF_NODISCARD kf_status kfi_recipe_from_json(kf_recipe **recipe, const kfi_json *
 
 /* Reads a parsed document into a recipe that holds the defaults. */
 KF_NODISCARD kf_status kfi_recipe_read(kf_recipe *recipe, const kfi_json *root, kf_error *err);
-/* A format by name for "weights", "embedding", …: as kf_format_parse() but KF_RANGE, and "keep". */
+/* A format by name for "weights", "embedding", …: as kf_format_parse() but KF_RANGE, and "keep"
+ * (also by the name "float"). */
 KF_NODISCARD kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key,
                                                const char *text, kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_activations(kfi_treatment *treatment, const char *key,

@@ -40,7 +40,7 @@ static kf_status copy_text(const char **dst, kf_recipe *recipe, const char *text
 kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key, const char *text,
                                   kf_error *err)
 {
-    if (strcmp(text, "keep") == 0) {
+    if (strcmp(text, "keep") == 0 || strcmp(text, "float") == 0) { /* two words for one thing */
         treatment->keep = true;
         return KF_OK;
     }
@@ -48,10 +48,6 @@ kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key, con
     kf_format format = {0};
     if (kf_format_parse(&format, text, &reason) != KF_OK) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "%s: %s, or keep", key, reason.msg);
-    }
-    if (format.element == KF_ELEMENT_FLOAT) {
-        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
-                        "%s is '%.40s', expected a quantized format, or keep", key, text);
     }
     treatment->keep = false;
     treatment->weights = format;
@@ -77,7 +73,7 @@ kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t valu
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
                         "recipe: unknown key 'calib.%.40s', expected samples or length", key);
     }
-    const int64_t least = is_samples ? 1 : 2;
+    const int64_t least = is_samples ? 1 : (int64_t)KFI_WINDOW_LEAST;
     const int64_t most = is_samples ? CALIB_SAMPLES_MAX : CALIB_LENGTH_MAX;
     if (value < least || value > most) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
@@ -264,6 +260,17 @@ static kf_status read_calib_key(void *ctx, const char *key, const kfi_json *memb
 
 /* ---- the document ---- */
 
+static bool is_text_key(const char *key)
+{
+    static const char *const keys[] = {"description", "weights",     "embedding",
+                                       "head",        "activations", "prefix"};
+    size_t i = 0;
+    while (i < sizeof keys / sizeof keys[0] && strcmp(key, keys[i]) != 0) {
+        i++;
+    }
+    return i < sizeof keys / sizeof keys[0];
+}
+
 static kf_status read_key(void *ctx, const char *key, const kfi_json *member, kf_error *err)
 {
     kf_recipe *recipe = ctx;
@@ -276,6 +283,9 @@ static kf_status read_key(void *ctx, const char *key, const kfi_json *member, kf
                    ? kfi_json_each(member, key[0] == 'c' ? read_calib_key : read_override, recipe,
                                    err)
                    : wrong_kind(err, key, "an object");
+    }
+    if (!is_text_key(key)) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "recipe: unknown key '%.60s'", key);
     }
     KFI_TRY(read_text(&text, key, member, err));
     if (strcmp(key, "description") == 0) {
@@ -293,10 +303,7 @@ static kf_status read_key(void *ctx, const char *key, const kfi_json *member, kf
     if (strcmp(key, "activations") == 0) {
         return kfi_recipe_read_activations(&recipe->linears, key, text, err);
     }
-    if (strcmp(key, "prefix") == 0) {
-        return kfi_recipe_read_prefix(recipe, text, err);
-    }
-    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "recipe: unknown key '%.60s'", key);
+    return kfi_recipe_read_prefix(recipe, text, err);
 }
 
 kf_status kfi_recipe_read(kf_recipe *recipe, const kfi_json *root, kf_error *err)

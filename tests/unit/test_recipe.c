@@ -74,6 +74,32 @@ static void an_unknown_recipe_names_those_that_exist(void **state)
     kf_recipe_free(NULL);
 }
 
+static void an_unknown_key_is_called_so_whatever_its_value(void **state)
+{
+    static const char *const texts[] = {"{\"metods\": []}", "{\"metods\": {}}",
+                                        "{\"metods\": \"rtn\"}", "{\"metods\": 1}"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        kf_error err = {0};
+        kf_recipe *recipe = NULL;
+        assert_int_equal(open_text(&recipe, *state, texts[i], &err), KF_INVALID);
+        assert_non_null(strstr(err.msg, "mine.json"));
+        assert_non_null(strstr(err.msg, "unknown key 'metods'"));
+    }
+}
+
+static void float_is_another_word_for_keep(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kf_recipe *recipe = NULL;
+    CHECK_OK(kf_recipe_open(&recipe, "rtn-w4", NULL, &err), &err);
+    CHECK_OK(kf_recipe_set(recipe, "weights=float", &err), &err);
+    assert_true(recipe->linears.keep);
+    CHECK_OK(kf_recipe_set(recipe, "tensors.*down_proj=float", &err), &err);
+    assert_non_null(strstr(kf_recipe_json(recipe), "\"weights\": \"keep\""));
+    kf_recipe_free(recipe);
+}
+
 static void a_resolved_recipe_reads_back_as_itself(void **state)
 {
     kf_error err = {0};
@@ -113,7 +139,7 @@ static void bad_recipes_are_refused_with_the_right_status(void **state)
         {"{\"wieghts\": \"int4g64\"}", KF_INVALID, "wieghts"},
         {"{\"weights\": 4}", KF_RANGE, "weights"},
         {"{\"weights\": \"int9g64\"}", KF_RANGE, "weights"},
-        {"{\"weights\": \"float\"}", KF_RANGE, "weights"},
+        {"{\"weights\": \"floaty\"}", KF_RANGE, "weights"},
         {"{\"activations\": \"int3t\"}", KF_RANGE, "activations"},
         {"{\"prefix\": \"\"}", KF_RANGE, "prefix"},
         {"{\"prefix\": \"a\\u0000b\"}", KF_RANGE, "prefix"},
@@ -195,7 +221,7 @@ static void bad_assignments_change_nothing(void **state)
         {"gptq.dampin=1", KF_INVALID},   {"gptq.damping=99", KF_RANGE},
         {"tensors.*=int99", KF_RANGE},   {"prefix=", KF_RANGE},
         {"no.such=1", KF_INVALID},       {".=", KF_INVALID},
-        {"calib.=1", KF_INVALID},        {"embedding=float", KF_RANGE},
+        {"calib.=1", KF_INVALID},        {"embedding=floaty", KF_RANGE},
         {"prefix=\xFF", KF_INVALID},     {"tensors.\xFF=keep", KF_INVALID},
     };
     kf_error err = {0};
@@ -321,6 +347,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_recipe_that_comes_along_opens),
         cmocka_unit_test(an_unknown_recipe_names_those_that_exist),
+        cmocka_unit_test(float_is_another_word_for_keep),
+        cmocka_unit_test_setup_teardown(an_unknown_key_is_called_so_whatever_its_value,
+                                        make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_resolved_recipe_reads_back_as_itself, make_directory,
                                         remove_directory),
         cmocka_unit_test_setup_teardown(bad_recipes_are_refused_with_the_right_status,
