@@ -273,6 +273,13 @@ static kf_status load(kfi_checkpoint *checkpoint, const char *path, kf_error *er
     if (ends_with(path, ".bin")) {
         return kfi_checkpoint_load_llama2c(checkpoint, path, err);
     }
+    if (ends_with(path, ".safetensors")) {
+        const char *name = kfi_path_name(path);
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                        "'%s' is only the weights: give the directory that also has its "
+                        "config.json, '%.*s'",
+                        path, name == path ? 1 : (int)(name - path), name == path ? "." : path);
+    }
     return kfi_fail(err, KF_FORMAT, 0,
                     "'%s' is no model: expected a GGUF file, a directory with config.json and "
                     "safetensors, or a llama2.c .bin",

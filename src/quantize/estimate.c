@@ -18,7 +18,9 @@
 #define PASSES_PER_FORWARD 2.5
 #define SOLVER_TOKENS      4.0
 #define FITS_CALIBRATED    2.0
-#define FITS_PLAIN         1.5
+#define FITS_PLAIN         3.0 /* with rounding, measuring and packing */
+/* Hashing the source, writing, syncing and hashing the files. */
+#define FILE_BYTES_A_SECOND 5e8
 /* The two trials of prefix=auto, in runs over their tokens; they measure no errors. */
 #define TRIALS       2.0
 #define TRIAL_TOKENS 8192.0
@@ -219,7 +221,13 @@ static kf_status time_fit(double *seconds, const estimate *e, kf_error *err)
     return st;
 }
 
-static kf_status estimate_seconds(double *seconds, const estimate *e, kf_error *err)
+static uint64_t table_parameters(const estimate *e)
+{
+    return (uint64_t)e->config->vocabulary * e->config->hidden * (e->config->tied ? 1 : 2);
+}
+
+static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t source_bytes,
+                                  kf_error *err)
 {
     double forward = 0.0;
     double fit = 0.0;
@@ -234,7 +242,9 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, kf_error *
     tokens += tries ? TRIALS * (TRIAL_TOKENS * PASSES_PER_FORWARD + solver / 2) : 0.0;
     *seconds = forward * tokens * (double)e->config->n_layers +
                fit * (double)kfi_model_linear_parameters(e->model) *
-                   ((n_tokens > 0 ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0));
+                   ((n_tokens > 0 ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0)) +
+               fit * (double)table_parameters(e) * FITS_PLAIN +
+               (double)(source_bytes + 2 * e->bytes) / FILE_BYTES_A_SECOND;
     return KF_OK;
 }
 
@@ -266,5 +276,5 @@ kf_status kfi_plan_estimate(kf_quantize_result *result, kf_model *model, const k
         .disk_bytes = e.bytes + e.config->n_layers * DOCUMENT_BYTES_A_LAYER +
                       (options->spill != NULL ? stream_bytes(&e) : 0),
     };
-    return estimate_seconds(&result->seconds, &e, err);
+    return estimate_seconds(&result->seconds, &e, info.bytes, err);
 }

@@ -57,6 +57,11 @@ static kf_status check_calibration(const kfi_config *config, const kf_recipe *re
                         "calib.length is %zu, the model's context is %zu%s", recipe->length,
                         config->context, options->n_prefix > 0 ? " with the prefix" : "");
     }
+    if (options->n_calibration < KFI_WINDOW_LEAST) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "the calibration text has %zu tokens, expected at least a window of %zu",
+                        options->n_calibration, recipe->length);
+    }
     if (options->n_calibration < recipe->length) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                         "the calibration text has %zu tokens, a window %zu: --set calib.length=%zu "

@@ -95,6 +95,12 @@ fails 3 "notes.*not an interrupted run" "a partial output of somebody else is no
 result "and left as it is" $?
 fails 3 "notes.*not an interrupted run" "nor removed by force" \
     quantize "$model" -o "$scratch/gptq-2" --recipe rtn-w3 --force
+fails 3 "expected at least a window" "an empty calibration text" \
+    quantize "$model" -o "$scratch/x" --recipe gptq-w4 --calib /dev/null $calibration
+fails 3 "--force" "a dry run onto what exists is refused as the real one is" \
+    quantize "$model" -o "$scratch/rtn" --recipe rtn-w4 --dry-run
+fails 3 "give the directory.*'$model/'" "one file of a checkpoint names its directory" \
+    info "$model/model.safetensors"
 fails 3 "not replaced" "force does not replace the model itself" \
     quantize "$model" -o "$model" --recipe rtn-w3 --force
 

@@ -176,6 +176,7 @@ static void kept_tensors_stay_as_they_are(void **state)
     quantize_fixture_set(f, "embedding=keep");
     quantize_to(f, "out", NULL);
     assert_int_equal(r.n_kept, 8);
+    assert_int_equal(r.n_exact, 0); /* kept is not: on the grid already */
     kf_model *made = NULL;
     CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "out"), NULL, &err), &err);
     static const char *const names[] = {"model.layers.1.mlp.up_proj.weight",
@@ -350,6 +351,9 @@ static void refuses_what_cannot_be_done(void **state)
     assert_int_equal(try_with(f, &err), KF_INVALID);
     assert_non_null(strstr(err.msg, "--calib"));
     f->options.calibration = f->calibration;
+    f->options.n_calibration = 1;
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_null(strstr(err.msg, "--set")); /* no window is that short */
     f->options.n_calibration = 39;
     assert_int_equal(try_with(f, &err), KF_RANGE);
     f->options.n_calibration = FIXTURE_CALIBRATION;
