@@ -135,12 +135,11 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
     return true;
 }
 
-/* Random operands long enough for both ends of a tile and two blocks of depth; the same floats in
- * every kind. */
+/* Random operands for two panels, the last of them short, and two blocks of depth. */
 static bool gemm_agrees(kfi_gemm_fn *kernel, kfi_gemm_kind kind, size_t m)
 {
     enum {
-        most_m = 16,
+        most_m = 28,
         n = 35,
         k = KFI_GEMM_DEPTH + 21
     };
@@ -165,10 +164,11 @@ static bool gemm_agrees(kfi_gemm_fn *kernel, kfi_gemm_kind kind, size_t m)
     return same(expected, actual, m * n);
 }
 
+/* 28 rows are tiles of the height that is used most, 14 or 6. */
 bool kfi_selfcheck_gemm(kfi_gemm_fn *kernel)
 {
-    return gemm_agrees(kernel, KFI_GEMM_NN, 16) && gemm_agrees(kernel, KFI_GEMM_NT, 16) &&
-           gemm_agrees(kernel, KFI_GEMM_TN, 16) && gemm_agrees(kernel, KFI_GEMM_NT, 1);
+    return gemm_agrees(kernel, KFI_GEMM_NT, 28) && gemm_agrees(kernel, KFI_GEMM_NT, 1) &&
+           gemm_agrees(kernel, KFI_GEMM_NN, 2) && gemm_agrees(kernel, KFI_GEMM_TN, 3);
 }
 
 bool kfi_selfcheck_quantize(kfi_quantize_fn *kernel)
