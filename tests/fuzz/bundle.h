@@ -75,7 +75,7 @@ static inline uint32_t bundle_unpack(const char *const names[BUNDLE_NAMES], cons
     const char *end = at + n;
     uint32_t found = 0;
     /* The first file's line begins the input. */
-    at += n >= n_mark - 1 && memcmp(at, BUNDLE_MARK + 1, n_mark - 1) == 0 ? n_mark - 1 : n;
+    at += n >= n_mark - 1 && memcmp(at, &BUNDLE_MARK[1], n_mark - 1) == 0 ? n_mark - 1 : n;
     while (at < end) {
         const char *body = memchr(at, '\n', (size_t)(end - at));
         body = body == NULL ? end : body;
@@ -103,7 +103,7 @@ static inline uint32_t bundle_unpack(const char *const names[BUNDLE_NAMES], cons
 /* Appends a file to a bundle. */
 static inline void bundle_add(kfi_buf *buf, const char *name, const void *data, size_t n)
 {
-    (void)kfi_buf_printf(buf, "%s%s\n", buf->n == 0 ? BUNDLE_MARK + 1 : BUNDLE_MARK, name);
+    (void)kfi_buf_printf(buf, "%s%s\n", buf->n == 0 ? &BUNDLE_MARK[1] : BUNDLE_MARK, name);
     (void)kfi_buf_append(buf, data, n);
 }
 

@@ -60,14 +60,17 @@ static void set_one(kf_recipe *recipe, const char *assignment)
     free(before);
 }
 
-static void set_all(kf_recipe *recipe, const char *text, const char *end)
+/* Assignments lie behind the NUL that ends what is before them. */
+static void set_all(kf_recipe *recipe, const char *text, size_t n)
 {
-    for (size_t i = 0; i < MAX_ASSIGNMENTS && text < end; i++) {
-        char *assignment = strndup(text, (size_t)(end - text));
+    size_t at = strnlen(text, n) + 1;
+    for (size_t i = 0; i < MAX_ASSIGNMENTS && at < n; i++) {
+        const size_t n_one = strnlen(text + at, n - at);
+        char *assignment = kfi_strndup(NULL, text + at, n_one);
         require(assignment != NULL);
         set_one(recipe, assignment);
-        text += strlen(assignment) + 1;
-        free(assignment);
+        kfi_free(NULL, assignment, n_one + 1);
+        at += n_one + 1;
     }
 }
 
@@ -76,10 +79,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     kf_recipe *recipe = NULL;
     kf_error err = {0};
     const char *text = (const char *)data;
-    const size_t n_json = strnlen(text, n);
-    const kf_status st = open_text(&recipe, text, n_json, &err);
+    const kf_status st = open_text(&recipe, text, strnlen(text, n), &err);
     if (st == KF_OK) {
-        set_all(recipe, text + n_json + 1, text + n);
+        set_all(recipe, text, n);
         check_recipe(recipe);
     } else {
         require(recipe == NULL && err.code == st && err.msg[0] != '\0');
