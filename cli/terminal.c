@@ -5,10 +5,11 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/select.h>
 #include <unistd.h>
 
 /* The one terminal of the process: a command line has no second one. */
@@ -21,12 +22,31 @@ static struct {
 
 static volatile sig_atomic_t interrupts, terminations;
 
+/* A pipe that a signal writes to, so that none is lost that comes just before the program waits for
+ * input; -1 before it is made, and where it cannot be. */
+static int wake[2] = {-1, -1};
+
 static void on_signal(int number)
 {
+    const int saved = errno;
     volatile sig_atomic_t *count = number == SIGTERM ? &terminations : &interrupts;
     if ((*count)++ > 0) { /* asked twice: do not wait for the next safe point */
         (void)signal(number, SIG_DFL);
         (void)raise(number);
+    }
+    const ssize_t n = write(wake[1], "", 1); /* a full pipe wakes as well */
+    (void)n;
+    errno = saved;
+}
+
+static void make_wake(void)
+{
+    if (wake[0] >= 0 || pipe(wake) != 0) {
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        (void)fcntl(wake[i], F_SETFD, FD_CLOEXEC);
+        (void)fcntl(wake[i], F_SETFL, O_NONBLOCK);
     }
 }
 
@@ -146,6 +166,7 @@ const kf_callbacks *terminal_callbacks(bool quiet)
 {
     static kf_callbacks callbacks;
     struct sigaction action = {.sa_handler = on_signal};
+    make_wake();
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
@@ -158,24 +179,15 @@ const kf_callbacks *terminal_callbacks(bool quiet)
 
 bool terminal_wait_input(void)
 {
-    sigset_t ours;
-    sigset_t before;
-    fd_set files;
+    struct pollfd files[] = {{.fd = STDIN_FILENO, .events = POLLIN},
+                             {.fd = wake[0], .events = POLLIN}};
     int ready = -1;
-    (void)sigemptyset(&ours);
-    (void)sigaddset(&ours, SIGINT);
-    (void)sigaddset(&ours, SIGTERM);
-    FD_ZERO(&files);
-    FD_SET(STDIN_FILENO, &files);
-    /* Blocked but while it waits, a signal cannot come between the question and the waiting. */
-    (void)pthread_sigmask(SIG_BLOCK, &ours, &before);
     while (ready < 0 && !terminal_interrupted()) {
-        ready = pselect(STDIN_FILENO + 1, &files, NULL, NULL, NULL, &before);
+        ready = poll(files, 2, -1);
         if (ready < 0 && errno != EINTR) {
             break; /* reading will tell */
         }
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return !terminal_interrupted();
 }
 
@@ -191,5 +203,8 @@ bool terminal_terminated(void)
 
 void terminal_rearm(void)
 {
+    char bytes[16];
+    while (read(wake[0], bytes, sizeof bytes) > 0) {
+    }
     interrupts = 0;
 }

@@ -41,7 +41,7 @@ SYSTEM = set("""
     assert.h ctype.h dirent.h errno.h fcntl.h float.h fnmatch.h inttypes.h limits.h locale.h math.h
     poll.h pwd.h sched.h signal.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h
     stdlib.h stdnoreturn.h string.h strings.h termios.h time.h unistd.h
-    sys/file.h sys/ioctl.h sys/mman.h sys/resource.h sys/select.h sys/stat.h sys/statvfs.h
+    sys/file.h sys/ioctl.h sys/mman.h sys/resource.h sys/stat.h sys/statvfs.h
     sys/syscall.h sys/time.h sys/types.h sys/wait.h
 """.split())
 
