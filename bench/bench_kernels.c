@@ -10,24 +10,18 @@
  */
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/half.h"
 #include "base/rng.h"
 #include "kerf/pool.h"
 #include "kernels/kernels.h"
 #include "machine_limits.h"
+#include "measure.h"
 
-#define LEAST_TIME 0.04 /* seconds of a measurement, of which the best of three counts */
-
-typedef struct options {
-    bool json;
-    const char *word; /* NULL: all */
-} options;
+#define ROUNDS 3 /* of which the best counts */
 
 /* One line of the result. */
 typedef struct result {
@@ -38,15 +32,6 @@ typedef struct result {
     double operations; /* of one call */
     double limit;      /* least seconds by the machine's limits, 0: none stated */
 } result;
-
-static void *must(void *block)
-{
-    if (block == NULL) {
-        (void)fprintf(stderr, "bench_kernels: out of memory\n");
-        exit(1);
-    }
-    return block;
-}
 
 static void print_header(const options *o)
 {
@@ -73,33 +58,6 @@ static void print_result(const options *o, const result *r)
     }
     (void)printf("\n");
     (void)fflush(stdout);
-}
-
-static bool is_wanted(const options *o, const char *name)
-{
-    return o->word == NULL || strstr(name, o->word) != NULL;
-}
-
-/* Seconds of one call of work: enough of them for LEAST_TIME, best of three. */
-static double seconds_of(void (*work)(void *ctx), void *ctx)
-{
-    size_t n = 1;
-    double best = 1e9;
-    work(ctx); /* warms caches and wakes threads */
-    for (int round = 0; round < 3;) {
-        const double start = kfi_clock_seconds();
-        for (size_t i = 0; i < n; i++) {
-            work(ctx);
-        }
-        const double seconds = kfi_clock_seconds() - start;
-        if (seconds < LEAST_TIME) {
-            n *= 2;
-            continue;
-        }
-        best = seconds / (double)n < best ? seconds / (double)n : best;
-        round++;
-    }
-    return best;
 }
 
 /* ---- products ---- */
@@ -249,7 +207,7 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
 
     r.bytes = (double)p.matrix_bytes;
     r.operations = 2.0 * (double)c->rows * (double)c->cols * (double)c->tokens;
-    r.seconds = seconds_of(product_run, &p);
+    r.seconds = seconds_of(product_run, &p, ROUNDS);
     const double peak = c->is_float ? limits->float_operations : limits->int8_operations;
     const double reading = c->tokens == 1 ? r.bytes / limits->read_bytes : 0.0;
     const double computing = peak > 0.0 ? r.operations / peak : 0.0;
@@ -365,7 +323,7 @@ static void bench_vector(const options *o, const char *name, void (*run)(void *)
     result r = {.threads = 1, .bytes = bytes, .operations = operations};
     (void)snprintf(r.name, sizeof r.name, "%s", name);
     if (is_wanted(o, name)) {
-        r.seconds = seconds_of(run, v);
+        r.seconds = seconds_of(run, v, ROUNDS);
         print_result(o, &r);
     }
 }
@@ -444,43 +402,21 @@ static void print_machine(const options *o, const machine_limits *limits, size_t
                  limits->int8_operations * 1e-9, limits->float_operations * 1e-9);
 }
 
-static int bench_with(const options *o, size_t n_threads)
+static void bench_with(const options *o, kf_pool *pool)
 {
-    kf_pool *pool = NULL;
-    kf_error err = {0};
-    if (kf_pool_new(&pool, n_threads, NULL, &err) != KF_OK) {
-        (void)fprintf(stderr, "bench_kernels: %s\n", err.msg);
-        return 1;
-    }
     const machine_limits limits = machine_limits_measure(pool);
-    print_machine(o, &limits, n_threads);
+    print_machine(o, &limits, kf_pool_threads(pool));
     print_header(o);
     bench_products(o, pool, &limits);
-    kf_pool_free(pool);
-    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    options o = {0};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            o.json = true;
-        } else if (argv[i][0] != '-' && o.word == NULL) {
-            o.word = argv[i];
-        } else {
-            (void)fprintf(stderr, "usage: bench_kernels [--json] [WORD]\n");
-            return 2;
-        }
-    }
+    const options o = options_read(argc, argv, "bench_kernels");
     if (kfi_kernels_warning() != NULL) {
         (void)fprintf(stderr, "bench_kernels: %s\n", kfi_kernels_warning());
     }
-    const size_t n_threads = kf_cpu_count();
-    int status = bench_with(&o, 1);
-    if (status == 0 && n_threads > 1) {
-        status = bench_with(&o, n_threads);
-    }
+    const int status = measure_passes(&o, bench_with);
     if (status == 0) {
         bench_vectors(&o);
     }

@@ -12,23 +12,15 @@
 #include <cblas.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 #include "base/cpu.h"
 #include "base/rng.h"
 #include "linalg/matrix.h"
 #include "machine_limits.h"
+#include "measure.h"
 
-#define LEAST_TIME 0.03 /* seconds of a measurement, of which the best of ROUNDS counts */
-#define ROUNDS     5
-
-typedef struct options {
-    bool json;
-    const char *word; /* NULL: all */
-} options;
+#define ROUNDS 5 /* of which the best counts */
 
 /* y[m][n] = x[m][k] w[n][k]^T; or, where is_gram, y[n][n] += x^T x of k rows x[k][n]. */
 typedef struct shape {
@@ -44,15 +36,6 @@ typedef struct product {
     size_t n_matrices, next;
     float *y;
 } product;
-
-static void *must(void *block)
-{
-    if (block == NULL) {
-        (void)fprintf(stderr, "bench_matrix: out of memory\n");
-        exit(1);
-    }
-    return block;
-}
 
 static float *random_floats(size_t n, kfi_rng *rng)
 {
@@ -75,8 +58,9 @@ static const float *next_matrix(product *p)
     return w;
 }
 
-static void run_ours(product *p)
+static void run_ours(void *ctx)
 {
+    product *p = ctx;
     const shape s = p->shape;
     if (s.is_gram) {
         kfi_matrix_gram_add(p->pool, p->y, p->x, s.n, s.k, s.n);
@@ -95,8 +79,9 @@ static void run_ours(product *p)
     }
 }
 
-static void run_openblas(product *p)
+static void run_openblas(void *ctx)
 {
+    product *p = ctx;
     const int m = (int)p->shape.m;
     const int n = (int)p->shape.n;
     const int k = (int)p->shape.k;
@@ -109,28 +94,6 @@ static void run_openblas(product *p)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1.0f, p->x, k, next_matrix(p),
                     k, 0.0f, p->y, n);
     }
-}
-
-/* Seconds of one call: enough of them for LEAST_TIME, best of ROUNDS. */
-static double seconds_of(void (*run)(product *p), product *p)
-{
-    size_t n = 1;
-    double best = 1e9;
-    run(p); /* warms caches and wakes threads */
-    for (int round = 0; round < ROUNDS;) {
-        const double start = kfi_clock_seconds();
-        for (size_t i = 0; i < n; i++) {
-            run(p);
-        }
-        const double seconds = kfi_clock_seconds() - start;
-        if (seconds < LEAST_TIME) {
-            n *= 2;
-            continue;
-        }
-        best = seconds / (double)n < best ? seconds / (double)n : best;
-        round++;
-    }
-    return best;
 }
 
 /* A Gram matrix counts half its products: the other half is the same. The share is that of the
@@ -165,7 +128,7 @@ static void bench_shape(const options *o, shape s, kf_pool *pool, const machine_
     char name[64];
     (void)snprintf(name, sizeof name, s.is_gram ? "gram n=%zu rows=%zu" : "%zux%zu M=%zu", s.n, s.k,
                    s.m);
-    if (o->word != NULL && strstr(name, o->word) == NULL) {
+    if (!is_wanted(o, name)) {
         return;
     }
     kfi_rng rng;
@@ -181,15 +144,15 @@ static void bench_shape(const options *o, shape s, kf_pool *pool, const machine_
     p.x = x;
     p.w = w;
     p.y = random_floats(n_y, &rng);
-    const double ours = seconds_of(run_ours, &p);
-    const double openblas = seconds_of(run_openblas, &p);
+    const double ours = seconds_of(run_ours, &p, ROUNDS);
+    const double openblas = seconds_of(run_openblas, &p, ROUNDS);
     print_result(o, &p, name, ours, openblas, limits);
     kfi_free(NULL, x, n_x * sizeof *x);
     kfi_free(NULL, w, (s.is_gram ? 1 : p.n_matrices * s.n * s.k) * sizeof *w);
     kfi_free(NULL, p.y, n_y * sizeof *p.y);
 }
 
-static int bench_with(const options *o, size_t n_threads)
+static void bench_with(const options *o, kf_pool *pool)
 {
     static const shape shapes[] = {
         {1, 1536, 576, false},   {1, 576, 1536, false},    {1, 4864, 896, false},
@@ -200,12 +163,7 @@ static int bench_with(const options *o, size_t n_threads)
         {1024, 128, 896, false}, {0, 576, 512, true},      {0, 1536, 512, true},
         {0, 896, 2048, true},    {0, 4864, 512, true},     {0, 4864, 2048, true},
     };
-    kf_pool *pool = NULL;
-    kf_error err = {0};
-    if (kf_pool_new(&pool, n_threads, NULL, &err) != KF_OK) {
-        (void)fprintf(stderr, "bench_matrix: %s\n", err.msg);
-        return 1;
-    }
+    const size_t n_threads = kf_pool_threads(pool);
     openblas_set_num_threads((int)n_threads);
     char cpu[80];
     kfi_cpu_name(cpu, sizeof cpu);
@@ -223,27 +181,10 @@ static int bench_with(const options *o, size_t n_threads)
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         bench_shape(o, shapes[i], pool, &limits);
     }
-    kf_pool_free(pool);
-    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    options o = {0};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            o.json = true;
-        } else if (argv[i][0] != '-' && o.word == NULL) {
-            o.word = argv[i];
-        } else {
-            (void)fprintf(stderr, "usage: bench_matrix [--json] [WORD]\n");
-            return 2;
-        }
-    }
-    const size_t n_threads = kf_cpu_count();
-    int status = bench_with(&o, 1);
-    if (status == 0 && n_threads > 1) {
-        status = bench_with(&o, n_threads);
-    }
-    return status;
+    const options o = options_read(argc, argv, "bench_matrix");
+    return measure_passes(&o, bench_with);
 }
