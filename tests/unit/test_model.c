@@ -236,18 +236,38 @@ static void a_scale_that_is_not_finite_is_named_when_packing(void **state)
     tiny_model_free(tiny);
 }
 
+/* Puts one text in the place of another in a checkpoint's config.json. */
+static void change_config(const char *checkpoint, const char *from, const char *to)
+{
+    kf_error err = {0};
+    char path[600];
+    kfi_buf text;
+    kfi_buf changed;
+    (void)snprintf(path, sizeof path, "%s/config.json", checkpoint);
+    kfi_buf_init(&text, NULL, 1 << 16);
+    kfi_buf_init(&changed, NULL, 1 << 16);
+    CHECK_OK(kfi_file_read(&text, path, &err), &err);
+    const char *at = strstr(text.data, from);
+    assert_non_null(at);
+    assert_true(kfi_buf_printf(&changed, "%.*s%s%s", (int)(at - text.data), text.data, to,
+                               at + strlen(from)));
+    CHECK_OK(kfi_file_write(path, changed.data, changed.n, &err), &err);
+    kfi_buf_deinit(&text);
+    kfi_buf_deinit(&changed);
+}
+
+static void refuses(const char *path, kf_status status, const char *named)
+{
+    kf_error err = {0};
+    kf_model *model = NULL;
+    assert_int_equal(kf_model_open(&model, path, NULL, &err), status);
+    assert_null(model);
+    assert_non_null(strstr(err.msg, named));
+}
+
+/* One configuration's file under the other's config.json. */
 static void rejects_another_shape_and_a_missing_tensor(void **state)
 {
-    /* One configuration's file under the other's config.json. */
-    const char *directory = *state;
-    kf_error err = {0};
-    tiny_options o = tiny_options_of("qwen2");
-    tiny_model *tiny = tiny_model_new(directory, &o);
-    char config[600];
-    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
-    kfi_buf text;
-    kfi_buf_init(&text, NULL, 1 << 16);
-    CHECK_OK(kfi_file_read(&text, config, &err), &err);
     static const struct {
         const char *from, *to, *named;
     } cases[] = {
@@ -256,65 +276,33 @@ static void rejects_another_shape_and_a_missing_tensor(void **state)
         {"\"vocab_size\": 96", "\"vocab_size\": 97", "model.embed_tokens.weight"},
         {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 1", "self_attn.k_proj"},
     };
+    tiny_options o = tiny_options_of("qwen2");
+    tiny_model *tiny = tiny_model_new(*state, &o);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const char *at = strstr(text.data, cases[i].from);
-        assert_non_null(at);
-        kfi_buf changed;
-        kfi_buf_init(&changed, NULL, 1 << 16);
-        assert_true(kfi_buf_printf(&changed, "%.*s%s%s", (int)(at - text.data), text.data,
-                                   cases[i].to, at + strlen(cases[i].from)));
-        CHECK_OK(kfi_file_write(config, changed.data, changed.n, &err), &err);
-        kfi_buf_deinit(&changed);
-        kf_model *model = NULL;
-        assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_FORMAT);
-        assert_null(model);
-        assert_non_null(strstr(err.msg, cases[i].named));
+        change_config(tiny->path, cases[i].from, cases[i].to);
+        refuses(tiny->path, KF_FORMAT, cases[i].named);
+        change_config(tiny->path, cases[i].to, cases[i].from);
     }
-    kfi_buf_deinit(&text);
     tiny_model_free(tiny);
 }
 
 /* Computed without them, the model would answer nonsense. */
 static void refuses_a_bias_that_the_architecture_has_not(void **state)
 {
-    kf_error err = {0};
     tiny_options o = tiny_options_of("qwen2");
     tiny_model *tiny = tiny_model_new(*state, &o);
-    char config[600];
-    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
-    kfi_buf text;
-    kfi_buf_init(&text, NULL, 1 << 16);
-    CHECK_OK(kfi_file_read(&text, config, &err), &err);
-    char *name = strstr(text.data, "Qwen2ForCausalLM");
-    assert_non_null(name);
-    memcpy(name, "LlamaForCausalLM", 16);
-    CHECK_OK(kfi_file_write(config, text.data, text.n, &err), &err);
-    kfi_buf_deinit(&text);
-    kf_model *model = NULL;
-    assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "'model.layers.0.self_attn.q_proj.bias'"));
+    change_config(tiny->path, "Qwen2ForCausalLM", "LlamaForCausalLM");
+    refuses(tiny->path, KF_UNSUPPORTED, "'model.layers.0.self_attn.q_proj.bias'");
     tiny_model_free(tiny);
 }
 
 static void an_untied_model_needs_its_head(void **state)
 {
-    kf_error err = {0};
     tiny_options o = tiny_options_of("llama");
     o.container = TINY_SAFETENSORS;
     tiny_model *tiny = tiny_model_new(*state, &o);
-    char config[600];
-    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
-    kfi_buf text;
-    kfi_buf_init(&text, NULL, 1 << 16);
-    CHECK_OK(kfi_file_read(&text, config, &err), &err);
-    char *tied = strstr(text.data, "\"tie_word_embeddings\": true");
-    assert_non_null(tied);
-    memcpy(tied, "\"tie_word_embeddings\":false", 27);
-    CHECK_OK(kfi_file_write(config, text.data, text.n, &err), &err);
-    kfi_buf_deinit(&text);
-    kf_model *model = NULL;
-    assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_FORMAT);
-    assert_non_null(strstr(err.msg, "lm_head.weight"));
+    change_config(tiny->path, "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
+    refuses(tiny->path, KF_FORMAT, "lm_head.weight");
     tiny_model_free(tiny);
 }
 
@@ -341,26 +329,11 @@ static void says_what_is_not_a_model(void **state)
 
 static void names_the_tool_that_quantized_a_foreign_checkpoint(void **state)
 {
-    kf_error err = {0};
     tiny_options o = tiny_options_of("llama");
     o.container = TINY_SAFETENSORS;
     tiny_model *tiny = tiny_model_new(*state, &o);
-    char config[600];
-    (void)snprintf(config, sizeof config, "%s/config.json", tiny->path);
-    kfi_buf text;
-    kfi_buf_init(&text, NULL, 1 << 16);
-    CHECK_OK(kfi_file_read(&text, config, &err), &err);
-    text.data[0] = ' ';
-    kfi_buf changed;
-    kfi_buf_init(&changed, NULL, 1 << 16);
-    assert_true(kfi_buf_printf(&changed, "{\"quantization_config\":{\"quant_method\":\"awq\"},%s",
-                               text.data));
-    CHECK_OK(kfi_file_write(config, changed.data, changed.n, &err), &err);
-    kfi_buf_deinit(&text);
-    kfi_buf_deinit(&changed);
-    kf_model *model = NULL;
-    assert_int_equal(kf_model_open(&model, tiny->path, NULL, &err), KF_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "awq"));
+    change_config(tiny->path, "{", "{\"quantization_config\": {\"quant_method\": \"awq\"},");
+    refuses(tiny->path, KF_UNSUPPORTED, "awq");
     tiny_model_free(tiny);
 }
 
