@@ -69,7 +69,7 @@ kf_status kfi_output_lock(kfi_output *output, kf_error *err)
 
 kf_status kfi_output_recover(const kfi_output *output, kf_error *err)
 {
-    const bool is_between = !kfi_file_exists(output->path) &&
+    const bool is_between = !kfi_output_is_there(output->path) &&
                             kfi_output_is_checkpoint(output, output->partial) &&
                             kfi_output_is_checkpoint(output, output->old);
     return is_between ? kfi_file_rename(output->old, output->path, err) : KF_OK;
@@ -84,8 +84,8 @@ static kf_status check_replaced(const kfi_output *output, kf_error *err)
 
 kf_status kfi_output_check(kfi_output *output, const kf_quantize_options *options, kf_error *err)
 {
-    const bool exists = kfi_file_exists(output->path);
-    const bool is_partial = kfi_file_exists(output->partial);
+    const bool exists = kfi_output_is_there(output->path);
+    const bool is_partial = kfi_output_is_there(output->partial);
     output->replace = options->force;
     KFI_TRY(kfi_output_check_partial(output, err));
     if (exists && !options->force && !(options->resume && !is_partial)) {
@@ -157,7 +157,7 @@ kf_status kfi_output_resume(const kfi_output *output, kfi_output_state *state,
         *state = found ? KFI_OUTPUT_PARTIAL : KFI_OUTPUT_FRESH;
         return KF_OK;
     }
-    if (!kfi_file_exists(output->path) || options->force) {
+    if (!kfi_output_is_there(output->path) || options->force) {
         return KF_OK;
     }
     KFI_TRY(match_directory(&found, output, output->path, identity, options, err));
@@ -241,7 +241,7 @@ kf_status kfi_output_finish(const kfi_output *output, kf_error *err)
     kf_status st = kfi_file_remove_tree(path, err);
     kfi_free_text(output->alloc, path);
     KFI_TRY(st);
-    const bool replaces = output->replace && kfi_file_exists(output->path);
+    const bool replaces = output->replace && kfi_output_is_there(output->path);
     if (replaces) {
         KFI_TRY(check_replaced(output, err)); /* again: hours may have gone by */
         KFI_TRY(kfi_file_remove_tree(output->old, err));

@@ -51,6 +51,8 @@ KF_NODISCARD kf_status kfi_output_finish(const kfi_output *output, kf_error *err
 
 /* ---- output_check.c: only what Kerf made is ever removed ---- */
 
+/* Whether the name is taken, if only by a link that leads nowhere. */
+bool kfi_output_is_there(const char *path);
 /* A directory that is a checkpoint of Kerf's. */
 bool kfi_output_is_checkpoint(const kfi_output *output, const char *directory);
 /* KF_RANGE unless path, OUT or OUT.replaced, is an empty directory or a checkpoint of Kerf's; never

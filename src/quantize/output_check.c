@@ -64,14 +64,14 @@ static kf_status refuse_links_and_source(const kfi_output *output, const char *p
     return KF_OK;
 }
 
-static bool is_there(const char *path)
+bool kfi_output_is_there(const char *path)
 {
     return kfi_file_exists(path) || kfi_file_is_link(path);
 }
 
 kf_status kfi_output_check_replaced(const kfi_output *output, const char *path, kf_error *err)
 {
-    if (!is_there(path)) {
+    if (!kfi_output_is_there(path)) {
         return KF_OK;
     }
     KFI_TRY(refuse_links_and_source(output, path, err));
@@ -96,7 +96,7 @@ kf_status kfi_output_check_partial(const kfi_output *output, kf_error *err)
 {
     const char *path = output->partial;
     place here = {path};
-    if (!is_there(path)) {
+    if (!kfi_output_is_there(path)) {
         return KF_OK;
     }
     KFI_TRY(refuse_links_and_source(output, path, err));

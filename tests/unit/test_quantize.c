@@ -452,6 +452,24 @@ static void force_replaces_nothing_that_kerf_did_not_make(void **state)
     quantize_fixture_free(f);
 }
 
+/* Its name cannot be given to a directory, which would be found out after all the work. */
+static void a_link_that_leads_nowhere_is_no_output(void **state)
+{
+    (void)state;
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    assert_int_equal(symlink("nowhere", quantize_fixture_path(f, "out")), 0);
+    for (size_t i = 0; i < 2; i++) {
+        f->options.force = i == 1;
+        assert_refused(f, quantize_fixture_path(f, "out"), i == 1 ? "a symbolic link" : "exists");
+    }
+    kf_error err = {0};
+    f->options.force = false;
+    f->options.resume = true;
+    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_false(kfi_file_exists(quantize_fixture_path(f, "out.partial")));
+    quantize_fixture_free(f);
+}
+
 static void force_replaces_an_empty_directory(void **state)
 {
     (void)state;
@@ -526,6 +544,7 @@ int main(void)
         cmocka_unit_test(refuses_a_kerf_checkpoint_as_its_source),
         cmocka_unit_test(an_existing_output_is_replaced_only_by_force),
         cmocka_unit_test(force_replaces_nothing_that_kerf_did_not_make),
+        cmocka_unit_test(a_link_that_leads_nowhere_is_no_output),
         cmocka_unit_test(force_replaces_an_empty_directory),
         cmocka_unit_test(the_source_is_not_replaced_by_its_copy),
         cmocka_unit_test(an_output_needs_a_name),
