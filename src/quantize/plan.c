@@ -10,6 +10,7 @@
 #include "base/report.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_names.h"
+#include "quantize/table.h"
 
 bool kfi_plan_uses_text(const kf_recipe *recipe, const kf_quantize_options *options)
 {
@@ -123,6 +124,26 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
     return KF_OK;
 }
 
+/* Nothing but blocks: those are checked when their turn comes. */
+static kf_status check_finite(kf_model *model, const kf_recipe *recipe, const kf_allocator *alloc,
+                              kf_error *err)
+{
+    static const char *const names[] = {KFI_TENSOR_FINAL_NORM, KFI_TENSOR_EMBEDDING,
+                                        KFI_TENSOR_HEAD};
+    const kfi_config *config = kfi_model_config(model);
+    for (size_t i = 0; i < (config->tied ? 2u : 3u); i++) {
+        kfi_treatment treatment;
+        kfi_recipe_treatment(&treatment, recipe, config, names[i]);
+        if (treatment.keep) {
+            continue;
+        }
+        KFI_TRY(
+            i == 0 ? kfi_check_finite(names[i], kfi_model_final_norm(model), config->hidden, 0, err)
+                   : kfi_table_check(model, names[i], alloc, err));
+    }
+    return KF_OK;
+}
+
 kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
                          const kf_quantize_options *options, kf_error *err)
 {
@@ -142,5 +163,6 @@ kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
                         "a prefix of %zu tokens does not fit a context of %zu", options->n_prefix,
                         config->context);
     }
-    return check_calibration(config, recipe, options, err);
+    KFI_TRY(check_calibration(config, recipe, options, err));
+    return check_finite(model, recipe, options->alloc, err);
 }

@@ -58,6 +58,31 @@ kf_status kfi_table_embed(float *dst, const kfi_worker *worker, kf_model *model,
     return st;
 }
 
+kf_status kfi_table_check(kf_model *model, const char *name, const kf_allocator *alloc,
+                          kf_error *err)
+{
+    size_t rows = 0;
+    size_t cols = 0;
+    if (!kfi_model_find(model, name, &rows, &cols)) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "there is no tensor '%s'", name);
+    }
+    const size_t piece_bytes = KFI_TABLE_PIECE_ROWS * cols * sizeof(float);
+    float *weights = kfi_alloc(alloc, piece_bytes);
+    if (weights == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "%zu bytes of a table", piece_bytes);
+    }
+    kf_status st = KF_OK;
+    for (size_t begin = 0; begin < rows && st == KF_OK; begin += KFI_TABLE_PIECE_ROWS) {
+        const size_t n = rows - begin < KFI_TABLE_PIECE_ROWS ? rows - begin : KFI_TABLE_PIECE_ROWS;
+        st = kfi_model_read_rows(model, name, begin, n, weights, err);
+        if (st == KF_OK) {
+            st = kfi_check_finite(name, weights, n * cols, begin * cols, err);
+        }
+    }
+    kfi_free(alloc, weights, piece_bytes);
+    return st;
+}
+
 typedef struct table_sums {
     double error, weight;
     size_t n_zero_rows;
@@ -105,9 +130,6 @@ static kf_status round_table(const kfi_round_job *whole, kf_model *model, const 
         const size_t n =
             whole->rows - begin < KFI_TABLE_PIECE_ROWS ? whole->rows - begin : KFI_TABLE_PIECE_ROWS;
         st = kfi_model_read_rows(model, name, begin, n, weights, err);
-        if (st == KF_OK) {
-            st = kfi_check_finite(name, weights, n * whole->cols, begin * whole->cols, err);
-        }
         if (st == KF_OK) {
             count_zero_rows(sums, weights, n, whole->cols);
             st = round_piece(whole, method, weights, begin, n, sums, err);
