@@ -184,7 +184,8 @@ typedef struct kf_quantize_options {
  * @param[out] err     failure report, or NULL
  *
  * @retval KF_OK         OUT is complete
- * @retval KF_INVALID    the recipe's method needs calibration text and there is none (says why)
+ * @retval KF_INVALID    the recipe's method needs calibration text and there is none (says why);
+ *                       it asks for a prefix and none is given
  * @retval KF_RANGE      OUT exists and neither force nor resume is set; OUT.partial exists and
  *                       neither is; one of them, or the OUT.replaced in the way, is nothing that
  *                       Kerf made, or holds the source; another process works in OUT.partial;

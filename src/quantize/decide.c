@@ -106,11 +106,6 @@ kf_status kfi_decide_prefix(kfi_prefix_choice *choice, kf_model *model, const kf
         return decide_by_trial(choice, model, recipe, worker, options, err);
     }
     const bool is_start = strcmp(recipe->prefix, "start") == 0;
-    if (options->n_prefix == 0) {
-        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                        "recipe %s has prefix=%.40s, but the model names no start token",
-                        kf_recipe_name(recipe), recipe->prefix);
-    }
     choice->kind = is_start ? "start" : "text";
     choice->ids = options->prefix;
     choice->n = is_start ? 1 : options->n_prefix;

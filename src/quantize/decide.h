@@ -11,8 +11,7 @@
 /* Fills choice from what the recipe says and the caller offers. "auto" quantizes the model twice in
  * memory, on a few windows without and with the start token, and compares the loss of windows that
  * were held back; without calibration text, or where it is too short for that, it is "none".
- *
- * KF_INVALID: the recipe wants a prefix and options->prefix is NULL. */
+ * Any other prefix is offered: see kfi_plan_check(). */
 KF_NODISCARD kf_status kfi_decide_prefix(kfi_prefix_choice *choice, kf_model *model,
                                          const kf_recipe *recipe, const kfi_worker *worker,
                                          const kf_quantize_options *options, kf_error *err);

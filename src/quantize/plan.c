@@ -124,6 +124,25 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
     return KF_OK;
 }
 
+static kf_status check_prefix(const kfi_config *config, const kf_recipe *recipe,
+                              const kf_quantize_options *options, kf_error *err)
+{
+    const bool is_asked_for =
+        strcmp(recipe->prefix, "none") != 0 && strcmp(recipe->prefix, "auto") != 0;
+    if (is_asked_for && options->n_prefix == 0) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                        "recipe %s has prefix=%.40s, but the model names no start token",
+                        kf_recipe_name(recipe), recipe->prefix);
+    }
+    KFI_TRY(check_ids(options->prefix, options->n_prefix, config->vocabulary, "the prefix", err));
+    if (options->n_prefix >= config->context) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "a prefix of %zu tokens does not fit a context of %zu", options->n_prefix,
+                        config->context);
+    }
+    return KF_OK;
+}
+
 /* Nothing but blocks: those are checked when their turn comes. */
 static kf_status check_finite(kf_model *model, const kf_recipe *recipe, const kf_allocator *alloc,
                               kf_error *err)
@@ -157,12 +176,7 @@ kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
     KFI_TRY(check_patterns(config, recipe, err));
     KFI_TRY(check_table(config, recipe, KFI_TENSOR_EMBEDDING, err));
     KFI_TRY(check_table(config, recipe, KFI_TENSOR_HEAD, err));
-    KFI_TRY(check_ids(options->prefix, options->n_prefix, config->vocabulary, "the prefix", err));
-    if (options->n_prefix >= config->context) {
-        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
-                        "a prefix of %zu tokens does not fit a context of %zu", options->n_prefix,
-                        config->context);
-    }
+    KFI_TRY(check_prefix(config, recipe, options, err));
     KFI_TRY(check_calibration(config, recipe, options, err));
     return check_finite(model, recipe, options->alloc, err);
 }

@@ -8,10 +8,11 @@
 #include "quantize/recipe.h"
 
 /* Refuses what cannot be done. KF_UNSUPPORTED: a Kerf checkpoint as the source, a method that needs
- * statistics for embedding or head; KF_INVALID: no calibration text where a method needs it;
- * KF_RANGE: a text shorter than a window, an id outside the vocabulary, a window longer than the
- * context, a pattern that matches no tensor; KF_FORMAT: embedding, head or final norm with a value
- * that is not finite, unless the recipe keeps it. */
+ * statistics for embedding or head; KF_INVALID: no calibration text where a method needs it, no
+ * start token where the recipe asks for a prefix; KF_RANGE: a text shorter than a window, an id
+ * outside the vocabulary, a window longer than the context, a pattern that matches no tensor;
+ * KF_FORMAT: embedding, head or final norm with a value that is not finite, unless the recipe keeps
+ * it. */
 KF_NODISCARD kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
                                       const kf_quantize_options *options, kf_error *err);
 

@@ -366,7 +366,12 @@ static void refuses_what_cannot_be_done(void **state)
     quantize_fixture_set(f, "calib.length=40");
     f->options.prefix = NULL;
     quantize_fixture_set(f, "prefix=start");
-    assert_int_equal(try_with(f, &err), KF_INVALID);
+    for (size_t dry = 0; dry < 2; dry++) {
+        f->options.dry_run = dry == 1;
+        assert_int_equal(try_with(f, &err), KF_INVALID);
+        assert_non_null(strstr(err.msg, "names no start token"));
+    }
+    f->options.dry_run = false;
     f->options.prefix = f->prefix;
     quantize_fixture_set(f, "tensors.blk.7.*=keep");
     assert_int_equal(try_with(f, &err), KF_RANGE);
