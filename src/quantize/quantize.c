@@ -216,6 +216,18 @@ static kf_status run_metered(kf_quantize_result *result, kf_model *source, const
     return st;
 }
 
+static kf_status check_resumed(const kfi_output *output, kf_model *source, const kf_recipe *recipe,
+                               const kf_quantize_options *options, kf_error *err)
+{
+    kfi_identity identity;
+    kfi_output_state state;
+    if (!options->resume) { /* nothing to compare with: the source need not be hashed */
+        return KF_OK;
+    }
+    KFI_TRY(kfi_identity_init(&identity, source, recipe, options, err));
+    return kfi_output_resume(output, &state, &identity, options, err);
+}
+
 /* The dry run refuses what the real one would refuse. */
 static kf_status run_dry(kf_quantize_result *result, kf_model *source, const char *out,
                          const kf_recipe *recipe, const kf_quantize_options *options, kf_error *err)
@@ -225,6 +237,9 @@ static kf_status run_dry(kf_quantize_result *result, kf_model *source, const cha
     kf_status st = kfi_output_lock(&output, err);
     if (st == KF_OK) {
         st = kfi_output_check(&output, options, err);
+    }
+    if (st == KF_OK) {
+        st = check_resumed(&output, source, recipe, options, err);
     }
     if (st == KF_OK) {
         st = kfi_plan_estimate(result, source, recipe, options, err);
