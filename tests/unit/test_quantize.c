@@ -215,6 +215,26 @@ static void a_stored_prefix_is_used(void **state)
     }
 }
 
+/* A recipe without statistics may name windows longer than that. */
+static void the_trial_of_the_prefix_stays_within_the_context(void **state)
+{
+    (void)state;
+    static const char *const lengths[] = {"calib.length=255", "calib.length=300"};
+    kf_quantize_result results[2];
+    for (size_t i = 0; i < 2; i++) {
+        quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+        assert_int_equal(f->tiny->config.context, 256);
+        quantize_fixture_set(f, "prefix=auto");
+        quantize_fixture_set(f, lengths[i]);
+        quantize_to(f, "out", &results[i]);
+        quantize_fixture_free(f);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(results[0].prefix_loss[i] > 0.0);
+        assert_true(results[0].prefix_loss[i] == results[1].prefix_loss[i]); /* the same windows */
+    }
+}
+
 static void every_knob_of_gptq_is_heard(void **state)
 {
     (void)state;
@@ -541,6 +561,7 @@ int main(void)
         cmocka_unit_test(seed_and_recipe_change_the_bytes),
         cmocka_unit_test(kept_tensors_stay_as_they_are),
         cmocka_unit_test(a_stored_prefix_is_used),
+        cmocka_unit_test(the_trial_of_the_prefix_stays_within_the_context),
         cmocka_unit_test(every_knob_of_gptq_is_heard),
         cmocka_unit_test(a_dry_run_foretells_the_size_and_writes_nothing),
         cmocka_unit_test(one_block_of_the_source_is_in_memory_at_a_time),
