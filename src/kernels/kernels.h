@@ -63,8 +63,8 @@ typedef enum kfi_gemm_kind {
     KFI_GEMM_TN  /* a[k][m], b[k][n] */
 } kfi_gemm_kind;
 
-/* A product of float matrices, or with `add` what is added to c. k >= 1. c overlaps neither
- * operand; a and b may be the same. */
+/* A product of float matrices, or with `add` what is added to c. k >= 1; m and n may be 0. c
+ * overlaps neither operand; a and b may be the same. */
 typedef struct kfi_gemm {
     kfi_gemm_kind kind;
     bool add;

@@ -127,6 +127,24 @@ static void follows_the_definition_over_many_tiles_and_blocks(void **state)
     }
 }
 
+static void does_nothing_without_rows_or_columns(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(kinds); i++) {
+        const kfi_gemm whole = gemm_new(kinds[i], 3, 40, 50, 0);
+        kfi_gemm part = whole;
+        part.m = 0;
+        kfi_kernels_get()->gemm(&part);
+        part.m = 3;
+        part.n = 0;
+        kfi_kernels_get()->gemm(&part);
+        float *const untouched = floats(3 * whole.ld_c, 3);
+        assert_memory_equal(whole.c, untouched, 3 * whole.ld_c * sizeof(float));
+        kfi_free(NULL, untouched, 0);
+        gemm_free(&whole);
+    }
+}
+
 /* A batch gives each row what it gets alone, and a piece of the columns what the whole gives. */
 static void gives_the_same_bits_however_the_result_is_cut(void **state)
 {
@@ -180,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_definition_to_the_bit),
         cmocka_unit_test(follows_the_definition_over_many_tiles_and_blocks),
+        cmocka_unit_test(does_nothing_without_rows_or_columns),
         cmocka_unit_test(gives_the_same_bits_however_the_result_is_cut),
         cmocka_unit_test(is_as_exact_as_sums_of_blocks_are),
     };

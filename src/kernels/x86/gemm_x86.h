@@ -299,7 +299,7 @@ void KERNEL_NAME(gemm)(const kfi_gemm *g)
     assert(g->k > 0);
     if (g->m == 1 && g->kind == KFI_GEMM_NT) {
         multiply_vector(g);
-    } else {
+    } else if (g->m > 0) {
         multiply_matrix(g);
     }
 }
