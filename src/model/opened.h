@@ -53,9 +53,10 @@ void kfi_residency_deinit(kf_model *model);
 /* A pass over a model that does not fit may not be disturbed by another thread's. */
 void kfi_model_begin_pass(kf_model *model);
 void kfi_model_end_pass(kf_model *model);
-/* Rows of a float head: in memory, or decoded into piece [n][hidden]. */
-KF_NODISCARD kf_status kfi_model_head_rows(kf_model *model, const float **weights, float *piece,
-                                           size_t row_begin, size_t n, kf_error *err);
+/* A float head that is kept, [vocabulary][hidden]; NULL where it is not. KF_NOMEM. */
+KF_NODISCARD kf_status kfi_model_kept_head(kf_model *model, const float **weights, kf_error *err);
+/* Rows row_begin … row_begin + n - 1 of a float head, decoded into place [n][hidden]. */
+void kfi_model_decode_head(kf_model *model, float *place, size_t row_begin, size_t n);
 
 /* accounting.c: fills info, linear_parameters and bytes_per_token. KF_NOMEM. */
 KF_NODISCARD kf_status kfi_model_account(kf_model *model, kf_error *err);

@@ -232,7 +232,7 @@ size_t kfi_model_block_bytes(const kf_model *model)
     return model->residency.scratch_bytes;
 }
 
-static void decode_head(kf_model *model, float *place, size_t row_begin, size_t n)
+void kfi_model_decode_head(kf_model *model, float *place, size_t row_begin, size_t n)
 {
     decoding d = {.n = 1};
     d.tensors[0] = model->head_tensor;
@@ -254,25 +254,21 @@ static kf_status keep_head(kf_model *model, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for the head, %zu bytes",
                         head_bytes(model));
     }
-    decode_head(model, place, 0, model->head.rows);
+    kfi_model_decode_head(model, place, 0, model->head.rows);
     r->head = place;
     return KF_OK;
 }
 
-kf_status kfi_model_head_rows(kf_model *model, const float **weights, float *piece,
-                              size_t row_begin, size_t n, kf_error *err)
+kf_status kfi_model_kept_head(kf_model *model, const float **weights, kf_error *err)
 {
     kfi_residency *r = &model->residency;
+    *weights = NULL;
     if (!r->keeps_head) {
-        *weights = piece;
-        decode_head(model, piece, row_begin, n);
         return KF_OK;
     }
     kfi_lock_take(&r->decoding);
     const kf_status st = keep_head(model, err);
     kfi_lock_release(&r->decoding);
-    if (st == KF_OK) {
-        *weights = r->head + row_begin * model->head.cols;
-    }
+    *weights = r->head;
     return st;
 }
