@@ -270,9 +270,9 @@ static kf_status fill_locked(request *r, kfi_http *http, const char **model, con
     }
     if (st == KF_OK && *model == NULL) {
         st = fill(r, http, directory, pinned, err);
-    }
-    if (st == KF_OK && *model == NULL) {
-        st = find_cached(r, model, directory, pinned, err);
+        if (st == KF_OK) { /* its hash was checked while it was extracted */
+            st = kfi_pull_find_model(r->puller, model, directory, err);
+        }
     }
     kfi_pull_unlock(fd);
     return st;
