@@ -19,8 +19,10 @@
 #include "base/buf.h"
 #include "walk_tensors.h"
 
-#define BUNDLE_MARK  "\n--- "
-#define BUNDLE_NAMES 8u
+#define BUNDLE_MARK   "\n--- "
+#define BUNDLE_NAMES  8u
+#define BUNDLE_PREFIX "kerf-bundle-"
+#define BUNDLE_TRIES  16u
 
 /* Empty until bundle_path() makes it, and which names the last bundle had. */
 static char bundle_directory[64];
@@ -31,15 +33,47 @@ static inline void bundle_remove(void)
     (void)!kfi_file_remove_tree(bundle_directory, NULL);
 }
 
+/* Removes the directory of a target that crashed or was killed: nobody holds its lock. */
+static inline kf_status bundle_sweep(void *ctx, const char *name, kf_error *err)
+{
+    char path[512];
+    int fd = -1;
+    (void)err;
+    if (strncmp(name, BUNDLE_PREFIX, sizeof BUNDLE_PREFIX - 1) != 0) {
+        return KF_OK;
+    }
+    (void)snprintf(path, sizeof path, "%s/%s", (const char *)ctx, name);
+    if (kfi_file_lock_directory(&fd, path, NULL) == KF_OK) {
+        (void)!kfi_file_remove_tree(path, NULL);
+    }
+    kfi_file_unlock(fd);
+    return KF_OK;
+}
+
+/* Locked until this process ends, however it does. Another one's sweep may come in between making
+ * and locking; then the directory is gone, and the next one is tried. */
+static inline void bundle_make(void)
+{
+    char memory[] = "/dev/shm";
+    char disk[] = "/tmp";
+    char *base = access(memory, W_OK) == 0 ? memory : disk;
+    int lock = -1;
+    require(kfi_file_list(base, bundle_sweep, base, NULL) == KF_OK);
+    for (unsigned i = 0; i < BUNDLE_TRIES && lock < 0; i++) {
+        (void)snprintf(bundle_directory, sizeof bundle_directory, "%s/" BUNDLE_PREFIX "XXXXXX",
+                       base);
+        require(mkdtemp(bundle_directory) != NULL);
+        (void)!kfi_file_lock_directory(&lock, bundle_directory, NULL);
+    }
+    require(lock >= 0 && atexit(bundle_remove) == 0);
+}
+
 /* DIRECTORY/name, or the directory itself where name is "". The directory is this process's own,
  * in memory where there is such a place, and is removed at the end. */
 static inline void bundle_path(char dst[256], const char *name)
 {
     if (bundle_directory[0] == '\0') {
-        const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-        (void)snprintf(bundle_directory, sizeof bundle_directory, "%s/kerf-fuzz-XXXXXX", base);
-        require(mkdtemp(bundle_directory) != NULL);
-        require(atexit(bundle_remove) == 0);
+        bundle_make();
     }
     (void)snprintf(dst, 256, "%s%s%s", bundle_directory, name[0] == '\0' ? "" : "/", name);
 }
