@@ -234,13 +234,7 @@ kf_status kfi_output_begin(kfi_output *output, const kfi_identity *identity, kf_
 
 kf_status kfi_output_finish(const kfi_output *output, kf_error *err)
 {
-    char *path = kfi_path_join(output->alloc, output->partial, KFI_FILE_RESUME);
-    if (path == NULL) {
-        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
-    }
-    kf_status st = kfi_file_remove_tree(path, err);
-    kfi_free_text(output->alloc, path);
-    KFI_TRY(st);
+    KFI_TRY(remove_name(output, KFI_FILE_RESUME, err));
     const bool replaces = output->replace && kfi_output_is_there(output->path);
     if (replaces) {
         KFI_TRY(check_replaced(output, err)); /* again: hours may have gone by */

@@ -4,7 +4,6 @@
  */
 #include "quantize/writer.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -22,8 +22,7 @@ typedef struct kfi_writer {
 
 KF_NODISCARD kf_status kfi_writer_block(const kfi_writer *writer, const kfi_block_result *result,
                                         size_t i_layer, kf_error *err);
-/* keys and values: of the prefix, [n_layers][n][width], unused where n is 0. layer: called for each
- * table, or NULL. */
+/* The last file; each table's report goes to options->layer. */
 KF_NODISCARD kf_status kfi_writer_rest(const kfi_writer *writer, const kfi_prefix_run *prefix,
                                        const kf_quantize_options *options, kf_error *err);
 
@@ -55,7 +54,8 @@ void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report);
 KF_NODISCARD kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object,
                                        kf_error *err);
 
-/* "DIRECTORY/model-0000i-of-0000n.safetensors"; kfi_free(…, strlen + 1). NULL without memory. */
+/* "DIRECTORY/model-0000i-of-0000n.safetensors", owned by the caller: kfi_free_text. NULL without
+ * memory. */
 char *kfi_writer_path(const kfi_writer *writer, size_t i_file);
 size_t kfi_writer_file_count(const kfi_writer *writer);
 
