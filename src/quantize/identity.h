@@ -14,6 +14,9 @@
 #define KFI_FILE_KERF   "kerf.json"
 #define KFI_FILE_RESUME "resume.json"
 
+/* Bytes of a document: kerf.json, resume.json, config.json, the index. */
+#define KFI_DOCUMENT_MAX (256u << 20)
+
 /* The end of kerf.json: a checksum of all bytes in front of it. */
 #define KFI_KERF_TAIL_BEGIN ",\n  \"sha256\": \""
 #define KFI_KERF_TAIL_END   "\"\n}\n"

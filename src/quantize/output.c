@@ -12,8 +12,6 @@
 #include "base/fail.h"
 #include "base/file.h"
 
-#define DOCUMENT_MAX (256u << 20)
-
 void kfi_output_deinit(kfi_output *output)
 {
     kfi_free_text(output->alloc, output->path);
@@ -115,7 +113,7 @@ static kf_status read_document(kfi_json **root, const kfi_output *output, const 
     }
     kf_status st = KF_OK;
     if (kfi_file_exists(path)) {
-        st = kfi_json_read(root, path, DOCUMENT_MAX, err);
+        st = kfi_json_read(root, path, KFI_DOCUMENT_MAX, err);
     }
     kfi_free_text(output->alloc, path);
     return st;
@@ -216,7 +214,7 @@ kf_status kfi_output_begin(kfi_output *output, const kfi_identity *identity, kf_
     KFI_TRY(kfi_output_lock(output, err));
     KFI_TRY(empty_partial(output, err));
     char *path = kfi_path_join(output->alloc, output->partial, KFI_FILE_RESUME);
-    kfi_buf_init(&buf, output->alloc, DOCUMENT_MAX);
+    kfi_buf_init(&buf, output->alloc, KFI_DOCUMENT_MAX);
     kfi_json_writer_init(&writer, &buf, 2);
     kfi_json_begin_object(&writer);
     kfi_identity_put(&writer, identity);

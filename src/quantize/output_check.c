@@ -11,8 +11,6 @@
 #include "base/file.h"
 #include "quantize/output.h"
 
-#define DOCUMENT_MAX (256u << 20)
-
 bool kfi_output_is_cut_off(const char *name)
 {
     static const char suffix[] = ".tmp";
@@ -25,7 +23,8 @@ static bool holds_document(const kfi_output *output, const char *directory, cons
 {
     kfi_json *root = NULL;
     char *path = kfi_path_join(output->alloc, directory, name);
-    const bool holds = path != NULL && kfi_json_read(&root, path, DOCUMENT_MAX, NULL) == KF_OK &&
+    const bool holds = path != NULL &&
+                       kfi_json_read(&root, path, KFI_DOCUMENT_MAX, NULL) == KF_OK &&
                        kfi_json_is_string(kfi_json_get(root, "kerf_version"));
     kfi_json_free(root);
     kfi_free_text(output->alloc, path);

@@ -14,8 +14,6 @@
 #include "quantize/layer.h"
 #include "quantize/recipe.h"
 
-#define DOCUMENT_MAX (256u << 20)
-
 typedef struct verifying {
     const char *directory;
     const kf_callbacks *callbacks;
@@ -90,7 +88,7 @@ static kf_status check_document(const kfi_buf *text, kf_error *err)
 static kf_status read_document(kfi_json **root, const char *path, kf_error *err)
 {
     kfi_buf text;
-    kfi_buf_init(&text, NULL, DOCUMENT_MAX);
+    kfi_buf_init(&text, NULL, KFI_DOCUMENT_MAX);
     kf_status st = kfi_file_read(&text, path, err);
     if (st == KF_OK) {
         st = check_document(&text, err);

@@ -9,8 +9,6 @@
 #include "model/config.h"
 #include "quantize/writer.h"
 
-#define DOCUMENT_MAX (256u << 20)
-
 /* ---- reports ---- */
 
 void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report)
@@ -154,7 +152,7 @@ kf_status kfi_writer_index(const kfi_writer *writer, const kfi_totals *totals, k
 {
     kfi_buf buf;
     kfi_json_writer json;
-    kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
+    kfi_buf_init(&buf, writer->worker.alloc, KFI_DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
     kfi_json_begin_object(&json);
     kfi_json_key(&json, "metadata");
@@ -208,7 +206,7 @@ kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
     kfi_buf buf;
     kfi_json_writer json;
     kf_activation_name(activations, writer->recipe->linears.activations);
-    kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
+    kfi_buf_init(&buf, writer->worker.alloc, KFI_DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
     kfi_json_begin_object(&json);
     kfi_config_write_json(&json, kfi_model_config(writer->model));
@@ -308,7 +306,7 @@ kf_status kfi_writer_kerf(const kfi_writer *writer, const kfi_totals *totals,
 {
     kfi_buf buf;
     kfi_json_writer json;
-    kfi_buf_init(&buf, writer->worker.alloc, DOCUMENT_MAX);
+    kfi_buf_init(&buf, writer->worker.alloc, KFI_DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
     kf_status st = put_kerf(&json, writer, totals, identity, err);
     if (st == KF_OK) {
