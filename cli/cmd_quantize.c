@@ -65,9 +65,9 @@ static void summary_json(const quantize_options *options, const kf_model_info *s
                          const kf_recipe *recipe, const kf_quantize_result *r, double seconds)
 {
     json_t *line = json_pack(
-        "{s:o, s:o, s:s, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:o, s:I, s:I, s:I, s:I}", "out",
+        "{s:o, s:o, s:o, s:b, s:I, s:I, s:I, s:o, s:o, s:s, s:I, s:o, s:I, s:I, s:I, s:I}", "out",
         json_text(options->out), "source", json_text(source->source), "recipe",
-        kf_recipe_name(recipe), "dry_run", (int)options->dry_run, "parameters",
+        json_text(kf_recipe_name(recipe)), "dry_run", (int)options->dry_run, "parameters",
         (json_int_t)r->parameters, "source_bytes", (json_int_t)r->source_bytes, "bytes",
         (json_int_t)r->bytes, "bits_per_weight", json_number(r->bits_per_weight),
         "bits_per_weight_linear", json_number(r->bits_per_weight_linear), "prefix", r->prefix,

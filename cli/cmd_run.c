@@ -59,10 +59,11 @@ static void report(const run_options *options, const cli_generator *g, const cli
     const double prompt_rate = a->prompt_seconds > 0 ? (double)a->n_prompt / a->prompt_seconds : 0;
     const double rate = a->seconds > 0 ? (double)a->n_tokens / a->seconds : 0;
     if (options->common.json) {
-        json_t *line = json_pack(
-            "{s:s#, s:I, s:I, s:f, s:f, s:s}", "text", g->text, (int)g->n_text, "prompt_tokens",
-            (json_int_t)a->n_prompt, "tokens", (json_int_t)a->n_tokens, "prompt_tokens_per_second",
-            prompt_rate, "tokens_per_second", rate, "stopped_by", stop_reason_name(a->reason));
+        json_t *line =
+            json_pack("{s:o, s:I, s:I, s:f, s:f, s:s}", "text", json_bytes(g->text, g->n_text),
+                      "prompt_tokens", (json_int_t)a->n_prompt, "tokens", (json_int_t)a->n_tokens,
+                      "prompt_tokens_per_second", prompt_rate, "tokens_per_second", rate,
+                      "stopped_by", stop_reason_name(a->reason));
         json_print(line, 6);
         return;
     }

@@ -9,18 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-json_t *json_text(const char *text)
+json_t *json_bytes(const char *text, size_t n)
 {
-    json_t *value = json_string(text);
-    char *ascii = value == NULL ? strdup(text) : NULL;
+    json_t *value = json_stringn(text, n);
+    char *ascii = value == NULL ? malloc(n + 1) : NULL;
     if (ascii != NULL) {
-        for (char *c = ascii; *c != '\0'; c++) {
-            *c = (unsigned char)*c < 0x80 ? *c : '?';
+        for (size_t i = 0; i < n; i++) {
+            ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
         }
-        value = json_string(ascii);
+        value = json_stringn(ascii, n);
         free(ascii);
     }
     return value;
+}
+
+json_t *json_text(const char *text)
+{
+    return json_bytes(text, strlen(text));
 }
 
 json_t *json_number(double value)
@@ -30,7 +35,7 @@ json_t *json_number(double value)
 
 void json_print(json_t *value, int digits)
 {
-    (void)json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(digits));
+    (void)json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
     (void)putchar('\n');
     json_decref(value);
 }

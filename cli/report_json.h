@@ -6,9 +6,12 @@
 #define KERF_CLI_REPORT_JSON_H
 
 #include <jansson.h>
+#include <stddef.h>
 
-/* A string of any bytes: a name out of a file or a path need not be UTF-8, and JSON has nothing
- * else. Where it is not, every byte above ASCII is shown as '?'. */
+/* A string of any bytes: a name out of a file, a path, or an answer that a --stop of half a letter
+ * cuts need not be UTF-8, and JSON has nothing else. Where it is not, every byte above ASCII is
+ * shown as '?'. */
+json_t *json_bytes(const char *text, size_t n);
 json_t *json_text(const char *text);
 
 /* A number, or null for what was not measured (NaN) or is infinite. */

@@ -81,6 +81,10 @@ json seconds peak_rss_bytes bits_per_weight bytes source
 result "quantize as JSON ends with a summary" $?
 [ "$(wc -l <"$scratch/out")" -ge 22 ]
 result "and has a line for every layer before it" $?
+cp "$root/recipes/rtn-w8.json" "$scratch/$(printf '\377').json"
+run quantize "$model" -o "$scratch/w8" --recipe "$scratch/$(printf '\377').json" --json
+json recipe bytes
+result "nor does a recipe of a name that is not UTF-8 leave it out" $?
 run quantize "$model" -o "$scratch/gptq-1" --recipe gptq-w3 --calib "$text" $calibration -t 1
 same_files "$scratch/gptq" "$scratch/gptq-1"
 result "one thread gives the same bytes as all" $?

@@ -39,6 +39,10 @@ run run "$short" -p "Once upon" --stop one --stop two
 says " a time " "of several stop texts the earliest in the text ends it"
 run run "$short" -p "Once upon" --stop "end" --stop "e two"
 says " a tim" "a stop text over two tokens"
+chain "$scratch/letter" " caf" "é" " end"
+run run "$scratch/letter/model.bin" -p "Once upon" --stop "$(printf '\251')" --json
+[ "$code" -eq 0 ] && grep -q '"text":" caf?".*"stopped_by":"stop"' "$scratch/out"
+result "a stop text of half a letter leaves an answer that JSON can hold" $?
 chain "$scratch/stories" " The" " end" --end bos
 run run "$scratch/stories/model.bin" -p "Once upon" --json
 [ "$code" -eq 0 ] && grep -q '"text":" The end".*"stopped_by":"end"' "$scratch/out"
