@@ -2,9 +2,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "report_json.h"
 #include "subject.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 
 typedef struct bench_options {
@@ -81,7 +81,7 @@ static kf_status run_test(double *tokens_per_second, const bench_test *test, kf_
     return st;
 }
 
-/* "matmul_int8 avx512vnni, …": the families that carry the time. */
+/* The variant of every family of kernels that this CPU uses: {"matmul_int8": "avx512vnni", …}. */
 static json_t *kernels_json(void)
 {
     json_t *kernels = json_object();
@@ -105,9 +105,7 @@ static void print_result(const bench_options *options, const bench_test *test, d
         if (test->one_by_one) {
             (void)json_object_set_new(line, "gb_per_second", json_real(gigabytes));
         }
-        (void)json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        (void)putchar('\n');
-        json_decref(line);
+        json_print(line, 6);
     } else if (test->one_by_one) {
         (void)printf("%-12s %10.1f tokens/s   %6.1f MB a token, %.1f GB/s\n", test->name, rate,
                      1e-6 * (double)bytes_per_token, gigabytes);

@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "cli.h"
+#include "report_json.h"
 
-#include <jansson.h>
 #include <string.h>
 
 #include "kerf/quantize.h"
@@ -43,9 +43,7 @@ static void print_json(const char *only)
                                 "statistics", method->statistics, "knobs", knobs_json(method)));
         }
     }
-    (void)json_dumpf(list, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    (void)putchar('\n');
-    json_decref(list);
+    json_print(list, 9);
 }
 
 static void print_method(const kf_method *method)

@@ -2,9 +2,9 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "report_json.h"
 #include "subject.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,10 +103,7 @@ static int print_text_json(const kf_tokenizer *tokenizer, char *input, size_t n_
         kf_error err = {.code = KF_NOMEM};
         exit_code = fail_status(&err);
     } else if (exit_code == EXIT_DONE) {
-        json_t *string = json_stringn(text, n);
-        (void)json_dumpf(string, stdout, JSON_ENCODE_ANY);
-        (void)putchar('\n');
-        json_decref(string);
+        json_print(json_bytes(text, n), 17);
     }
     free(text);
     return exit_code;
