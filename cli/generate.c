@@ -34,7 +34,6 @@ kf_status generator_open(cli_generator *generator, const cli_subject *subject,
     *generator =
         (struct cli_generator){.tokenizer = subject->tokenizer, .stops = stops, .prints = prints};
     kf_model_get_info(subject->model, &info);
-    generator->vocabulary = info.vocabulary;
     generator->hidden = info.hidden;
     generator->model_context = info.context;
     generator->batch = 512;
