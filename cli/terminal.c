@@ -204,7 +204,7 @@ bool terminal_terminated(void)
 void terminal_rearm(void)
 {
     char bytes[16];
+    interrupts = 0; /* first: a signal that comes between the two still counts */
     while (read(wake[0], bytes, sizeof bytes) > 0) {
     }
-    interrupts = 0;
 }
