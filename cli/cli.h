@@ -116,9 +116,9 @@ void terminal_catch_signals(void);
 void terminal_clear(void);
 /* Says what the program waits for, where a person sits in front of it; nothing with --quiet. */
 void terminal_hint(const char *message);
-/* Waits until standard input has something to read, or its end; false when a signal came first, or
- * before. */
-bool terminal_wait_input(void);
+/* Waits until a file (a terminal, a pipe) has something to read, or its end; false when a signal
+ * came first, or before. */
+bool terminal_wait_input(int file);
 /* Ctrl-C or SIGTERM came. */
 bool terminal_interrupted(void);
 /* SIGTERM came: the program is to end, not only what it does now. */

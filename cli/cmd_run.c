@@ -144,7 +144,7 @@ static char *read_line(void)
     char *line = NULL;
     size_t capacity = 0;
     if (isatty(STDIN_FILENO) &&
-        !terminal_wait_input()) { /* it gives a line at a time: none waits */
+        !terminal_wait_input(STDIN_FILENO)) { /* it gives a line at a time: none waits */
         return NULL;
     }
     ssize_t n = getline(&line, &capacity, stdin);

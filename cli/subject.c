@@ -89,7 +89,7 @@ static kf_status read_some(size_t *n_read, int file, char *dst, size_t n, const 
     ssize_t got = -1;
     *n_read = 0;
     do {
-        if (file == STDIN_FILENO && !terminal_wait_input()) {
+        if (!terminal_wait_input(file)) {
             return set_error(err, KF_CANCELLED, "cancelled while reading %s", name);
         }
         got = read(file, dst, n);

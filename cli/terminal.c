@@ -177,10 +177,9 @@ const kf_callbacks *terminal_callbacks(bool quiet)
     return &callbacks;
 }
 
-bool terminal_wait_input(void)
+bool terminal_wait_input(int file)
 {
-    struct pollfd files[] = {{.fd = STDIN_FILENO, .events = POLLIN},
-                             {.fd = wake[0], .events = POLLIN}};
+    struct pollfd files[] = {{.fd = file, .events = POLLIN}, {.fd = wake[0], .events = POLLIN}};
     int ready = -1;
     while (ready < 0 && !terminal_interrupted()) {
         ready = poll(files, 2, -1);

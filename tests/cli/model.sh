@@ -115,17 +115,19 @@ result "a format of a tied embedding is said to change nothing" $?
 
 # Interrupted before anything is on disk: here it waits for its text.
 mkfifo "$scratch/fifo"
-"$kerf" quantize "$model" -o "$scratch/early" --recipe gptq-w4 --calib - \
-    >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
-process=$!
-exec 3>"$scratch/fifo"
-until_true catches_signals "$process"
-kill -INT "$process"
-code=0
-wait "$process" || code=$?
-exec 3>&-
-[ "$code" -eq 1 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] && grep -q cancelled "$scratch/err"
-result "an early interrupt promises nothing that is not on disk" $?
+for calib in - "$scratch/fifo"; do
+    "$kerf" quantize "$model" -o "$scratch/early" --recipe gptq-w4 --calib "$calib" \
+        >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
+    process=$!
+    exec 3>"$scratch/fifo"
+    until_true catches_signals "$process"
+    kill -INT "$process"
+    code=0
+    wait "$process" || code=$?
+    exec 3>&-
+    [ "$code" -eq 1 ] && [ "$(wc -l <"$scratch/err")" -eq 1 ] && grep -q cancelled "$scratch/err"
+    result "an early interrupt promises nothing that is not on disk (text: ${calib##*/})" $?
+done
 
 mkdir "$scratch/read-only"
 if [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; then
