@@ -138,31 +138,13 @@ static kf_status take_turn(const run_options *options, cli_generator *g, cli_con
     return st;
 }
 
-/* Reads one line without its end; NULL at the end of input, or when a signal came. Malloc'ed. */
-static char *read_line(void)
-{
-    char *line = NULL;
-    size_t capacity = 0;
-    if (isatty(STDIN_FILENO) &&
-        !terminal_wait_input(STDIN_FILENO)) { /* it gives a line at a time: none waits */
-        return NULL;
-    }
-    ssize_t n = getline(&line, &capacity, stdin);
-    if (n < 0) {
-        free(line);
-        return NULL;
-    }
-    while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) {
-        line[--n] = '\0';
-    }
-    return line;
-}
-
 /* Lines of standard input are the user's turns until it ends, or nobody reads the answers. */
 static kf_status converse(const run_options *options, cli_generator *g, cli_conversation *c,
                           kf_error *err)
 {
     const bool on_terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    cli_lines lines = {0};
+    char *line = NULL;
     kf_status st = KF_OK;
     if (on_terminal) {
         (void)puts("Type your message. Ctrl-C stops an answer, Ctrl-D ends the conversation.");
@@ -172,24 +154,21 @@ static kf_status converse(const run_options *options, cli_generator *g, cli_conv
             (void)fputs("> ", stdout);
             (void)output_flush();
         }
-        char *line = read_line();
-        if (line == NULL) {
-            if (terminal_interrupted()) { /* Ctrl-C at the prompt: a fresh prompt */
-                terminal_rearm();
-                clearerr(stdin);
-                (void)putchar('\n');
-                continue;
-            }
+        st = lines_next(&line, &lines, err);
+        if (st == KF_CANCELLED) { /* Ctrl-C at the prompt: a fresh prompt */
+            terminal_rearm();
+            (void)putchar('\n');
+            st = KF_OK;
+        } else if (line == NULL) {
             break;
-        }
-        if (line[0] != '\0') {
+        } else if (line[0] != '\0') {
             st = take_turn(options, g, c, line, err);
         }
-        free(line);
     }
     if (on_terminal) {
         (void)putchar('\n');
     }
+    document_free(&lines.text);
     return st;
 }
 
@@ -249,7 +228,7 @@ static kf_status run_completion(const run_options *options, cli_generator *g,
     return st;
 }
 
-/* The prompt from -p, -f or standard input, NUL-terminated. */
+/* The prompt from -p, -f or standard input. */
 static kf_status read_prompt(cli_document *document, const run_options *options, bool *has_prompt,
                              kf_error *err)
 {
@@ -259,19 +238,14 @@ static kf_status read_prompt(cli_document *document, const run_options *options,
     if (options->prompt != NULL) {
         document->text = strdup(options->prompt);
         document->n_text = strlen(options->prompt);
+        if (document->text == NULL) {
+            st = set_error(err, KF_NOMEM, "prompt of %zu bytes", document->n_text);
+        }
     } else if (options->file != NULL || standard || !options->chat) {
         st = document_read(document, standard || options->file == NULL ? "-" : options->file, err);
     } else {
         *has_prompt = false;
         return KF_OK;
-    }
-    if (st == KF_OK) {
-        char *text = realloc(document->text, document->n_text + 1);
-        if (text == NULL) {
-            return set_error(err, KF_NOMEM, "prompt of %zu bytes", document->n_text);
-        }
-        document->text = text;
-        document->text[document->n_text] = '\0';
     }
     return st;
 }

@@ -101,28 +101,81 @@ static kf_status read_some(size_t *n_read, int file, char *dst, size_t n, const 
     return KF_OK;
 }
 
-/* Not by stdio, which would ask a terminal again behind its end. */
+/* Appends what there is to the text; n_read is 0 at the end. Not by stdio, which cannot be waited
+ * for together with a signal, and would ask a terminal again behind its end. */
+static kf_status read_more(size_t *n_read, cli_document *document, int file, const char *name,
+                           kf_error *err)
+{
+    if (document->n_text + 1 >= document->text_capacity) {
+        const size_t grown = document->text_capacity == 0 ? 65536 : 2 * document->text_capacity;
+        char *text = realloc(document->text, grown);
+        if (text == NULL) {
+            return set_error(err, KF_NOMEM, "%s: text of more than %zu bytes", name,
+                             document->text_capacity);
+        }
+        document->text = text;
+        document->text_capacity = grown;
+    }
+    const kf_status st = read_some(n_read, file, document->text + document->n_text,
+                                   document->text_capacity - document->n_text - 1, name, err);
+    document->n_text += *n_read;
+    document->text[document->n_text] = '\0';
+    return st;
+}
+
 static kf_status read_all(cli_document *document, int file, const char *name, kf_error *err)
 {
-    size_t capacity = 0;
     size_t n = 0;
+    kf_status st = KF_OK;
     do {
-        if (document->n_text == capacity) {
-            const size_t grown = capacity == 0 ? 65536 : 2 * capacity;
-            char *text = realloc(document->text, grown);
-            if (text == NULL) {
-                return set_error(err, KF_NOMEM, "%s: text of more than %zu bytes", name, capacity);
-            }
-            document->text = text;
-            capacity = grown;
+        st = read_more(&n, document, file, name, err);
+    } while (st == KF_OK && n > 0);
+    return st;
+}
+
+/* The end of the line that the text begins with, reading until it is there; NULL when the input
+ * ends before. */
+static kf_status find_line_end(char **end, cli_lines *lines, kf_error *err)
+{
+    cli_document *text = &lines->text;
+    size_t searched = 0;
+    kf_status st = KF_OK;
+    *end = NULL;
+    for (;;) {
+        if (text->n_text > searched) {
+            *end = memchr(text->text + searched, '\n', text->n_text - searched);
         }
-        const kf_status st = read_some(&n, file, document->text + document->n_text,
-                                       capacity - document->n_text, name, err);
-        if (st != KF_OK) {
+        if (*end != NULL || lines->at_end || st != KF_OK) {
             return st;
         }
-        document->n_text += n;
-    } while (n > 0);
+        size_t n = 0;
+        searched = text->n_text;
+        st = read_more(&n, text, STDIN_FILENO, "standard input", err);
+        lines->at_end = st == KF_OK && n == 0;
+    }
+}
+
+kf_status lines_next(char **line, cli_lines *lines, kf_error *err)
+{
+    cli_document *text = &lines->text;
+    char *end = NULL;
+    *line = NULL;
+    if (lines->n_line > 0) {
+        text->n_text -= lines->n_line;
+        memmove(text->text, text->text + lines->n_line, text->n_text);
+        lines->n_line = 0;
+    }
+    const kf_status st = find_line_end(&end, lines, err);
+    if (st != KF_OK || text->n_text == 0) {
+        return st;
+    }
+    lines->n_line = end != NULL ? (size_t)(end + 1 - text->text) : text->n_text;
+    size_t n = end != NULL ? lines->n_line - 1 : text->n_text;
+    while (n > 0 && text->text[n - 1] == '\r') {
+        n--;
+    }
+    text->text[n] = '\0';
+    *line = text->text;
     return KF_OK;
 }
 

@@ -40,8 +40,8 @@ void subject_warn(const cli_subject *subject, const char *message);
 
 /* A text and its ids, malloc'ed; zero-initialise, then document_free(). */
 typedef struct cli_document {
-    char *text;
-    size_t n_text;
+    char *text; /* with a NUL behind its n_text bytes, once it is read */
+    size_t n_text, text_capacity;
     uint32_t *ids;
     size_t n_ids;
 } cli_document;
@@ -52,6 +52,17 @@ kf_status document_read(cli_document *document, const char *path, kf_error *err)
 kf_status document_encode(cli_document *document, const kf_tokenizer *tokenizer, size_t begin,
                           size_t n, kf_error *err);
 void document_free(cli_document *document);
+
+/* Lines of standard input, as they come; zero-initialise, then document_free(&lines.text). */
+typedef struct cli_lines {
+    cli_document text; /* from the last line on */
+    size_t n_line;     /* bytes of that, with its end */
+    bool at_end;
+} cli_lines;
+
+/* The next line without its end, kept until the one after it is asked for; NULL at the end of
+ * input. KF_CANCELLED when a signal came first: what is read of the line by then is kept. */
+kf_status lines_next(char **line, cli_lines *lines, kf_error *err);
 
 /* Appends ids of a text to a growing array, which has room for one more id behind them. */
 kf_status encode_text(uint32_t **ids, size_t *n, const kf_tokenizer *tokenizer, const char *text,

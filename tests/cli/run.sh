@@ -78,29 +78,34 @@ result "a full disk ends it, by its name" $?
 
 # --- interrupts ----------------------------------------------------------------------------------
 
-# interrupted SIGNAL NAME ARGUMENT...: the signal ends it with code 1.
-interrupted() {
-    signal=$1
-    name=$2
-    shift 2
-    "$kerf" "$@" >"$scratch/out" 2>"$scratch/err" <"$scratch/input" &
-    process=$!
-    until_true catches_signals "$process"
-    sleep 1 # it is at work by then
-    kill "-$signal" "$process"
+# ends_by SIGNAL NAME: the signal ends the process with code 1, silently.
+ends_by() {
+    kill "-$1" "$process"
     code=0
     wait "$process" || code=$?
-    [ "$code" -eq 1 ]
-    result "$name" $?
+    [ "$code" -eq 1 ] && [ ! -s "$scratch/err" ]
+    result "$2" $?
 }
 
-head -c 900000 /dev/zero | tr '\0' 'x' >"$scratch/input"
-interrupted INT "Ctrl-C ends a long prompt between two batches" run "$endless" -
-mkfifo "$scratch/fifo"
-sleep 100 >"$scratch/fifo" & # a writer that says nothing
-writer=$!
-mv "$scratch/input" "$scratch/long"
-ln -s fifo "$scratch/input"
+# is_computing PID: it has computed for half a second.
+is_computing() {
+    [ "$(cut -d ' ' -f 14 "/proc/$1/stat")" -ge 50 ]
+}
+
+# is_read: nothing is left in the pipe that is open as 3.
+is_read() {
+    python3 -c '
+import array, fcntl, sys, termios
+left = array.array("i", [0])
+fcntl.ioctl(3, termios.FIONREAD, left)
+sys.exit(left[0])'
+}
+
+head -c 900000 /dev/zero | tr '\0' 'x' >"$scratch/long"
+"$kerf" run "$endless" - >"$scratch/out" 2>"$scratch/err" <"$scratch/long" &
+process=$!
+until_true is_computing "$process"
+ends_by INT "Ctrl-C ends a long prompt between two batches"
 
 python3 "$root/tests/support/random_model.py" "$scratch/chat" --layers 1
 python3 - "$scratch/chat/tokenizer_config.json" <<'END'
@@ -111,17 +116,26 @@ config["chat_template"] = "{% for m in messages %}{{ m['content'] }};{% endfor %
 json.dump(config, open(sys.argv[1], "w"))
 END
 chat=$scratch/chat
-interrupted TERM "SIGTERM ends a conversation at its prompt" run "$chat" --chat
-kill "$writer"
+mkfifo "$scratch/fifo"
+"$kerf" run "$chat" --chat -n 4 --json >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
+process=$!
+exec 3>"$scratch/fifo"
+echo Hi >&3
+until_true grep -q stopped_by "$scratch/out"
+ends_by TERM "SIGTERM ends a conversation at its prompt"
+exec 3>&-
+code=0
+"$kerf" run "$chat" --chat >"$scratch/out" 2>"$scratch/err" <"$scratch" || code=$?
+[ "$code" -eq 3 ] && grep -q "cannot read standard input" "$scratch/err"
+result "a conversation that cannot be read is an error" $?
 
-# The model is cut while it waits for its prompt.
+# The model is cut while it waits for the rest of its prompt.
 "$kerf" run "$endless" - -n 4 >"$scratch/out" 2>"$scratch/err" <"$scratch/fifo" &
 process=$!
 exec 3>"$scratch/fifo"
-until_true grep -q "$endless" "/proc/$process/maps"
-sleep 2
-: >"$endless"
 echo Once >&3
+until_true is_read
+: >"$endless"
 exec 3>&-
 code=0
 wait "$process" || code=$?
