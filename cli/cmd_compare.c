@@ -239,18 +239,16 @@ static kf_status make_directory(cli_comparison *c, kf_error *err)
  * line. */
 static kf_status read_texts(cli_comparison *c, kf_error *err)
 {
-    kf_status st = document_read(&c->text, c->options->text, err);
+    kf_status st = KF_OK;
+    if (c->options->calib != NULL) {
+        st = document_tokenize(&c->text, c->options->text, c->source.tokenizer, err);
+        return st == KF_OK
+                   ? document_tokenize(&c->calibration, c->options->calib, c->source.tokenizer, err)
+                   : st;
+    }
+    st = document_read(&c->text, c->options->text, err);
     if (st != KF_OK) {
         return st;
-    }
-    if (c->options->calib != NULL) {
-        st = document_read(&c->calibration, c->options->calib, err);
-        if (st == KF_OK) {
-            st = document_encode(&c->calibration, c->source.tokenizer, 0, c->calibration.n_text,
-                                 err);
-        }
-        return st == KF_OK ? document_encode(&c->text, c->source.tokenizer, 0, c->text.n_text, err)
-                           : st;
     }
     size_t half = c->text.n_text / 2;
     while (half < c->text.n_text && c->text.text[half] != '\n') {

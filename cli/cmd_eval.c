@@ -162,10 +162,7 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
         st = open_reference(reference, main, options, err);
     }
     if (st == KF_OK) {
-        st = document_read(document, options->text, err);
-    }
-    if (st == KF_OK) {
-        st = document_encode(document, main->tokenizer, 0, document->n_text, err);
+        st = document_tokenize(document, options->text, main->tokenizer, err);
     }
     if (st != KF_OK) {
         return st;

@@ -157,18 +157,6 @@ static kf_status open_recipe(kf_recipe **recipe, const quantize_options *options
     return st;
 }
 
-/* Reads and tokenizes the calibration text, when there is one. */
-static kf_status read_calibration(cli_document *document, const cli_subject *source,
-                                  const char *path, kf_error *err)
-{
-    if (path == NULL) {
-        return KF_OK;
-    }
-    const kf_status st = document_read(document, path, err);
-    return st != KF_OK ? st
-                       : document_encode(document, source->tokenizer, 0, document->n_text, err);
-}
-
 static int quantize(const quantize_options *options, cli_subject *source, cli_document *calibration,
                     kf_recipe **recipe, kf_error *err)
 {
@@ -182,7 +170,9 @@ static int quantize(const quantize_options *options, cli_subject *source, cli_do
     }
     if (st == KF_OK) {
         quantize_job_warn(source, &options->set);
-        st = read_calibration(calibration, source, options->calib, err);
+    }
+    if (st == KF_OK && options->calib != NULL) {
+        st = document_tokenize(calibration, options->calib, source->tokenizer, err);
     }
     if (st == KF_OK) {
         const quantize_job job = {.source = source,

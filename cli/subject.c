@@ -229,6 +229,13 @@ kf_status document_encode(cli_document *document, const kf_tokenizer *tokenizer,
                        err);
 }
 
+kf_status document_tokenize(cli_document *document, const char *path, const kf_tokenizer *tokenizer,
+                            kf_error *err)
+{
+    const kf_status st = document_read(document, path, err);
+    return st == KF_OK ? document_encode(document, tokenizer, 0, document->n_text, err) : st;
+}
+
 void document_free(cli_document *document)
 {
     free(document->text);

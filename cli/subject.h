@@ -48,6 +48,9 @@ typedef struct cli_document {
 
 /* Reads a file ("-" is standard input). */
 kf_status document_read(cli_document *document, const char *path, kf_error *err);
+/* Reads a file and tokenizes all of it. */
+kf_status document_tokenize(cli_document *document, const char *path, const kf_tokenizer *tokenizer,
+                            kf_error *err);
 /* Tokenizes bytes begin … begin + n of its text, as one piece, without special tokens or BOS. */
 kf_status document_encode(cli_document *document, const kf_tokenizer *tokenizer, size_t begin,
                           size_t n, kf_error *err);
