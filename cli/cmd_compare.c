@@ -280,12 +280,7 @@ static kf_status open_recipe(cli_comparison *c, const char *name, kf_error *err)
     if (c->n_recipes + 1 == ROWS_MAX) { /* one row is the source's */
         return set_error(err, KF_RANGE, "more than %d recipes", ROWS_MAX - 1);
     }
-    kf_status st = kf_recipe_open(&c->recipes[c->n_recipes], name, NULL, err);
-    c->n_recipes += st == KF_OK;
-    for (size_t i = 0; st == KF_OK && i < c->options->set.n; i++) {
-        st = kf_recipe_set(c->recipes[c->n_recipes - 1], c->options->set.items[i], err);
-    }
-    return st;
+    return quantize_job_recipe(&c->recipes[c->n_recipes++], name, &c->options->set, err);
 }
 
 static kf_status open_known_recipes(cli_comparison *c, kf_error *err)

@@ -148,22 +148,13 @@ static void print_resume(int argc, char **argv)
     (void)fputs(" --resume\n", stderr);
 }
 
-static kf_status open_recipe(kf_recipe **recipe, const quantize_options *options, kf_error *err)
-{
-    kf_status st = kf_recipe_open(recipe, options->recipe, NULL, err);
-    for (size_t i = 0; st == KF_OK && i < options->set.n; i++) {
-        st = kf_recipe_set(*recipe, options->set.items[i], err);
-    }
-    return st;
-}
-
 static int quantize(const quantize_options *options, cli_subject *source, cli_document *calibration,
                     kf_recipe **recipe, kf_error *err)
 {
     const double started = clock_seconds();
     kf_quantize_result result;
     bool header = false;
-    kf_status st = open_recipe(recipe, options, err);
+    kf_status st = quantize_job_recipe(recipe, options->recipe, &options->set, err);
     if (st == KF_OK) {
         st = subject_open(source, options->common.positional[0], &options->common,
                           SUBJECT_MODEL | SUBJECT_TOKENIZER, err);

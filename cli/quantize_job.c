@@ -7,6 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+kf_status quantize_job_recipe(kf_recipe **recipe, const char *name, const text_list *set,
+                              kf_error *err)
+{
+    kf_status st = kf_recipe_open(recipe, name, NULL, err);
+    for (size_t i = 0; st == KF_OK && i < set->n; i++) {
+        st = kf_recipe_set(*recipe, set->items[i], err);
+    }
+    return st;
+}
+
 static kf_status save_tokenizer(void *ctx, const char *directory, kf_error *err)
 {
     const quantize_job *job = ctx;

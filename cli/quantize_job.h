@@ -22,6 +22,11 @@ typedef struct quantize_job {
     void *ctx;
 } quantize_job;
 
+/* Opens a recipe by its name or file, with the changes that --set makes; to be freed also when this
+ * fails. */
+kf_status quantize_job_recipe(kf_recipe **recipe, const char *name, const text_list *set,
+                              kf_error *err);
+
 /* Fills in the prefix and the tokenizer's files, and quantizes. */
 kf_status quantize_job_run(kf_quantize_result *result, const quantize_job *job, kf_error *err);
 
