@@ -357,14 +357,12 @@ static const cli_option options_table[] = {
      offsetof(run_options, stop), 0, 0},
     {"context", 0, OPTION_COUNT, "N", "room for N tokens (default: the model's)",
      offsetof(run_options, context), 1, 1e9},
-    {"no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",
-     offsetof(run_options, no_prefix), 0, 0},
+    OPTION_NO_PREFIX(run_options),
     {"weights", 0, OPTION_WORD, "auto|float|packed",
      "of a GGUF: packed runs Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0 as they are; auto (the default) does so where all "
      "linear layers are of these",
      offsetof(run_options, weights), 0, 0},
-    {"activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32",
-     offsetof(run_options, activations), 0, 0},
+    OPTION_ACTIVATIONS(run_options),
 };
 
 const cli_command command_run = {

@@ -35,6 +35,28 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
                        int parts, kf_error *err);
 void subject_close(cli_subject *subject);
 
+/* Options of several commands: a row of the table of a command with such members. */
+#define OPTION_ACTIVATIONS(options)                                                                \
+    {                                                                                              \
+        "activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32", \
+            offsetof(options, activations), 0, 0                                                   \
+    }
+#define OPTION_NO_PREFIX(options)                                                                  \
+    {                                                                                              \
+        "no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",             \
+            offsetof(options, no_prefix), 0, 0                                                     \
+    }
+#define OPTION_WINDOW(options)                                                                     \
+    {                                                                                              \
+        "window", 0, OPTION_COUNT, "N", "tokens a window (default 2048)",                          \
+            offsetof(options, window), 2, 1e9                                                      \
+    }
+#define OPTION_WINDOWS(options)                                                                    \
+    {                                                                                              \
+        "windows", 0, OPTION_COUNT, "N", "only the first N windows (default: all)",                \
+            offsetof(options, windows), 0, 1e9                                                     \
+    }
+
 /* Prints a warning, unless it is NULL or --quiet was given. */
 void subject_warn(const cli_subject *subject, const char *message);
 
