@@ -252,7 +252,8 @@ const cli_command command_eval = {
     .description =
         "The text is tokenized once and cut into windows that do not overlap; the last partial one is dropped. Every token of a "
         "window but its first is scored. Nothing stands in front of a window for a float model, the stored exact prefix for a "
-        "checkpoint that has one; --start bos puts the start token in front. What is measured is the code that kerf run executes.\n"
+        "checkpoint that has one; --start bos puts the start token in front. A Kerf checkpoint is measured by the code that kerf run executes, "
+        "a GGUF in float unless --weights packed is given.\n"
         "KL is KL(reference || model) in nats a token, top-1 the part of tokens where both think the same token most likely. "
         "The difference has the paired standard error over windows. --positions shows where in a window the loss lies: by the "
         "number of its tokens that stand before the one that is scored.",
