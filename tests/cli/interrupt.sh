@@ -12,10 +12,6 @@ python3 "$root/tests/support/random_model.py" "$model" --layers 8 --hidden 96 --
 cat "$root/README.md" "$root/CONTRIBUTING.md" "$root/LICENSE" >"$text"
 arguments="--recipe gptq-w4 --set calib.samples=3 --set calib.length=256 --quiet"
 
-hashes() {
-    (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2)
-}
-
 milliseconds() {
     echo $(($(date +%s%N) / 1000000))
 }

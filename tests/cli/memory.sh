@@ -30,17 +30,6 @@ limited() {
     ) >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
 }
 
-perplexity() {
-    python3 -c '
-import json, sys
-print(json.loads(open(sys.argv[1], encoding="utf-8").read().splitlines()[-1])["perplexity"])' \
-        "$scratch/out"
-}
-
-hashes() {
-    (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2)
-}
-
 if ! make_group; then
     [ -z "$group" ] || rmdir "$group" # made, but without the limit
     for name in "quantizes" "with the same bytes" "evaluates" "with the same figure" "gptq"; do
@@ -68,11 +57,11 @@ hashes "$scratch/limited" >"$scratch/b"
 result "in a third of its size: with the same bytes" $?
 
 run eval "$model" --text "$text" --window 128 --windows 2 --json
-free=$(perplexity)
+free=$(field perplexity)
 limited eval "$model" --text "$text" --window 128 --windows 2 --json
 [ "$code" -eq 0 ]
 result "in a third of its size: evaluates" $?
-[ "$(perplexity)" = "$free" ]
+[ "$(field perplexity)" = "$free" ]
 result "in a third of its size: with the same figure" $?
 
 run quantize "$model" -o "$scratch/free-gptq" --recipe gptq-w4 --calib "$text" $calibration --set gptq.fit=minmax

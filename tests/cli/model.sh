@@ -20,17 +20,9 @@ missing = [name for name in sys.argv[2:] if name not in lines[-1]]
 sys.exit(f"missing {missing}" if missing else 0)' "$scratch/out" "$@" 2>>"$scratch/err"
 }
 
-# field NAME: a field of the last line of the last run's JSON.
-field() {
-    python3 -c '
-import json, sys
-print(json.loads(open(sys.argv[1], encoding="utf-8").read().splitlines()[-1])[sys.argv[2]])' \
-        "$scratch/out" "$1"
-}
-
 same_files() {
-    (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2) >"$scratch/a"
-    (cd "$2" && find . -type f -exec sha256sum {} + | sort -k 2) >"$scratch/b"
+    hashes "$1" >"$scratch/a"
+    hashes "$2" >"$scratch/b"
     [ -s "$scratch/a" ] && cmp -s "$scratch/a" "$scratch/b"
 }
 

@@ -60,6 +60,19 @@ prints() {
     result "$2" $?
 }
 
+# field NAME: a field of the last line of the last run's JSON.
+field() {
+    python3 -c '
+import json, sys
+print(json.loads(open(sys.argv[1], encoding="utf-8").read().splitlines()[-1])[sys.argv[2]])' \
+        "$scratch/out" "$1"
+}
+
+# hashes DIRECTORY: of all its files, in the order of their names.
+hashes() {
+    (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2)
+}
+
 # until_true COMMAND...: waits for it, half a minute at most.
 until_true() {
     tries=0
