@@ -62,6 +62,16 @@ static bool trial_init(trial *t, kf_model *model, const kf_recipe *recipe, const
     return true;
 }
 
+size_t kfi_decide_tokens(kf_model *model, const kf_recipe *recipe,
+                         const kf_quantize_options *options)
+{
+    trial t;
+    const kfi_worker worker = {0};
+    const bool tries = strcmp(recipe->prefix, "auto") == 0 && options->n_prefix > 0 &&
+                       trial_init(&t, model, recipe, &worker, options);
+    return tries ? t.options.windows.n * t.options.windows.length : 0;
+}
+
 static kf_status run_trial(double *loss, const trial *t, size_t n_prefix, kf_error *err)
 {
     kfi_pipeline pipeline;

@@ -16,4 +16,8 @@ KF_NODISCARD kf_status kfi_decide_prefix(kfi_prefix_choice *choice, kf_model *mo
                                          const kf_recipe *recipe, const kfi_worker *worker,
                                          const kf_quantize_options *options, kf_error *err);
 
+/* Tokens that one of the two trials moves through the model; 0 where there will be none. */
+size_t kfi_decide_tokens(kf_model *model, const kf_recipe *recipe,
+                         const kf_quantize_options *options);
+
 #endif /* KFI_QUANTIZE_DECIDE_H */

@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "model/checkpoint_names.h"
-#include "quantize/pipeline.h"
+#include "quantize/decide.h"
 #include "quantize/plan.h"
 #include "quantize/table.h"
 
@@ -21,9 +21,8 @@
 #define FITS_PLAIN         3.0 /* with rounding, measuring and packing */
 /* Hashing the source, writing, syncing and hashing the files. */
 #define FILE_BYTES_A_SECOND 5e8
-/* The two trials of prefix=auto, in runs over their tokens; they measure no errors. */
-#define TRIALS       2.0
-#define TRIAL_TOKENS 8192.0
+/* Of prefix=auto; they measure no errors. */
+#define TRIALS 2.0
 /* Files beside the tensors: configuration, index, reports. */
 #define DOCUMENT_BYTES_A_LAYER 4096u
 #define PROBE_TOKENS           256u
@@ -36,6 +35,7 @@ typedef struct estimate {
     const kf_allocator *alloc;
     uint64_t bytes, linear_bytes, block_bytes;
     uint64_t table_memory;
+    size_t n_tokens, n_trial_tokens; /* of the calibration, of one trial */
 } estimate;
 
 static kf_status matrix_bytes(uint64_t *bytes, const estimate *e, const char *name,
@@ -118,16 +118,13 @@ static kf_status add_all(estimate *e, kf_error *err)
     return KF_OK;
 }
 
-static size_t calibration_tokens(const estimate *e)
-{
-    return kf_recipe_calibrates(e->recipe) != NULL ? e->recipe->samples * e->recipe->length : 0;
-}
-
+/* Of the calibration or of a trial, which come one after the other. */
 static uint64_t stream_bytes(const estimate *e)
 {
+    const size_t n_tokens = e->n_tokens > e->n_trial_tokens ? e->n_tokens : e->n_trial_tokens;
     const size_t attention = e->config->n_heads * e->config->head_dim;
     const size_t hidden = e->config->hidden;
-    return (uint64_t)calibration_tokens(e) * (hidden + (attention > hidden ? attention : hidden)) *
+    return (uint64_t)n_tokens * (hidden + (attention > hidden ? attention : hidden)) *
            sizeof(float);
 }
 
@@ -137,15 +134,16 @@ static uint64_t memory_bytes(const estimate *e)
     const kfi_config *config = e->config;
     const uint64_t widest =
         config->feed_forward > config->hidden ? config->feed_forward : config->hidden;
-    const bool calibrates = kf_recipe_calibrates(e->recipe) != NULL;
-    const uint64_t gram = calibrates ? 16 * widest * widest : 0; /* float, double and float */
-    const uint64_t layer = 2 * widest * config->hidden;          /* codes, grids */
-    const uint64_t kv = kfi_kv_bytes(e->recipe->length + 16, config->n_kv_heads, config->head_dim);
+    const uint64_t gram = e->n_tokens > 0 ? 16 * widest * widest : 0; /* float, double and float */
+    const uint64_t layer = 2 * widest * config->hidden;               /* codes, grids */
+    const uint64_t kv = kfi_kv_bytes(e->recipe->length + prefix_tokens(e) + KFI_KV_PANEL,
+                                     config->n_kv_heads, config->head_dim);
     const uint64_t workspace =
         KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + 3 * widest) +
         KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
-    const uint64_t logits =
-        calibrates ? KFI_LOSS_ROWS * (KFI_LOSS_TOKENS + config->hidden) * sizeof(float) : 0;
+    const uint64_t logits = e->n_trial_tokens > 0
+                                ? KFI_LOSS_ROWS * (KFI_LOSS_TOKENS + config->hidden) * sizeof(float)
+                                : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
     const uint64_t block = streams + gram + layer + kv + workspace + logits + e->block_bytes +
                            kfi_model_block_bytes(e->model); /* the source's, decoded */
@@ -231,18 +229,19 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t s
 {
     double forward = 0.0;
     double fit = 0.0;
-    const size_t n_tokens = calibration_tokens(e);
+    const bool calibrates = e->n_tokens > 0;
+    const bool tries = e->n_trial_tokens > 0;
     KFI_TRY(time_fit(&fit, e, err));
-    if (n_tokens > 0) {
+    if (calibrates || tries) {
         KFI_TRY(time_forward(&forward, e, err));
     }
-    const bool tries = strcmp(e->recipe->prefix, "auto") == 0 && e->options->n_prefix > 0;
-    const double solver = SOLVER_TOKENS * (double)(e->config->hidden + e->config->feed_forward) / 2;
-    double tokens = (double)n_tokens * PASSES_PER_FORWARD + solver;
-    tokens += tries ? TRIALS * (TRIAL_TOKENS * PASSES_PER_FORWARD + solver / 2) : 0.0;
+    const double widths = (double)(e->config->hidden + e->config->feed_forward);
+    const double solver = calibrates ? SOLVER_TOKENS * widths / 2 : 0.0;
+    double tokens = (double)e->n_tokens * PASSES_PER_FORWARD + solver;
+    tokens += tries ? TRIALS * ((double)e->n_trial_tokens * PASSES_PER_FORWARD + solver / 2) : 0.0;
     *seconds = forward * tokens * (double)e->config->n_layers +
                fit * (double)kfi_model_linear_parameters(e->model) *
-                   ((n_tokens > 0 ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0)) +
+                   ((calibrates ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0)) +
                fit * (double)table_parameters(e) * FITS_PLAIN +
                (double)(source_bytes + 2 * e->bytes) / FILE_BYTES_A_SECOND;
     return KF_OK;
@@ -256,7 +255,11 @@ kf_status kfi_plan_estimate(kf_quantize_result *result, kf_model *model, const k
                   .recipe = recipe,
                   .options = options,
                   .config = kfi_model_config(model),
-                  .alloc = options->alloc};
+                  .alloc = options->alloc,
+                  .n_trial_tokens = kfi_decide_tokens(model, recipe, options)};
+    if (kf_recipe_calibrates(recipe) != NULL) {
+        e.n_tokens = recipe->samples * recipe->length;
+    }
     kf_model_get_info(model, &info);
     KFI_TRY(add_all(&e, err));
     *result = (kf_quantize_result){

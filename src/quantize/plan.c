@@ -12,12 +12,6 @@
 #include "model/checkpoint_names.h"
 #include "quantize/table.h"
 
-bool kfi_plan_uses_text(const kf_recipe *recipe, const kf_quantize_options *options)
-{
-    return kf_recipe_calibrates(recipe) != NULL ||
-           (strcmp(recipe->prefix, "auto") == 0 && options->n_prefix > 0);
-}
-
 static kf_status check_ids(const uint32_t *ids, size_t n, size_t vocabulary, const char *what,
                            kf_error *err)
 {
@@ -47,7 +41,7 @@ static kf_status check_calibration(const kfi_config *config, const kf_recipe *re
     KFI_TRY(check_ids(options->calibration, options->n_calibration, config->vocabulary,
                       "the calibration text", err));
     if (method == NULL) {
-        if (!kfi_plan_uses_text(recipe, options)) {
+        if (strcmp(recipe->prefix, "auto") != 0 || options->n_prefix == 0) {
             kfi_report_warn(options->callbacks, "recipe %s uses no calibration text",
                             kf_recipe_name(recipe));
         }

@@ -22,7 +22,4 @@ KF_NODISCARD kf_status kfi_plan_estimate(kf_quantize_result *result, kf_model *m
                                          const kf_recipe *recipe,
                                          const kf_quantize_options *options, kf_error *err);
 
-/* True when a method of the recipe, or the choice of a prefix, uses the calibration text. */
-bool kfi_plan_uses_text(const kf_recipe *recipe, const kf_quantize_options *options);
-
 #endif /* KFI_QUANTIZE_PLAN_H */

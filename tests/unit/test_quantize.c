@@ -295,6 +295,33 @@ static void a_dry_run_foretells_the_size_and_writes_nothing(void **state)
     }
 }
 
+/* The trial of a start token moves more tokens than a recipe of few windows, or of none. */
+static void a_dry_run_foretells_the_memory_of_a_trial(void **state)
+{
+    (void)state;
+    static const char *const recipes[] = {"gptq-w3", "rtn-w4"};
+    for (size_t i = 0; i < 2; i++) {
+        quantize_fixture *f = quantize_fixture_new("llama", recipes[i], 1);
+        kf_quantize_result plan;
+        kf_quantize_result without;
+        kf_quantize_result result;
+        quantize_fixture_set(f, "calib.samples=1");
+        quantize_fixture_set(f, "calib.length=250");
+        quantize_fixture_set(f, "prefix=auto");
+        f->options.dry_run = true;
+        quantize_to(f, "out", &plan);
+        quantize_fixture_set(f, "prefix=none");
+        quantize_to(f, "out", &without);
+        f->options.dry_run = false;
+        quantize_fixture_set(f, "prefix=auto");
+        quantize_to(f, "out", &result);
+        assert_true(plan.memory_bytes >= result.memory_bytes);
+        assert_true(plan.memory_bytes > without.memory_bytes);
+        assert_true(plan.seconds > 0.0);
+        quantize_fixture_free(f);
+    }
+}
+
 static kf_status try_with(quantize_fixture *f, kf_error *err)
 {
     return kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options,
@@ -564,6 +591,7 @@ int main(void)
         cmocka_unit_test(the_trial_of_the_prefix_stays_within_the_context),
         cmocka_unit_test(every_knob_of_gptq_is_heard),
         cmocka_unit_test(a_dry_run_foretells_the_size_and_writes_nothing),
+        cmocka_unit_test(a_dry_run_foretells_the_memory_of_a_trial),
         cmocka_unit_test(one_block_of_the_source_is_in_memory_at_a_time),
         cmocka_unit_test(refuses_what_cannot_be_done),
         cmocka_unit_test(refuses_a_kerf_checkpoint_as_its_source),
