@@ -98,7 +98,7 @@ typedef struct kf_eval_result {
  *
  * @retval KF_OK
  * @retval KF_RANGE      fewer ids than a window; window above the model's context; an id outside
- * the vocabulary; a file to be written is one that is read
+ * the vocabulary; a file to be written is one that is read, or both are one file
  * @retval KF_INVALID    reference_file without reference
  * @retval KF_FORMAT     the reference has another vocabulary; reference_file belongs to another
  * model, text, start or window

@@ -284,12 +284,23 @@ static kf_status check_written(const kf_eval_options *o, const kf_model *model, 
                    : KF_OK;
 }
 
+static kf_status check_outputs(const kf_eval_options *o, const kf_model *model, kf_error *err)
+{
+    KFI_TRY(check_written(o, model, o->save_reference, err));
+    KFI_TRY(check_written(o, model, o->logits, err));
+    const bool is_one = o->save_reference != NULL && o->logits != NULL &&
+                        (strcmp(o->save_reference, o->logits) == 0 ||
+                         kfi_file_is_same(o->save_reference, o->logits));
+    return is_one ? kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                             "'%s' is to hold both the logits and the reference", o->logits)
+                  : KF_OK;
+}
+
 /* Opens the files that the options name. */
 static kf_status open_files(evaluation *e, kf_error *err)
 {
     kfi_reference_key key;
-    KFI_TRY(check_written(e->options, e->model.model, e->options->save_reference, err));
-    KFI_TRY(check_written(e->options, e->model.model, e->options->logits, err));
+    KFI_TRY(check_outputs(e->options, e->model.model, err));
     if (e->options->reference_file != NULL) {
         KFI_TRY(make_key(&key, e, &e->reference, err));
         KFI_TRY(kfi_reference_open(&e->file, e->options->reference_file, &key, e->alloc, err));

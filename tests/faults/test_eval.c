@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "fixtures.h"
@@ -146,12 +147,29 @@ static void a_file_that_is_read_is_not_replaced(void **state)
     check_no_temporary_file(e);
 }
 
+static void two_files_are_not_written_as_one(void **state)
+{
+    const evaluated *e = *state;
+    evaluated same = *e;
+    same.reference = e->logits;
+    for (size_t i = 0; i < 2; i++) { /* not there yet, and there by another name */
+        kf_error err = {0};
+        assert_int_equal(evaluate(&same, NULL, &err), KF_RANGE);
+        assert_non_null(strstr(err.msg, "both"));
+        assert_int_equal(kfi_file_exists(e->logits), i == 1);
+        CHECK_OK(kfi_file_write(e->logits, "old", 3, &err), &err);
+        same.reference = e->reference;
+        assert_true(i == 1 || symlink("logits.npy", e->reference) == 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(survives_every_allocation, setup, teardown),
         cmocka_unit_test_setup_teardown(reports_a_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_read_is_not_replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(two_files_are_not_written_as_one, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
