@@ -47,7 +47,7 @@ def evaluate(options, model, *more):
 def layers_below_rtn(lines):
     """How many linear layers end with less output error than round-to-nearest, of how many."""
     layers = [x for x in lines if x.get("output_error") is not None and x.get("nearest_error") is not None]
-    return sum(x["output_error"] <= x["nearest_error"] for x in layers), len(layers)
+    return sum(x["output_error"] < x["nearest_error"] for x in layers), len(layers)
 
 
 def checkpoint(options, model, path, variant, bits, seed):
@@ -102,7 +102,8 @@ def wanted_rows(options, model):
 
 
 def measure_all(options):
-    known = {tuple(row[k] for k in KEY) for row in read_rows(options.rows)}
+    rows = [row for row in read_rows(options.rows) if row["windows"] == options.windows]
+    known = {tuple(row[k] for k in KEY) for row in rows}
     os.makedirs(options.checkpoints, exist_ok=True)
     for model, path in (entry.split("=", 1) for entry in options.model):
         for wanted in wanted_rows(options, model):
@@ -154,14 +155,14 @@ def main():
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
     parser.add_argument("--variants", nargs="+", default=[*FULL, *VARIANTS], choices=[*FULL, *VARIANTS])
     parser.add_argument("--kerf", default="build/kerf")
-    parser.add_argument("--checkpoints", metavar="DIR", default="gptq-table", help="kept there")
+    parser.add_argument("--checkpoints", metavar="DIR", default="gptq-table", help="kept there; remove them when kerf has changed")
     parser.add_argument("--print", action="store_true", dest="only_print")
     options = parser.parse_args()
     if not options.only_print:
         if not (options.model and options.calib and options.text):
             parser.error("--model, --calib and --text are needed to measure")
         measure_all(options)
-    show(read_rows(options.rows))
+    show([row for row in read_rows(options.rows) if row["windows"] == options.windows])
 
 
 if __name__ == "__main__":
