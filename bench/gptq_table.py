@@ -77,7 +77,7 @@ def measure(options, wanted, path):
         out, lines = checkpoint(options, model, path, variant, bits, seed)
         result = evaluate(options, out, "--activations", activations)
         row["layers_below_rtn"], row["layers"] = layers_below_rtn(lines)
-        for name in ("bits_per_weight", "bits_per_weight_linear", "seconds", "peak_rss_bytes"):
+        for name in ("bits_per_weight", "bits_per_weight_linear"):
             row[name] = lines[-1][name]
     return row | {name: result[name] for name in ("perplexity", "perplexity_se", "windows")}
 
