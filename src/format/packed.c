@@ -127,19 +127,30 @@ void kfi_packed_begin(void *dst, kf_format format, size_t rows, size_t cols)
            layout.bytes - layout.zeros - layout.zeros_used);
 }
 
-/* Codes and grids are those of the panel's rows. */
+static void write_quad(uint8_t *panel, unsigned bits, size_t row, size_t col,
+                       const uint8_t codes[4])
+{
+    uint8_t *chunk = panel + col / KFI_CHUNK_COLS * bits * KFI_LINE_BYTES;
+    kfi_chunk_put_quad(chunk, bits, row, col % KFI_CHUNK_COLS / 4, codes);
+}
+
+/* The codes are those of the panel's rows. */
 static void write_panel_codes(uint8_t *panel, const kfi_packed *packed, size_t first_row,
                               const uint8_t *codes)
 {
     const unsigned bits = packed->format.bits;
     const size_t left = packed->rows - first_row;
     const size_t n_rows = left < KFI_PANEL_ROWS ? left : KFI_PANEL_ROWS;
+    const size_t n_rest = packed->cols % 4;
     memset(panel, 0, panel_bytes(packed));
-    for (size_t r = 0; r < n_rows; r++) {
-        const uint8_t *row = codes + r * packed->cols;
-        for (size_t c = 0; c < packed->cols; c++) {
-            uint8_t *chunk = panel + c / KFI_CHUNK_COLS * bits * KFI_LINE_BYTES;
-            kfi_chunk_put(chunk, bits, r, c % KFI_CHUNK_COLS, row[c]);
+    for (size_t r = 0; r < n_rows; r++, codes += packed->cols) {
+        for (size_t c = 0; c + 4 <= packed->cols; c += 4) {
+            write_quad(panel, bits, r, c, codes + c);
+        }
+        if (n_rest > 0) {
+            uint8_t rest[4] = {0};
+            memcpy(rest, codes + packed->cols - n_rest, n_rest);
+            write_quad(panel, bits, r, packed->cols - n_rest, rest);
         }
     }
 }

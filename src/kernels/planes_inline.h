@@ -1,4 +1,4 @@
-/* planes_inline.h - one code in a chunk of panel-16, in plain C.
+/* planes_inline.h - codes in a chunk of panel-16, in plain C.
  *
  * packed.h draws the bytes. A plane of `width` bits has `width` lines and holds 8 / width quads of
  * columns a line, so that quad 0 … 7 (columns 4 quad … 4 quad + 3) lies in line quad / (8 / width)
@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/packed.h"
 
@@ -44,15 +45,21 @@ static inline uint8_t kfi_chunk_get(const uint8_t *chunk, unsigned bits, size_t 
     return (uint8_t)code;
 }
 
-/* Sets a code where zeros are. */
-static inline void kfi_chunk_put(uint8_t *chunk, unsigned bits, size_t row, size_t col,
-                                 unsigned code)
+/* Sets the codes of a row and of columns 4 quad … 4 quad + 3, a byte each, where zeros are. They
+ * lie side by side in every plane, so that one word carries all four: no bit leaves its byte. */
+static inline void kfi_chunk_put_quad(uint8_t *chunk, unsigned bits, size_t row, size_t quad,
+                                      const uint8_t codes[4])
 {
+    uint32_t all;
+    memcpy(&all, codes, sizeof all);
     for (unsigned shift = 0; shift < bits;) {
         const unsigned width = kfi_plane_width(bits - shift);
-        const unsigned part = code >> shift & ((1u << width) - 1u);
-        uint8_t *byte = chunk + kfi_plane_byte(shift, width, row, col);
-        *byte = (uint8_t)(*byte | part << kfi_plane_bit(width, col));
+        const uint32_t part = all >> shift & ((1u << width) - 1u) * 0x01010101u;
+        uint8_t *bytes = chunk + kfi_plane_byte(shift, width, row, 4 * quad);
+        uint32_t word;
+        memcpy(&word, bytes, sizeof word);
+        word |= part << kfi_plane_bit(width, 4 * quad);
+        memcpy(bytes, &word, sizeof word);
         shift += width;
     }
 }
