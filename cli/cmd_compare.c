@@ -178,7 +178,6 @@ static kf_status measure_checkpoint(compare_row *r, cli_comparison *c, const cha
     if (st == KF_OK) {
         st = write_answer(r, c, &subject, err);
     }
-    subject.pool = NULL; /* it is the source's */
     subject_close(&subject);
     return st;
 }

@@ -216,7 +216,6 @@ static int run(const cli_command *command, int argc, char **argv)
         }
     }
     document_free(&document);
-    reference.pool = NULL; /* it is the main one's */
     subject_close(&reference);
     subject_close(&main);
     return exit_code;

@@ -60,6 +60,7 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
     if (st == KF_OK && subject->pool == NULL) {
         subject_warn(subject, kf_kernel_warning()); /* where threads are started, so once */
         st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
+        subject->owns_pool = st == KF_OK;
     }
     if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {
         st = open_model(subject, err);
@@ -78,7 +79,9 @@ void subject_close(cli_subject *subject)
 {
     kf_tokenizer_free(subject->tokenizer);
     kf_model_close(subject->model);
-    kf_pool_free(subject->pool);
+    if (subject->owns_pool) {
+        kf_pool_free(subject->pool);
+    }
     terminal_clear();
 }
 

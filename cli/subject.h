@@ -15,7 +15,8 @@
  * case. */
 typedef struct cli_subject {
     const kf_callbacks *callbacks;
-    kf_pool *pool;
+    kf_pool *pool; /* started by opening, unless another one's was set before: then borrowed */
+    bool owns_pool;
     kf_model *model;
     kf_tokenizer *tokenizer;
     char path[PATH_BYTES];
