@@ -218,6 +218,10 @@ static kf_status measure_recipe(cli_comparison *c, const kf_recipe *recipe, kf_e
 static kf_status make_directory(cli_comparison *c, kf_error *err)
 {
     if (c->options->dir != NULL) {
+        if (strlen(c->options->dir) >= sizeof c->dir) {
+            return set_error(err, KF_RANGE, "the name of directory '%.40s…' is too long",
+                             c->options->dir);
+        }
         (void)snprintf(c->dir, sizeof c->dir, "%s", c->options->dir);
         return mkdir(c->dir, 0777) == 0 || errno == EEXIST
                    ? KF_OK

@@ -237,6 +237,8 @@ fails 3 "Kerf checkpoint already" "a checkpoint is no source of a comparison" \
 fails 2 "names none" "an empty list of recipes" compare "$model" --recipes , --text "$text" $small
 fails 2 "no recipe 'gptq-w5'" "compare tells of a misspelled recipe before any work" \
     compare "$model" --recipes rtn-w8,gptq-w5 --text "$text" $small
+fails 3 "is too long" "a directory is not made where a part of its name says" \
+    compare "$model" --recipes rtn-w8 --text "$text" $small --dir "$(yes d/ | head -n 2000 | tr -d '\n')"
 
 cat >"$scratch/spoken.json" <<'JSON'
 {"weights": "int4g64a", "activations": "int8tg64", "prefix": "You are a saw.",
