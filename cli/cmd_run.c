@@ -157,7 +157,7 @@ static kf_status converse(const run_options *options, cli_generator *g, cli_conv
         st = lines_next(&line, &lines, err);
         if (st == KF_CANCELLED) { /* Ctrl-C at the prompt: a fresh prompt */
             terminal_rearm();
-            (void)putchar('\n');
+            (void)fputs(on_terminal ? "\n" : "", stdout);
             st = KF_OK;
         } else if (line == NULL) {
             break;

@@ -124,6 +124,8 @@ echo Hi >&3
 until_true grep -q stopped_by "$scratch/out"
 ends_by TERM "SIGTERM ends a conversation at its prompt"
 exec 3>&-
+[ "$(wc -l <"$scratch/out")" -eq 1 ]
+result "and adds nothing to the answers" $?
 code=0
 "$kerf" run "$chat" --chat >"$scratch/out" 2>"$scratch/err" <"$scratch" || code=$?
 [ "$code" -eq 3 ] && grep -q "cannot read standard input" "$scratch/err"
