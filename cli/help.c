@@ -17,7 +17,8 @@ static const char exit_codes[] =
 
 static const char environment[] =
     "KERF_ISA caps the kernels: generic, avx2, avxvnni, avx512vnni, amx or native. "
-    "XDG_CACHE_HOME is where models are kept (default ~/.cache). "
+    "XDG_CACHE_HOME is where models are kept (default ~/.cache), TMPDIR where kerf compare keeps what it "
+    "removes at its end (default /tmp). "
     "PIP_INDEX_URL, HF_ENDPOINT, HF_TOKEN, https_proxy and SSL_CERT_FILE are respected by kerf pull.";
 
 /* Prints text wrapped at 78 columns, every line indented; a line feed in the text ends a paragraph.
