@@ -243,6 +243,7 @@ size_t tiny_neighbour_row(size_t file_row, size_t head_dim)
 static bool put_block(kfi_buf *buf, const float *x, kfi_dtype dtype)
 {
     const kfi_block_grid *kind = kfi_block_grid_get(dtype);
+    tiny_check(kind != NULL, "a type that cannot be written");
     const block_grid grid = find_grid(x, dtype);
     const uint16_t halves[2] = {kfi_half_from_float(grid.scale), kfi_half_from_float(grid.offset)};
     uint8_t codes[32];
