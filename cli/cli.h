@@ -16,7 +16,6 @@
 
 #include "kerf/callbacks.h"
 #include "kerf/error.h"
-#include "kerf/pool.h"
 
 /* Exit codes, as the manual lists them. */
 enum {

@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "kerf/model.h"
+#include "kerf/pool.h"
 #include "kerf/tokenizer.h"
 
 #define PATH_BYTES 4096
