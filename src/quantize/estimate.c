@@ -279,5 +279,7 @@ kf_status kfi_plan_estimate(kf_quantize_result *result, kf_model *model, const k
         .disk_bytes = e.bytes + e.config->n_layers * DOCUMENT_BYTES_A_LAYER +
                       (options->spill != NULL ? stream_bytes(&e) : 0),
     };
-    return estimate_seconds(&result->seconds, &e, info.bytes, err);
+    const kf_status st = estimate_seconds(&result->seconds, &e, info.bytes, err);
+    kfi_model_release_block(model, 0); /* what was timed */
+    return st;
 }

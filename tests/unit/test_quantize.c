@@ -359,6 +359,10 @@ static void one_block_of_the_source_is_in_memory_at_a_time(void **state)
         options.pool = f->pool;
         CHECK_OK(kf_model_open(&f->model, f->tiny->path, &options, &err), &err);
         const size_t before = atomic_load(&w.allocator.n_bytes);
+        f->options.dry_run = true;
+        quantize_to(f, "out", NULL);
+        assert_int_equal(atomic_load(&w.allocator.n_bytes), before);
+        f->options.dry_run = false;
         f->options.layer = watch;
         f->options.ctx = &w;
         CHECK_OK(kf_quantize(&result, f->model, quantize_fixture_path(f, "out"), f->recipe,
