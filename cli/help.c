@@ -21,9 +21,9 @@ static const char environment[] =
     "removes at its end (default /tmp). "
     "PIP_INDEX_URL, HF_ENDPOINT, HF_TOKEN, https_proxy and SSL_CERT_FILE are respected by kerf pull.";
 
-/* Prints text wrapped at 78 columns, every line indented; a line feed in the text ends a paragraph.
- */
-static void print_wrapped(FILE *out, const char *text, size_t indent)
+/* Prints text wrapped at 78 columns, every line indented, the first one from the column that the
+ * line has reached already; a line feed in the text ends a paragraph. */
+static void print_wrapped(FILE *out, const char *text, size_t indent, size_t column)
 {
     const size_t width = 78 - indent;
     while (*text != '\0') {
@@ -38,7 +38,8 @@ static void print_wrapped(FILE *out, const char *text, size_t indent)
                 n = strcspn(text, " \n");
             }
         }
-        (void)fprintf(out, "%*s%.*s\n", n > 0 ? (int)indent : 0, "", (int)n, text);
+        (void)fprintf(out, "%*s%.*s\n", n > 0 ? (int)(indent - column) : 0, "", (int)n, text);
+        column = 0;
         text += n;
         if (*text == ' ' || *text == '\n') {
             text++;
@@ -49,7 +50,7 @@ static void print_wrapped(FILE *out, const char *text, size_t indent)
 void help_program(FILE *out)
 {
     (void)fprintf(out, "kerf %s\n\n", kf_version());
-    print_wrapped(out, about, 0);
+    print_wrapped(out, about, 0, 0);
     (void)fputs("\nusage: kerf COMMAND [options]\n\ncommands:\n", out);
     for (size_t i = 0; command_at(i) != NULL; i++) {
         (void)fprintf(out, "  %-10s %s\n", command_at(i)->name, command_at(i)->summary);
@@ -62,9 +63,9 @@ void help_program(FILE *out)
                 "  kerf eval smol-w4 --text other-text.txt --against $MODEL\n"
                 "  kerf run smol-w4 --chat\n\nexit codes:\n",
                 out);
-    print_wrapped(out, exit_codes, 2);
+    print_wrapped(out, exit_codes, 2, 0);
     (void)fputs("\nenvironment:\n", out);
-    print_wrapped(out, environment, 2);
+    print_wrapped(out, environment, 2, 0);
 }
 
 static void print_option(FILE *out, const cli_option *option)
@@ -74,14 +75,15 @@ static void print_option(FILE *out, const cli_option *option)
                    option->letter != 0 ? option->letter : ' ', option->letter != 0 ? ", " : "  ",
                    option->name, option->argument != NULL ? " " : "",
                    option->argument != NULL ? option->argument : "");
-    (void)fprintf(out, "  %-28s %s\n", left, option->help);
+    (void)fprintf(out, "  %-31s ", left);
+    print_wrapped(out, option->help, 34, 34);
 }
 
 void help_command(FILE *out, const cli_command *command)
 {
     (void)fprintf(out, "kerf %s - %s\n\nusage: kerf %s %s\n\n", command->name, command->summary,
                   command->name, command->usage);
-    print_wrapped(out, command->description, 0);
+    print_wrapped(out, command->description, 0, 0);
     (void)fputs("\noptions:\n", out);
     for (size_t i = 0; i < command->n_options; i++) {
         print_option(out, &command->options[i]);

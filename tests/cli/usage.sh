@@ -8,6 +8,13 @@ exits 0 "help is no mistake" --help
 exits 0 "help of a command" help quantize
 exits 0 "help of a command the other way" quantize --help
 prints "--recipe" "help of quantize names its options"
+wide=0
+for command in pull info tokenize quantize verify eval compare run bench methods; do
+    run help "$command"
+    wide=$((wide + $(sed -n '/^options:/,/^examples:/p' "$scratch/out" | grep -c '.\{79\}')))
+done
+[ "$wide" -eq 0 ]
+result "and explains them in 78 columns" $?
 exits 0 "help of help" help help
 exits 0 "version" --version
 exits 0 "version, short" -v
