@@ -139,6 +139,8 @@ const char *show_text(char *dst, size_t n, const char *text);
 /* Flushes standard output, and keeps errno of the first time that this failed; false once anything
  * could not be written: there is no use in computing more of it. */
 bool output_flush(void);
+/* Something to print could not be made, for this errno: as if it could not be written. */
+void output_fail(int reason);
 /* The last flush; EXIT_WORK_FAILED when something could not be written, with the reason in a line
  * (a full disk) or silently (a closed pipe: the reader wants no more). */
 int finish_output(int exit_code);

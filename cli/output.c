@@ -119,10 +119,17 @@ const char *show_text(char *dst, size_t n, const char *text)
 /* Why standard output failed, 0 as long as it did not. */
 static int output_errno;
 
+void output_fail(int reason)
+{
+    if (output_errno == 0) {
+        output_errno = reason;
+    }
+}
+
 bool output_flush(void)
 {
-    if (fflush(stdout) != 0 && output_errno == 0) {
-        output_errno = errno;
+    if (fflush(stdout) != 0) {
+        output_fail(errno);
     }
     return output_errno == 0 && !ferror(stdout);
 }

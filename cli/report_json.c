@@ -3,7 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "report_json.h"
+#include "cli.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +37,10 @@ json_t *json_number(double value)
 
 void json_print(json_t *value, int digits)
 {
+    if (value == NULL) {
+        output_fail(ENOMEM);
+        return;
+    }
     (void)json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
     (void)putchar('\n');
     json_decref(value);

@@ -17,7 +17,8 @@ json_t *json_text(const char *text);
 /* A number, or null for what was not measured (NaN) or is infinite. */
 json_t *json_number(double value);
 
-/* Prints a value in one line with so many digits, and releases it. */
+/* Prints a value in one line with so many digits, and releases it. NULL, for which there was no
+ * memory, makes the program fail. */
 void json_print(json_t *value, int digits);
 
 #endif /* KERF_CLI_REPORT_JSON_H */
