@@ -214,10 +214,15 @@ KF_API KF_NODISCARD kf_status kf_quantize(kf_quantize_result *result, kf_model *
  * @param[in]  callbacks  borrowed, or NULL
  * @param[out] err        failure report, or NULL
  *
- * @retval KF_OK
- * @retval KF_INPUT  not there
- * @retval KF_FORMAT  the first thing that is wrong:
- * file, tensor, byte
+ * @retval KF_OK         the whole checkpoint is as it was written
+ * @retval KF_INPUT      not there, or without kerf.json
+ * @retval KF_FORMAT     the first thing that is wrong: file, tensor, byte
+ * @retval KF_UNSUPPORTED it is of a version to come
+ * @retval KF_CANCELLED  as callbacks asked
+ * @retval KF_NOMEM      no memory
+ *
+ * Cost: reads every file twice, for its checksum and its values. Threads: reentrant. Numerics:
+ * values that the recipe does not keep must be finite.
  */
 KF_API KF_NODISCARD kf_status kf_verify(const char *path, const kf_callbacks *callbacks,
                                         kf_error *err);
