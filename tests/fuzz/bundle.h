@@ -58,7 +58,7 @@ static inline void bundle_make(void)
     char disk[] = "/tmp";
     char *base = access(memory, W_OK) == 0 ? memory : disk;
     int lock = -1;
-    require(kfi_file_list(base, bundle_sweep, base, NULL) == KF_OK);
+    (void)!kfi_file_list(base, bundle_sweep, base, NULL);
     for (unsigned i = 0; i < BUNDLE_TRIES && lock < 0; i++) {
         (void)snprintf(bundle_directory, sizeof bundle_directory, "%s/" BUNDLE_PREFIX "XXXXXX",
                        base);
