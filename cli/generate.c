@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BATCH ((size_t)512) /* tokens between two looks at the signals */
+
 const char *stop_reason_name(stop_reason reason)
 {
     switch (reason) {
@@ -36,7 +38,6 @@ kf_status generator_open(cli_generator *generator, const cli_subject *subject,
     kf_model_get_info(subject->model, &info);
     generator->hidden = info.hidden;
     generator->model_context = info.context;
-    generator->batch = 512;
     kf_status st = kf_session_new(&generator->session, subject->model, session, err);
     if (st == KF_OK) {
         st = kf_sampler_new(&generator->sampler, info.vocabulary, sampler, err);
@@ -106,7 +107,7 @@ static kf_status evaluate(cli_generator *g, kf_error *err)
                              g->n_ids);
         }
         const size_t rest = g->n_ids - g->n_cached;
-        const size_t n = rest < g->batch ? rest : g->batch;
+        const size_t n = rest < BATCH ? rest : BATCH;
         const kf_status st = kf_session_eval(g->session, g->ids + g->n_cached, n, err);
         if (st != KF_OK) {
             return st;

@@ -25,7 +25,7 @@ typedef struct cli_generator {
     const kf_tokenizer *tokenizer;
     kf_session *session;
     kf_sampler *sampler;
-    size_t hidden, batch;
+    size_t hidden;
     size_t model_context; /* what the model was made for; the session's may be less */
     uint32_t *ids; /* what the sequence consists of, without what the stored prefix put in front */
     size_t n_ids, ids_capacity;

@@ -111,7 +111,8 @@ static kf_status read_more(size_t *n_read, cli_document *document, int file, con
 {
     if (document->n_text + 1 >= document->text_capacity) {
         const size_t grown = document->text_capacity == 0 ? 65536 : 2 * document->text_capacity;
-        char *text = realloc(document->text, grown);
+        /* The system would grant more than there is, and kill the program when it is used. */
+        char *text = grown <= kf_memory_available() ? realloc(document->text, grown) : NULL;
         if (text == NULL) {
             return set_error(err, KF_NOMEM, "%s: text of more than %zu bytes", name,
                              document->text_capacity);
