@@ -55,77 +55,106 @@ void kfi_matrix_multiply(kf_pool *pool, const kfi_gemm *gemm)
     kfi_pool_run(pool, run_tile, &p, tiles(gemm->m, TILE_M) * p.columns.n_pieces);
 }
 
-typedef struct gram_sum {
-    float *gram;
-    const float *x;
-    size_t ld_x, m, n;
+/* A symmetric matrix whose lower triangle is cut in tiles. */
+typedef struct triangle {
+    float *a;
+    size_t n;
     size_t tile; /* both sides of a piece of work */
+} triangle;
+
+typedef struct area {
+    size_t i, i_end, j, j_end; /* rows and columns */
+} area;
+
+static triangle triangle_make(float *a, size_t n)
+{
+    return (triangle){a, n, n < GRAM_WIDE ? GRAM_TILE : 2 * GRAM_TILE};
+}
+
+static size_t triangle_tiles(const triangle *t)
+{
+    const size_t n = tiles(t->n, t->tile);
+    return n * (n + 1) / 2;
+}
+
+/* Tiles are counted row by row. */
+static area triangle_area(const triangle *t, size_t i_tile)
+{
+    size_t i_row = 0;
+    while (i_tile > i_row) {
+        i_row++;
+        i_tile -= i_row;
+    }
+    const size_t i = i_row * t->tile;
+    const size_t j = i_tile * t->tile;
+    return (area){i, least(i + t->tile, t->n), j, least(j + t->tile, t->n)};
+}
+
+typedef struct gram_sum {
+    triangle gram;
+    const float *x;
+    size_t ld_x, m;
 } gram_sum;
 
-/* Adds the products of one block of rows of x to rows i … i_end-1, columns j … j_end-1 of the
- * lower triangle: panel by panel, each from the diagonal downwards. */
-static void add_block(const gram_sum *t, size_t row, size_t i, size_t i_end, size_t j, size_t j_end)
+/* Adds the products of one block of rows of x to an area: panel by panel, each from the diagonal
+ * downwards. */
+static void add_block(const gram_sum *t, size_t row, area to)
 {
     kfi_gemm g = {.kind = KFI_GEMM_TN,
                   .add = true,
                   .k = least(KFI_GEMM_DEPTH, t->m - row),
                   .ld_a = t->ld_x,
                   .ld_b = t->ld_x,
-                  .ld_c = t->n};
-    for (; j < j_end; j += TILE_N_QUANTUM) {
+                  .ld_c = t->gram.n};
+    size_t i = to.i;
+    for (size_t j = to.j; j < to.j_end; j += TILE_N_QUANTUM) {
         i = i > j ? i : j;
-        g.m = i_end - i;
-        g.n = least(TILE_N_QUANTUM, j_end - j);
+        g.m = to.i_end - i;
+        g.n = least(TILE_N_QUANTUM, to.j_end - j);
         g.a = t->x + row * t->ld_x + i;
         g.b = t->x + row * t->ld_x + j;
-        g.c = t->gram + i * t->n + j;
+        g.c = t->gram.a + i * t->gram.n + j;
         kfi_kernels_get()->gemm(&g);
     }
 }
 
-/* Copies what lies below the diagonal to the other side. By squares: a column's elements lie in as
- * many cache lines, which must last until its neighbours are read. */
-static void mirror_tile(float *gram, size_t n, size_t i, size_t i_end, size_t j, size_t j_end)
+static void run_gram_tile(void *ctx, size_t i_item, size_t i_thread)
 {
-    for (size_t c = j; c < j_end; c += MIRROR_TILE) {
-        for (size_t r = i > c ? i : c; r < i_end; r += MIRROR_TILE) {
-            for (size_t q = c; q < least(c + MIRROR_TILE, j_end); q++) {
-                for (size_t p = r > q ? r : q; p < least(r + MIRROR_TILE, i_end); p++) {
-                    gram[q * n + p] = gram[p * n + q];
+    (void)i_thread;
+    const gram_sum *t = ctx;
+    const area to = triangle_area(&t->gram, i_item);
+    for (size_t row = 0; row < t->m; row += KFI_GEMM_DEPTH) {
+        add_block(t, row, to);
+    }
+}
+
+void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x, size_t m,
+                         size_t n)
+{
+    gram_sum task = {triangle_make(gram, n), x, ld_x, m};
+    kfi_pool_run(pool, run_gram_tile, &task, triangle_tiles(&task.gram));
+}
+
+/* By squares: a column's elements lie in as many cache lines, which must last until its neighbours
+ * are read. */
+static void run_mirror_tile(void *ctx, size_t i_item, size_t i_thread)
+{
+    (void)i_thread;
+    const triangle *t = ctx;
+    const area from = triangle_area(t, i_item);
+    for (size_t c = from.j; c < from.j_end; c += MIRROR_TILE) {
+        for (size_t r = from.i > c ? from.i : c; r < from.i_end; r += MIRROR_TILE) {
+            for (size_t q = c; q < least(c + MIRROR_TILE, from.j_end); q++) {
+                for (size_t p = r > q ? r : q; p < least(r + MIRROR_TILE, from.i_end); p++) {
+                    t->a[q * t->n + p] = t->a[p * t->n + q];
                 }
             }
         }
     }
 }
 
-/* Item i is a tile of the lower triangle, counted row by row. */
-static void run_gram_tile(void *ctx, size_t i_item, size_t i_thread)
+void kfi_matrix_mirror(kf_pool *pool, float *a, size_t n)
 {
-    (void)i_thread;
-    const gram_sum *t = ctx;
-    size_t i_row = 0;
-    while (i_item > i_row) {
-        i_row++;
-        i_item -= i_row;
-    }
-    const size_t i = i_row * t->tile;
-    const size_t j = i_item * t->tile;
-    const size_t i_end = least(i + t->tile, t->n);
-    const size_t j_end = least(j + t->tile, t->n);
-    for (size_t row = 0; row < t->m; row += KFI_GEMM_DEPTH) {
-        add_block(t, row, i, i_end, j, j_end);
-    }
-    mirror_tile(t->gram, t->n, i, i_end, j, j_end);
-}
-
-void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x, size_t m,
-                         size_t n)
-{
-    if (m == 0) {
-        return;
-    }
-    gram_sum task = {.gram = gram, .x = x, .ld_x = ld_x, .m = m, .n = n};
-    task.tile = n < GRAM_WIDE ? GRAM_TILE : 2 * GRAM_TILE;
-    const size_t n_tiles = tiles(n, task.tile);
-    kfi_pool_run(pool, run_gram_tile, &task, n_tiles * (n_tiles + 1) / 2);
+    triangle task = triangle_make(a, n);
+    kfi_pool_run(pool, run_mirror_tile, &task, triangle_tiles(&task));
 }

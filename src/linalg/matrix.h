@@ -18,10 +18,13 @@
 
 /* One product, in tiles over the pool. k >= 1. */
 void kfi_matrix_multiply(kf_pool *pool, const kfi_gemm *gemm);
-/* gram[n][n] += x^T x of m rows x[m][n], both triangles. Rows are taken in blocks of
- * KFI_GEMM_DEPTH from the first on; each block's sum is added in float to a float sum. */
+/* gram[n][n] += x^T x of m rows x[m][n], in the lower triangle; the upper one is neither read nor
+ * written. Rows are taken in blocks of KFI_GEMM_DEPTH from the first on; each block's sum is added
+ * in float to a float sum. */
 void kfi_matrix_gram_add(kf_pool *pool, float *gram, const float *x, size_t ld_x, size_t m,
                          size_t n);
+/* Copies the lower triangle of a[n][n] to the upper one. */
+void kfi_matrix_mirror(kf_pool *pool, float *a, size_t n);
 
 /* U, upper (zeros below), with inverse(a) = U^T U of a symmetric positive definite a[n][n], full
  * storage, of which only the lower triangle is read: the factor that GPTQ uses, by a Cholesky of

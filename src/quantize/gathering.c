@@ -52,6 +52,13 @@ void kfi_gathering_add(kfi_gathering *gathering, kf_pool *pool, const float *x, 
     }
 }
 
+void kfi_gathering_finish(kfi_gathering *gathering, kf_pool *pool)
+{
+    for (size_t i = 0; i < gathering->n; i++) {
+        kfi_statistics_finish(&gathering->sets[i], pool);
+    }
+}
+
 void kfi_gathering_end(kfi_gathering *gathering)
 {
     for (size_t i = 0; i < gathering->n; i++) {

@@ -28,6 +28,8 @@ void kfi_gathering_prefix(kfi_gathering *gathering, const float *x, size_t n_tok
  * starts_window. */
 void kfi_gathering_add(kfi_gathering *gathering, kf_pool *pool, const float *x, size_t n_tokens,
                        bool starts_window);
+/* Once all tokens are added. */
+void kfi_gathering_finish(kfi_gathering *gathering, kf_pool *pool);
 /* Frees all sets; the gathering is empty then. */
 void kfi_gathering_end(kfi_gathering *gathering);
 

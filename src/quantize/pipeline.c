@@ -266,6 +266,7 @@ static kf_status quantize_step(block_work *work, size_t i_step, kf_error *err)
     kfi_gathering *g = &work->gatherings[i_step];
     kfi_prepared prepared = {0};
     kf_status st = KF_OK;
+    kfi_gathering_finish(g, p->options.worker.pool);
     for (size_t role = steps[i_step].first; role <= steps[i_step].last && st == KF_OK; role++) {
         if (kfi_report_cancelled(p->options.worker.callbacks)) {
             st = kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled in block %zu",

@@ -93,9 +93,16 @@ void kfi_statistics_add_weighted(kfi_statistics *statistics, const float *x, dou
     for (size_t i = 0; i < n && statistics->gram != NULL; i++) {
         const float scaled = (float)weight * x[i];
         float *row = statistics->gram + i * n;
-        for (size_t j = 0; j < n; j++) {
+        for (size_t j = 0; j <= i; j++) {
             row[j] += scaled * x[j];
         }
     }
     add_moments(statistics, x, weight);
+}
+
+void kfi_statistics_finish(kfi_statistics *statistics, kf_pool *pool)
+{
+    if (statistics->gram != NULL) {
+        kfi_matrix_mirror(pool, statistics->gram, statistics->n);
+    }
 }

@@ -34,7 +34,7 @@ typedef struct kfi_statistics {
     kfi_statistics_request request;
     size_t n;
     double weight;      /* sum of the token weights */
-    float *gram;        /* [n][n], both triangles: sum of weight x x^T */
+    float *gram;        /* [n][n]: sum of weight x x^T; before finish in the lower triangle only */
     double *square_sum; /* [n] */
     float *max_abs;     /* [n] */
 } kfi_statistics;
@@ -49,5 +49,7 @@ void kfi_statistics_deinit(kfi_statistics *statistics);
 void kfi_statistics_add(kfi_statistics *statistics, kf_pool *pool, const float *x, size_t n_tokens);
 /* Adds one token of any weight >= 0. */
 void kfi_statistics_add_weighted(kfi_statistics *statistics, const float *x, double weight);
+/* Once all tokens are added: makes the Gram matrix whole. */
+void kfi_statistics_finish(kfi_statistics *statistics, kf_pool *pool);
 
 #endif /* KFI_QUANTIZE_STATISTICS_H */

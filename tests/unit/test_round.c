@@ -71,6 +71,7 @@ static void add_tokens(layer *l, size_t n, uint64_t seed)
         }
     }
     kfi_statistics_add(&l->statistics, NULL, x, n);
+    kfi_statistics_finish(&l->statistics, NULL);
     free(mix);
     free(x);
 }

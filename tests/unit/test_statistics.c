@@ -37,6 +37,7 @@ static void sums_agree_with_plain_double_sums(void **state)
     for (size_t t = 0; t < TOKENS; t += 500) {
         kfi_statistics_add(&s, NULL, x + t * COLS, 500);
     }
+    kfi_statistics_finish(&s, NULL);
     assert_true(s.weight == TOKENS);
     for (size_t i = 0; i < COLS; i++) {
         double square_sum = 0.0;
@@ -76,9 +77,12 @@ static void a_weighted_token_counts_as_often_as_its_weight(void **state)
     for (int i = 0; i < 3; i++) {
         kfi_statistics_add(&thrice, NULL, x, 1);
     }
+    kfi_statistics_finish(&once, NULL);
+    kfi_statistics_finish(&thrice, NULL);
     assert_true(once.weight == 3.0 && thrice.weight == 3.0);
     for (size_t i = 0; i < (size_t)COLS * COLS; i++) {
         assert_true(fabsf(once.gram[i] - thrice.gram[i]) <= 1e-6f * fabsf(thrice.gram[i]));
+        assert_true(once.gram[i] == once.gram[i % COLS * COLS + i / COLS]);
     }
     for (size_t i = 0; i < COLS; i++) {
         assert_true(once.max_abs[i] == thrice.max_abs[i]);
@@ -116,6 +120,8 @@ static void threads_change_no_bit(void **state)
     CHECK_OK(kfi_statistics_init(&two, COLS, &everything, NULL, &err), &err);
     kfi_statistics_add(&one, NULL, x, TOKENS);
     kfi_statistics_add(&two, pool, x, TOKENS);
+    kfi_statistics_finish(&one, NULL);
+    kfi_statistics_finish(&two, pool);
     assert_memory_equal(one.gram, two.gram, sizeof(float) * COLS * COLS);
     kfi_statistics_deinit(&one);
     kfi_statistics_deinit(&two);
