@@ -177,7 +177,8 @@ typedef struct kf_quantize_options {
  * OUT.partial; at the end the directory gets its final name, so that no incomplete OUT ever exists.
  *
  * @param[out] result  may be NULL
- * @param      source  an open foreign model, borrowed; float mode; used by nobody else meanwhile
+ * @param      source  an open foreign model, borrowed; opened with KF_WEIGHTS_FLOAT; used by nobody
+ *                     else meanwhile
  * @param[in]  out     directory to make
  * @param[in]  recipe  borrowed
  * @param[in]  options borrowed, or NULL
@@ -185,7 +186,7 @@ typedef struct kf_quantize_options {
  *
  * @retval KF_OK         OUT is complete
  * @retval KF_INVALID    the recipe's method needs calibration text and there is none (says why);
- *                       it asks for a prefix and none is given
+ *                       it asks for a prefix and none is given; the source's weights are packed
  * @retval KF_RANGE      OUT exists and neither force nor resume is set; OUT.partial exists and
  *                       neither is; one of them, or the OUT.replaced in the way, is nothing that
  *                       Kerf made, or holds the source; another process works in OUT.partial;

@@ -100,6 +100,8 @@ KF_NODISCARD kf_status kfi_model_block(kf_model *model, size_t i_layer, const kf
 /* Lets go what kfi_model_block() decoded of it, also what the model would keep: for who sees each
  * block once. Nobody may use the block. */
 void kfi_model_release_block(kf_model *model, size_t i_layer);
+/* Whether all linear layers of the blocks are float: what a source of quantizing has to be. */
+bool kfi_model_is_float(const kf_model *model);
 /* Bytes of the largest block's float weights, 0 where all are packed. */
 size_t kfi_model_block_bytes(const kf_model *model);
 

@@ -227,6 +227,18 @@ void kfi_model_release_block(kf_model *model, size_t i_layer)
     kfi_lock_release(&r->decoding);
 }
 
+bool kfi_model_is_float(const kf_model *model)
+{
+    for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
+        for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+            if (!is_float(&model->blocks[i].linears[role])) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 size_t kfi_model_block_bytes(const kf_model *model)
 {
     return model->residency.scratch_bytes;

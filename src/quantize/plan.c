@@ -167,6 +167,10 @@ kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "the source is a Kerf checkpoint already; quantize the original");
     }
+    if (!kfi_model_is_float(model)) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                        "the source's weights were packed when it was opened, expected float ones");
+    }
     KFI_TRY(check_patterns(config, recipe, err));
     KFI_TRY(check_table(config, recipe, KFI_TENSOR_EMBEDDING, err));
     KFI_TRY(check_table(config, recipe, KFI_TENSOR_HEAD, err));

@@ -448,6 +448,30 @@ static void refuses_a_kerf_checkpoint_as_its_source(void **state)
     quantize_fixture_free(f);
 }
 
+static void refuses_a_source_whose_weights_are_packed(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    tiny_options tiny = tiny_options_of("llama");
+    tiny.dtype = KFI_DTYPE_Q4_0;
+    tiny_model *source = tiny_model_new(f->directory, &tiny);
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.weights = KF_WEIGHTS_PACKED;
+    kf_model *packed = NULL;
+    CHECK_OK(kf_model_open(&packed, source->path, &options, &err), &err);
+    for (int dry_run = 0; dry_run < 2; dry_run++) {
+        f->options.dry_run = dry_run == 1;
+        assert_int_equal(kf_quantize(NULL, packed, quantize_fixture_path(f, "out"), f->recipe,
+                                     &f->options, &err),
+                         KF_INVALID);
+        assert_non_null(strstr(err.msg, "packed"));
+    }
+    kf_model_close(packed);
+    tiny_model_free(source);
+    quantize_fixture_free(f);
+}
+
 static void an_existing_output_is_replaced_only_by_force(void **state)
 {
     (void)state;
@@ -599,6 +623,7 @@ int main(void)
         cmocka_unit_test(one_block_of_the_source_is_in_memory_at_a_time),
         cmocka_unit_test(refuses_what_cannot_be_done),
         cmocka_unit_test(refuses_a_kerf_checkpoint_as_its_source),
+        cmocka_unit_test(refuses_a_source_whose_weights_are_packed),
         cmocka_unit_test(an_existing_output_is_replaced_only_by_force),
         cmocka_unit_test(force_replaces_nothing_that_kerf_did_not_make),
         cmocka_unit_test(a_link_that_leads_nowhere_is_no_output),
