@@ -16,6 +16,7 @@
 #include "base/cpu.h"
 #include "base/half.h"
 #include "base/rng.h"
+#include "kerf/machine.h"
 #include "kerf/pool.h"
 #include "kernels/kernels.h"
 #include "machine_limits.h"
@@ -393,7 +394,7 @@ static void bench_vectors(const options *o)
 static void print_machine(const options *o, const machine_limits *limits, size_t n_threads)
 {
     char cpu[80];
-    kfi_cpu_name(cpu, sizeof cpu);
+    kf_cpu_name(cpu, sizeof cpu);
     (void)printf(o->json ? "{\"cpu\":\"%s\",\"variant\":\"%s\",\"threads\":%zu,\"read_gb_per_s\":"
                            "%.2f,\"int8_gop_per_s\":%.1f,\"float_gop_per_s\":%.1f}\n"
                          : "%s, %s, %zu threads: reads %.1f GB/s, int8 %.0f GOP/s, float32 %.0f "

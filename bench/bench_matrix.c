@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "base/rng.h"
+#include "kerf/machine.h"
 #include "linalg/matrix.h"
 #include "machine_limits.h"
 #include "measure.h"
@@ -166,7 +167,7 @@ static void bench_with(const options *o, kf_pool *pool)
     const size_t n_threads = kf_pool_threads(pool);
     openblas_set_num_threads((int)n_threads);
     char cpu[80];
-    kfi_cpu_name(cpu, sizeof cpu);
+    kf_cpu_name(cpu, sizeof cpu);
     const machine_limits limits = machine_limits_measure(pool);
     (void)printf(o->json ? "{\"cpu\":\"%s\",\"openblas\":\"%s\",\"threads\":%zu,"
                            "\"read_gb_per_s\":%.2f,\"float_gop_per_s\":%.1f}\n"

@@ -1,62 +1,17 @@
-/* machine_limits.c - loops that do nothing but read, or multiply in registers.
+/* machine_limits.c - loops that do nothing but multiply in registers, beside those that read.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "machine_limits.h"
 
 #include <stdint.h>
-#include <string.h>
 
-#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/cpu.h"
+#include "kerf/machine.h"
 
-#define PIECE_BYTES ((size_t)1 << 20)
-#define ROUNDS      5
-#define STEPS       2000000 /* of a loop of 16 instructions */
-
-typedef struct read_job {
-    const uint8_t *bytes;
-    uint64_t sums[1024]; /* of each piece: keeps the loop from being dropped */
-} read_job;
-
-static void read_piece(void *ctx, size_t i, size_t thread)
-{
-    read_job *job = ctx;
-    const uint8_t *p = job->bytes + i * PIECE_BYTES;
-    uint64_t sum[8] = {0};
-    (void)thread;
-    for (size_t k = 0; k < PIECE_BYTES; k += 64) {
-        uint64_t line[8];
-        memcpy(line, p + k, sizeof line);
-        for (size_t j = 0; j < 8; j++) {
-            sum[j] += line[j];
-        }
-    }
-    for (size_t j = 0; j < 8; j++) {
-        job->sums[i] += sum[j];
-    }
-}
-
-static double read_rate(kf_pool *pool)
-{
-    static read_job job;
-    uint8_t *bytes = kfi_alloc(NULL, MACHINE_READ_BYTES);
-    double best = 0.0;
-    if (bytes == NULL) {
-        return 0.0;
-    }
-    memset(bytes, 1, MACHINE_READ_BYTES);
-    job.bytes = bytes;
-    for (int round = 0; round < ROUNDS; round++) {
-        const double start = kfi_clock_seconds();
-        kfi_pool_run(pool, read_piece, &job, MACHINE_READ_BYTES / PIECE_BYTES);
-        const double rate = (double)MACHINE_READ_BYTES / (kfi_clock_seconds() - start);
-        best = rate > best ? rate : best;
-    }
-    kfi_free(NULL, bytes, MACHINE_READ_BYTES);
-    return best;
-}
+#define ROUNDS 5
+#define STEPS  2000000 /* of a loop of 16 instructions */
 
 #if defined(__x86_64__)
 /* Each loop does 12 independent instructions a step; operands are zero, which takes as long. */
@@ -106,9 +61,10 @@ static double loop_rate(kf_pool *pool, kfi_task *loop, double operations)
 
 machine_limits machine_limits_measure(kf_pool *pool)
 {
-    machine_limits limits = {.read_bytes = read_rate(pool)};
+    machine_limits limits = {0};
     uint32_t features = 0;
-    if (kfi_cpu_features_capped(&features, NULL) != KF_OK) {
+    if (kf_read_bandwidth(&limits.read_bytes, pool, MACHINE_READ_BYTES, NULL, NULL) != KF_OK ||
+        kfi_cpu_features_capped(&features, NULL) != KF_OK) {
         return limits;
     }
 #if defined(__x86_64__)

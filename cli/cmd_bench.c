@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "kerf/machine.h"
+
 typedef struct bench_options {
     common_options common;
     const char *weights;

@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#include "kerf/model.h"
+#include "kerf/machine.h"
 #include "kerf/version.h"
 
 #define COMMAND(name) extern const cli_command command_##name;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kerf/machine.h"
 #include "kerf/pull.h"
 
 kf_status set_error(kf_error *err, kf_status status, const char *format, ...)

@@ -258,12 +258,6 @@ KF_API KF_NODISCARD kf_status kf_session_head(kf_session *session, float *logits
 /** Bytes of weights read for one decoded token: what memory bandwidth is spent on. */
 KF_API uint64_t kf_model_bytes_per_token(const kf_model *model);
 
-/** Which kernels run: name of the i-th family and its variant, false past the end. */
-KF_API bool kf_kernel_in_use(size_t i, const char **family, const char **variant);
-/** A warning from the choice of kernels (a dropped one, an unknown KERF_ISA), or NULL;
- * static. */
-KF_API const char *kf_kernel_warning(void);
-
 #ifdef __cplusplus
 }
 #endif

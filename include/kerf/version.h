@@ -14,6 +14,9 @@ extern "C" {
 /** Returns the version, "0.1.0"; static. */
 KF_API const char *kf_version(void);
 
+/** Returns the compiler that built the library, "gcc 12.2.0"; static. */
+KF_API const char *kf_compiler(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "kerf/machine.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -145,7 +146,27 @@ kf_status kfi_cpu_features_capped(uint32_t *features, kf_error *err)
                     cap);
 }
 
-void kfi_cpu_name(char *name, size_t n)
+const char *kf_cpu_feature(size_t i)
+{
+    static const struct {
+        uint32_t bit;
+        const char *name;
+    } known[] = {
+        {KFI_CPU_AVX2, "avx2"},
+        {KFI_CPU_AVXVNNI, "avxvnni"},
+        {KFI_CPU_AVX512VNNI, "avx512vnni"},
+        {KFI_CPU_AMX, "amx"},
+    };
+    const uint32_t features = kfi_cpu_features();
+    for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
+        if ((features & known[k].bit) != 0 && i-- == 0) {
+            return known[k].name;
+        }
+    }
+    return NULL;
+}
+
+void kf_cpu_name(char *name, size_t n)
 {
     char brand[49];
     const bool known = read_name(brand);

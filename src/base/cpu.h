@@ -24,7 +24,4 @@ uint32_t kfi_cpu_features(void);
  * unset or empty = native). KF_INVALID for another word, *features is then all. */
 KF_NODISCARD kf_status kfi_cpu_features_capped(uint32_t *features, kf_error *err);
 
-/* "AMD EPYC …", at most n-1 bytes; "unknown" where nothing tells. */
-void kfi_cpu_name(char *name, size_t n);
-
 #endif /* KFI_BASE_CPU_H */

@@ -1,4 +1,4 @@
-/* version.c - the version that the build file names.
+/* version.c - the version that the build file names, and the compiler.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -7,4 +7,16 @@
 const char *kf_version(void)
 {
     return KERF_VERSION;
+}
+
+#define TEXT_OF(x) #x
+#define TEXT(x)    TEXT_OF(x)
+
+const char *kf_compiler(void)
+{
+#if defined(__clang__)
+    return "clang " TEXT(__clang_major__) "." TEXT(__clang_minor__) "." TEXT(__clang_patchlevel__);
+#else
+    return "gcc " TEXT(__GNUC__) "." TEXT(__GNUC_MINOR__) "." TEXT(__GNUC_PATCHLEVEL__);
+#endif
 }

@@ -7,6 +7,7 @@
 
 #include "base/cpu.h"
 #include "base/once.h"
+#include "kerf/machine.h"
 #include "kernels/selfcheck.h"
 
 #define NAME(family) #family,
@@ -87,4 +88,16 @@ const char *kfi_kernels_warning(void)
 {
     kfi_once_run(&once, choose);
     return warning[0] != '\0' ? warning : NULL;
+}
+
+bool kf_kernel_in_use(size_t i, const char **family, const char **variant)
+{
+    *family = kfi_kernels_family(i);
+    *variant = kfi_kernels_variant(i);
+    return *family != NULL;
+}
+
+const char *kf_kernel_warning(void)
+{
+    return kfi_kernels_warning();
 }

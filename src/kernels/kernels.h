@@ -124,6 +124,10 @@ typedef struct kfi_grid_error_args {
 } kfi_grid_error_args;
 typedef float kfi_grid_error_fn(const kfi_grid_error_args *args);
 
+/* The sum modulo 2^32 of all 32-bit words of n_lines lines of 64 bytes, 64-byte aligned: a loop
+ * that does nothing but load, to measure how fast memory can be read. */
+typedef uint32_t kfi_sum_lines_fn(const void *src, size_t n_lines);
+
 /* Causal attention of one kv head. Query token t (0 … n_tokens-1) stands at position first + t and
  * sees keys 0 … first + t. Its n_heads query heads (those that share this kv head) lie at q + t *
  * ld_q + h * head_dim, the results likewise in dst. keys: panels of 16 tokens [position /
@@ -165,6 +169,7 @@ typedef struct kfi_kernels {
     kfi_log_sum_exp_fn *log_sum_exp;
     kfi_attention_fn *attention;
     kfi_grid_error_fn *grid_error;
+    kfi_sum_lines_fn *sum_lines;
 } kfi_kernels;
 
 /* The table, filled on the first call: what the CPU has, capped by KERF_ISA, each vector kernel

@@ -23,6 +23,7 @@
     F(rope)                                                                                        \
     F(log_sum_exp)                                                                                 \
     F(attention)                                                                                   \
-    F(grid_error)
+    F(grid_error)                                                                                  \
+    F(sum_lines)
 
 #endif /* KFI_KERNELS_KERNELS_LIST_H */

@@ -313,3 +313,13 @@ bool kfi_selfcheck_grid_error(kfi_grid_error_fn *kernel)
     }
     return true;
 }
+
+bool kfi_selfcheck_sum_lines(kfi_sum_lines_fn *kernel)
+{
+    enum {
+        n_lines = 7 /* whole steps and a rest */
+    };
+    alignas(64) float words[n_lines * KFI_LINE_BYTES / sizeof(float)];
+    fill(words, sizeof words / sizeof words[0], 18);
+    return kernel(words, n_lines) == kfi_sum_lines_generic(words, n_lines);
+}

@@ -199,18 +199,6 @@ const char *kfi_model_source_format(const kf_model *model, const char *name)
     return tensor == NULL ? NULL : kfi_checkpoint_format(&model->checkpoint, tensor);
 }
 
-bool kf_kernel_in_use(size_t i, const char **family, const char **variant)
-{
-    *family = kfi_kernels_family(i);
-    *variant = kfi_kernels_variant(i);
-    return *family != NULL;
-}
-
-const char *kf_kernel_warning(void)
-{
-    return kfi_kernels_warning();
-}
-
 uint64_t kfi_model_linear_parameters(const kf_model *model)
 {
     return model->linear_parameters;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/cpu.h"
+#include "kerf/machine.h"
 #include "kernels/selfcheck.h"
 
 static const char *last_variant(const char *family, uint32_t features)
@@ -152,6 +153,11 @@ static float wrong_grid_error(const kfi_grid_error_args *args)
     return kfi_grid_error_generic(&squared);
 }
 
+static uint32_t wrong_sum_lines(const void *src, size_t n_lines)
+{
+    return kfi_sum_lines_generic(src, n_lines - 1);
+}
+
 static void a_wrong_kernel_fails_its_check(void **state)
 {
     (void)state;
@@ -170,10 +176,14 @@ static void a_wrong_kernel_fails_its_check(void **state)
 #define kfi_kernels_family         distrustful_family
 #define kfi_kernels_variant        distrustful_variant
 #define kfi_kernels_warning        distrustful_warning
+#define kf_kernel_in_use           distrustful_in_use
+#define kf_kernel_warning          distrustful_public_warning
 const kfi_kernels *distrustful_get(void);
 const char *distrustful_family(size_t i);
 const char *distrustful_variant(size_t i);
 const char *distrustful_warning(void);
+bool distrustful_in_use(size_t i, const char **family, const char **variant);
+const char *distrustful_public_warning(void);
 #include "kernels/dispatch.c"
 
 static void names_every_kernel_that_it_drops(void **state)

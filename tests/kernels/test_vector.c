@@ -311,6 +311,28 @@ static void ranks_nothing_as_no_error(void **state)
     assert_true(kfi_kernels_get()->grid_error(&args) == 14.0f); /* all become 0 */
 }
 
+static void sums_every_word_of_every_line(void **state)
+{
+    (void)state;
+    enum {
+        n_lines = 37
+    };
+    static _Alignas(64) uint32_t words[n_lines * 16];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 20);
+    for (size_t i = 0; i < COUNT(words); i++) {
+        words[i] = (uint32_t)kfi_rng_next(&rng);
+    }
+    uint32_t sum = 0;
+    for (size_t n = 0; n <= n_lines; n++) {
+        assert_int_equal(kfi_sum_lines_generic(words, n), sum);
+        assert_int_equal(kfi_kernels_get()->sum_lines(words, n), sum);
+        for (size_t i = 16 * n; n < n_lines && i < 16 * (n + 1); i++) {
+            sum += words[i];
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +346,7 @@ int main(void)
         cmocka_unit_test(sums_exponentials_as_plain_c_does),
         cmocka_unit_test(ranks_grids_as_plain_c_does),
         cmocka_unit_test(ranks_nothing_as_no_error),
+        cmocka_unit_test(sums_every_word_of_every_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

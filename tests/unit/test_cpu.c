@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "fixtures.h"
+#include "kerf/machine.h"
 
 /* A feature implies those that its kernels build on. */
 static void features_come_with_what_they_build_on(void **state)
@@ -77,15 +78,32 @@ static void refuses_an_unknown_cap(void **state)
     assert_int_equal(unsetenv("KERF_ISA"), 0);
 }
 
+static void names_what_the_processor_executes(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"avx2", "avxvnni", "avx512vnni", "amx"}; /* by bit */
+    const uint32_t features = kfi_cpu_features();
+    size_t n = 0;
+    assert_int_equal(setenv("KERF_ISA", "generic", 1), 0); /* changes nothing */
+    for (size_t bit = 0; bit < 4; bit++) {
+        if ((features >> bit & 1u) != 0) {
+            assert_string_equal(kf_cpu_feature(n++), names[bit]);
+        }
+    }
+    assert_null(kf_cpu_feature(n));
+    assert_null(kf_cpu_feature(SIZE_MAX));
+    assert_int_equal(unsetenv("KERF_ISA"), 0);
+}
+
 static void the_name_fits_its_buffer(void **state)
 {
     (void)state;
     char name[64];
-    kfi_cpu_name(name, sizeof name);
+    kf_cpu_name(name, sizeof name);
     assert_true(strlen(name) > 0);
     assert_true(name[0] != ' ' && name[strlen(name) - 1] != ' ');
     char small[5];
-    kfi_cpu_name(small, sizeof small);
+    kf_cpu_name(small, sizeof small);
     assert_int_equal(strlen(small), strlen(name) < 4 ? strlen(name) : 4);
     assert_memory_equal(small, name, strlen(small));
 }
@@ -97,6 +115,7 @@ int main(void)
         cmocka_unit_test(agrees_with_the_kernel),
         cmocka_unit_test(the_environment_caps_the_features),
         cmocka_unit_test(refuses_an_unknown_cap),
+        cmocka_unit_test(names_what_the_processor_executes),
         cmocka_unit_test(the_name_fits_its_buffer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -145,3 +145,15 @@ float kfi_grid_error_generic(const kfi_grid_error_args *a)
     }
     return kfi_lanes_sum(lanes);
 }
+
+uint32_t kfi_sum_lines_generic(const void *src, size_t n_lines)
+{
+    const uint8_t *p = src;
+    uint32_t sum = 0;
+    for (size_t i = 0; i < n_lines * KFI_LINE_BYTES; i += sizeof sum) {
+        uint32_t word = 0;
+        memcpy(&word, p + i, sizeof word);
+        sum += word;
+    }
+    return sum;
+}

@@ -212,6 +212,13 @@ INLINE ilanes ilanes_set1(int32_t x)
     return (ilanes){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
 }
 
+/* 64 bytes, aligned to 64. */
+INLINE ilanes ilanes_load(const void *p)
+{
+    const __m256i *const halves = p;
+    return (ilanes){_mm256_load_si256(halves), _mm256_load_si256(halves + 1)};
+}
+
 INLINE ilanes ilanes_add(ilanes x, ilanes y)
 {
     return (ilanes){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};

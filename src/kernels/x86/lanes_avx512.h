@@ -187,6 +187,12 @@ INLINE ilanes ilanes_set1(int32_t x)
     return _mm512_set1_epi32(x);
 }
 
+/* 64 bytes, aligned to 64. */
+INLINE ilanes ilanes_load(const void *p)
+{
+    return _mm512_load_si512(p);
+}
+
 INLINE ilanes ilanes_add(ilanes a, ilanes b)
 {
     return _mm512_add_epi32(a, b);

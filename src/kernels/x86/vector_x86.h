@@ -176,3 +176,24 @@ float KERNEL_NAME(grid_error)(const kfi_grid_error_args *a)
     }
     return lanes_sum(sums);
 }
+
+/* ---- reading ---- */
+
+/* Four lines a step, each to a sum of its own: the loads alone are the bottleneck. */
+uint32_t KERNEL_NAME(sum_lines)(const void *src, size_t n_lines)
+{
+    const uint8_t *p = src;
+    ilanes sums[4] = {ilanes_set1(0), ilanes_set1(0), ilanes_set1(0), ilanes_set1(0)};
+    size_t i = 0;
+    for (; i + 4 <= n_lines; i += 4, p += 4 * KFI_LINE_BYTES) {
+        UNROLL
+        for (size_t j = 0; j < 4; j++) {
+            sums[j] = ilanes_add(sums[j], ilanes_load(p + j * KFI_LINE_BYTES));
+        }
+    }
+    for (; i < n_lines; i++, p += KFI_LINE_BYTES) {
+        sums[0] = ilanes_add(sums[0], ilanes_load(p));
+    }
+    return (uint32_t)ilanes_sum(
+        ilanes_add(ilanes_add(sums[0], sums[1]), ilanes_add(sums[2], sums[3])));
+}
