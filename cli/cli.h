@@ -89,6 +89,11 @@ extern const size_t common_option_count;
  * error. */
 bool options_parse(void *values, int *exit_code, const cli_command *command, int argc, char **argv);
 
+/* ---- version ---- */
+
+/* kerf --version [-v] [--json] */
+int run_version(int argc, char **argv);
+
 /* ---- help ---- */
 
 void help_program(FILE *out);

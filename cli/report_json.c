@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kerf/machine.h"
+
 json_t *json_bytes(const char *text, size_t n)
 {
     json_t *value = json_stringn(text, n);
@@ -33,6 +35,17 @@ json_t *json_text(const char *text)
 json_t *json_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
+}
+
+json_t *json_kernels(void)
+{
+    json_t *kernels = json_object();
+    const char *family = NULL;
+    const char *variant = NULL;
+    for (size_t i = 0; kf_kernel_in_use(i, &family, &variant); i++) {
+        (void)json_object_set_new(kernels, family, json_string(variant));
+    }
+    return kernels;
 }
 
 void json_print(json_t *value, int digits)

@@ -17,6 +17,9 @@ json_t *json_text(const char *text);
 /* A number, or null for what was not measured (NaN) or is infinite. */
 json_t *json_number(double value);
 
+/* The variant of every family of kernels in use: {"matmul_int8": "avx512vnni", …}. */
+json_t *json_kernels(void);
+
 /* Prints a value in one line with so many digits, and releases it. NULL, for which there was no
  * memory, makes the program fail. */
 void json_print(json_t *value, int digits);

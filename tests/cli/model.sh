@@ -11,15 +11,6 @@ cat "$root/README.md" "$root/CONTRIBUTING.md" "$root/LICENSE" >"$text"
 small="--window 128 --windows 4"
 calibration="--set calib.samples=4 --set calib.length=128"
 
-# json FIELD...: the last run's output is one JSON object a line, the last one with these fields.
-json() {
-    [ "$code" -eq 0 ] && python3 -c '
-import json, sys
-lines = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
-missing = [name for name in sys.argv[2:] if name not in lines[-1]]
-sys.exit(f"missing {missing}" if missing else 0)' "$scratch/out" "$@" 2>>"$scratch/err"
-}
-
 same_files() {
     hashes "$1" >"$scratch/a"
     hashes "$2" >"$scratch/b"

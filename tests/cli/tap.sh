@@ -68,6 +68,15 @@ print(json.loads(open(sys.argv[1], encoding="utf-8").read().splitlines()[-1])[sy
         "$scratch/out" "$1"
 }
 
+# json FIELD...: the last run's output is one JSON object a line, the last one with these fields.
+json() {
+    [ "$code" -eq 0 ] && python3 -c '
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+missing = [name for name in sys.argv[2:] if name not in lines[-1]]
+sys.exit(f"missing {missing}" if missing else 0)' "$scratch/out" "$@" 2>>"$scratch/err"
+}
+
 # hashes DIRECTORY: of all its files, in the order of their names.
 hashes() {
     (cd "$1" && find . -type f -exec sha256sum {} + | sort -k 2)

@@ -21,6 +21,21 @@ exits 0 "version, short" -v
 prints "^kerf [0-9]" "version prints a number"
 run --version -v
 prints "matmul_int8" "version -v names the kernels in use"
+prints "^compiler  *\(gcc\|clang\) [0-9]" "and the compiler"
+prints "^executes  *[a-z]" "and what the processor executes"
+prints "^KERF_ISA " "and the cap of the kernels"
+cp "$scratch/out" "$scratch/first"
+run version -v
+cmp -s "$scratch/out" "$scratch/first"
+result "version is a word too" $?
+run --version --json
+json version compiler cpu cpus features kerf_isa kernels
+result "version as JSON" $?
+fails 2 "unknown option '--bogus'" "an unknown option of the version" --version --bogus
+code=0
+KERF_ISA=generic "$kerf" --version -v >"$scratch/out" 2>"$scratch/err" || code=$?
+prints "^  matmul_int8  *generic$" "KERF_ISA caps the kernels"
+prints "^KERF_ISA  *generic$" "and is told"
 
 fails 2 "unknown command 'quantise'" "unknown command" quantise
 fails 2 "unknown command" "help of an unknown command" help quantise
