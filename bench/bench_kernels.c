@@ -348,6 +348,7 @@ static void bench_attention(const options *o, vectors *v, size_t n_tokens, kfi_r
                                         .n_heads = heads,
                                         .head_dim = head_dim,
                                         .first = depth,
+                                        .n_keys = depth + n_tokens,
                                         .keys = keys,
                                         .values = values,
                                         .scale = 0.125f,

@@ -25,8 +25,7 @@
  * [KFI_ATTENTION_ROWS][head_dim]. */
 typedef struct kfi_attention_scores {
     float p[KFI_ATTENTION_ROWS][KFI_ATTENTION_CHUNK];
-    float max[16]; /* of all chunks so far, one a row */
-    float sum[16];
+    kfi_attention_state state[16]; /* of all chunks so far, one a row */
 } kfi_attention_scores;
 
 /* Query and result of a row, and how many keys it sees. */
@@ -42,7 +41,8 @@ static inline float *kfi_attention_result(const kfi_attention_args *a, size_t ro
 
 static inline size_t kfi_attention_visible(const kfi_attention_args *a, size_t row)
 {
-    return a->first + row / a->n_heads + 1;
+    const size_t n = a->first + row / a->n_heads + 1;
+    return n < a->n_keys ? n : a->n_keys;
 }
 
 #endif /* KFI_KERNELS_ATTENTION_INLINE_H */

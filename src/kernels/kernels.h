@@ -128,24 +128,49 @@ typedef float kfi_grid_error_fn(const kfi_grid_error_args *args);
  * that does nothing but load, to measure how fast memory can be read. */
 typedef uint32_t kfi_sum_lines_fn(const void *src, size_t n_lines);
 
+/* What a query has gathered from some of its keys: the largest score, and the sum of e^(score -
+ * max). Beside it stands the sum of the values with these weights. */
+typedef struct kfi_attention_state {
+    float max, sum;
+} kfi_attention_state;
+
 /* Causal attention of one kv head. Query token t (0 … n_tokens-1) stands at position first + t and
- * sees keys 0 … first + t. Its n_heads query heads (those that share this kv head) lie at q + t *
- * ld_q + h * head_dim, the results likewise in dst. keys: panels of 16 tokens [position /
- * 16][head_dim][16]; values [position][head_dim]. Scores are scaled by scale. scratch:
- * kfi_attention_scratch_bytes(head_dim), one a thread. Callers split over kv heads and
- * token tiles of any size: the result of a token does not depend on the tile. */
+ * sees keys 0 … first + t of the n_keys that there are. Its n_heads query heads (those that share
+ * this kv head) lie at q + t * ld_q + h * head_dim, the results likewise in dst. keys: panels of 16
+ * tokens [position / 16][head_dim][16]; values [position][head_dim]. Scores are scaled by scale.
+ * scratch: kfi_attention_scratch_bytes(head_dim), one a thread. Callers split over kv heads and
+ * token tiles of any size: the result of a token does not depend on the tile.
+ *
+ * With `state` ([n_tokens][n_heads]) the work of a query can be split over its keys, too: the
+ * result is left undivided, its state is written, and attention_merge() ends the work. With
+ * `continues`, dst and state hold what the keys before these gave. */
 typedef struct kfi_attention_args {
     float *dst;
     size_t ld_dst;
     const float *q;
     size_t ld_q;
-    size_t n_tokens, n_heads, head_dim, first;
+    size_t n_tokens, n_heads, head_dim, first, n_keys;
     const float *keys;
     const float *values;
     float scale;
+    kfi_attention_state *state; /* or NULL: all keys are here, the result is divided */
+    bool continues;
     void *scratch;
 } kfi_attention_args;
 typedef void kfi_attention_fn(const kfi_attention_args *args);
+
+/* Merges what one query gathered from n runs of keys, in their order, and divides by the sum:
+ * results + i * ld and states[i * n_states] are of run i. A run is a fixed chunk of 256 keys, but
+ * the first may be all that was merged before. dst may be the first result. */
+typedef struct kfi_attention_merge_args {
+    float *dst;
+    const float *results;
+    size_t ld;
+    const kfi_attention_state *states;
+    size_t n_states;
+    size_t n, head_dim;
+} kfi_attention_merge_args;
+typedef void kfi_attention_merge_fn(const kfi_attention_merge_args *args);
 
 /* Appends one token's key and value (head_dim floats each) at a position of one kv head's cache. */
 void kfi_kv_store(float *keys, float *values, size_t position, const float *key, const float *value,
@@ -168,6 +193,7 @@ typedef struct kfi_kernels {
     kfi_rope_fn *rope;
     kfi_log_sum_exp_fn *log_sum_exp;
     kfi_attention_fn *attention;
+    kfi_attention_merge_fn *attention_merge;
     kfi_grid_error_fn *grid_error;
     kfi_sum_lines_fn *sum_lines;
 } kfi_kernels;

@@ -23,6 +23,7 @@
     F(rope)                                                                                        \
     F(log_sum_exp)                                                                                 \
     F(attention)                                                                                   \
+    F(attention_merge)                                                                             \
     F(grid_error)                                                                                  \
     F(sum_lines)
 

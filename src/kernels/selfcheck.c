@@ -280,6 +280,7 @@ bool kfi_selfcheck_attention(kfi_attention_fn *kernel)
                                .n_heads = heads,
                                .head_dim = head_dim,
                                .first = first,
+                               .n_keys = keys,
                                .keys = key_cache,
                                .values = value_cache,
                                .scale = 2.0f,
@@ -288,6 +289,31 @@ bool kfi_selfcheck_attention(kfi_attention_fn *kernel)
     args.dst = actual;
     kernel(&args);
     return same(expected, actual, n * heads * head_dim);
+}
+
+/* Three runs, of which the second has the greatest score. */
+bool kfi_selfcheck_attention_merge(kfi_attention_merge_fn *kernel)
+{
+    enum {
+        head_dim = 24,
+        runs = 3
+    };
+    static const kfi_attention_state states[runs] = {{1.5f, 3.0f}, {2.0f, 1.25f}, {-1.0f, 40.0f}};
+    float results[runs * head_dim];
+    float expected[head_dim];
+    float actual[head_dim];
+    fill(results, runs * head_dim, 21);
+    kfi_attention_merge_args args = {.dst = expected,
+                                     .results = results,
+                                     .ld = head_dim,
+                                     .states = states,
+                                     .n_states = 1,
+                                     .n = runs,
+                                     .head_dim = head_dim};
+    kfi_attention_merge_generic(&args);
+    args.dst = actual;
+    kernel(&args);
+    return same(expected, actual, head_dim);
 }
 
 bool kfi_selfcheck_grid_error(kfi_grid_error_fn *kernel)

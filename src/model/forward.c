@@ -7,14 +7,9 @@
  */
 #include "model/forward.h"
 
-#include <math.h>
-
-#include "model/rope.h"
 #include "model/workspace.h"
 
 #define TOKENS_A_PIECE 8
-/* Queries that one piece of attention takes: enough to read each key once for many. */
-#define QUERY_TOKENS 32
 
 /* ---- norm, silu, residual ---- */
 
@@ -78,94 +73,6 @@ void kfi_residual_add(kfi_workspace *workspace, float *x, const float *y, size_t
     elementwise e = {.workspace = workspace, .dst = x, .a = y};
     e.split = kfi_split_make(workspace->pool, n_values, 16384, 4);
     kfi_pool_run(workspace->pool, add_values, &e, e.split.n_pieces);
-}
-
-/* ---- attention ---- */
-
-typedef struct attending {
-    kfi_workspace *workspace;
-    float *dst, *q, *k;
-    const float *v;
-    kfi_kv *kv;
-    size_t first, n;
-} attending;
-
-static void prepare_rope(kfi_workspace *w, size_t first, size_t n)
-{
-    if (w->rope_n >= n && w->rope_first == first) {
-        return; /* made for an earlier block of this pass */
-    }
-    const size_t half = w->head_dim / 2;
-    for (size_t t = 0; t < n; t++) {
-        kfi_rope_angles(w->cosine + t * half, w->sine + t * half, w->rope_frequencies, half,
-                        first + t);
-    }
-    w->rope_first = first;
-    w->rope_n = n;
-}
-
-/* Rotates and stores the tokens of one panel of the cache, so that no two threads share one. */
-static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
-{
-    (void)i_thread;
-    const attending *a = ctx;
-    const kfi_workspace *w = a->workspace;
-    const size_t half = w->head_dim / 2;
-    const size_t panel = (a->first / KFI_KV_PANEL + i_item) * KFI_KV_PANEL;
-    const size_t begin = panel < a->first ? 0 : panel - a->first;
-    size_t end = panel + KFI_KV_PANEL - a->first;
-    end = end < a->n ? end : a->n;
-    for (size_t t = begin; t < end; t++) {
-        const float *cosine = w->cosine + t * half;
-        const float *sine = w->sine + t * half;
-        w->kernels->rope(a->q + t * w->n_heads * w->head_dim, w->n_heads, w->head_dim, cosine,
-                         sine);
-        w->kernels->rope(a->k + t * w->n_kv_heads * w->head_dim, w->n_kv_heads, w->head_dim, cosine,
-                         sine);
-        const size_t kv_place = t * w->n_kv_heads * w->head_dim;
-        kfi_kv_put(a->kv, a->first + t, a->k + kv_place, a->v + kv_place);
-    }
-}
-
-/* One kv head and up to QUERY_TOKENS queries; the last ones first, since they see the most keys. */
-static void attend(void *ctx, size_t i_item, size_t i_thread)
-{
-    const attending *a = ctx;
-    const kfi_workspace *w = a->workspace;
-    const kfi_kv *kv = a->kv;
-    const size_t n_tiles = (a->n + QUERY_TOKENS - 1) / QUERY_TOKENS;
-    const size_t i_head = i_item % kv->n_kv_heads;
-    const size_t begin = (n_tiles - 1 - i_item / kv->n_kv_heads) * QUERY_TOKENS;
-    const size_t n_tokens = a->n - begin < QUERY_TOKENS ? a->n - begin : QUERY_TOKENS;
-    const size_t group = w->n_heads / w->n_kv_heads;
-    const size_t width = w->n_heads * w->head_dim;
-    const size_t place = begin * width + i_head * group * w->head_dim;
-    const kfi_attention_args args = {
-        .dst = a->dst + place,
-        .ld_dst = width,
-        .q = a->q + place,
-        .ld_q = width,
-        .n_tokens = n_tokens,
-        .n_heads = group,
-        .head_dim = w->head_dim,
-        .first = a->first + begin,
-        .keys = kv->keys + i_head * kv->capacity * kv->head_dim,
-        .values = kv->values + i_head * kv->capacity * kv->head_dim,
-        .scale = 1.0f / sqrtf((float)w->head_dim),
-        .scratch = kfi_workspace_scratch(w, i_thread),
-    };
-    w->kernels->attention(&args);
-}
-
-void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float *k, const float *v,
-                           kfi_kv *kv, size_t first, size_t n)
-{
-    attending a = {workspace, dst, q, k, v, kv, first, n};
-    prepare_rope(workspace, first, n);
-    const size_t n_panels = (first + n - 1) / KFI_KV_PANEL - first / KFI_KV_PANEL + 1;
-    kfi_pool_run(workspace->pool, rotate_and_store, &a, n_panels);
-    const size_t n_tiles = (n + QUERY_TOKENS - 1) / QUERY_TOKENS;
-    kfi_pool_run(workspace->pool, attend, &a, n_tiles * kv->n_kv_heads);
 }
 
 /* ---- the block ---- */

@@ -29,6 +29,10 @@ typedef struct kfi_kv {
     size_t n_kv_heads, head_dim;
     float *keys;
     float *values;
+    /* Room for what the query heads of a lone token gather from each chunk of keys, shared by all
+     * layers: [chunk][n_heads][head_dim] and [chunk][n_heads]. NULL: one thread a kv head. */
+    float *chunk_results;
+    kfi_attention_state *chunk_states;
 } kfi_kv;
 size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim);
 /* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each, at a position.

@@ -23,6 +23,8 @@ struct kf_session {
     kfi_kv *kvs;     /* [n_layers] */
     float *kv_memory;
     size_t kv_bytes; /* of kv_memory */
+    void *chunk_memory;
+    size_t chunk_bytes; /* of chunk_memory */
 };
 
 /* ---- new and free ---- */
@@ -57,10 +59,35 @@ static kf_status allocate_cache(kf_session *s, kf_error *err)
     return KF_OK;
 }
 
+/* Where the chunks of keys of one token are gathered by several threads. */
+static kf_status allocate_chunks(kf_session *s, kf_error *err)
+{
+    const kfi_config *config = kfi_model_config(s->model);
+    const size_t n_rows =
+        (s->context + KFI_ATTENTION_CHUNK - 1) / KFI_ATTENTION_CHUNK * config->n_heads;
+    const size_t row_bytes = config->head_dim * sizeof(float) + sizeof(kfi_attention_state);
+    if (kf_pool_threads(s->model->pool) == 1) {
+        return KF_OK;
+    }
+    if (kfi_mul_size(n_rows, row_bytes, &s->chunk_bytes)) {
+        s->chunk_memory = kfi_alloc(s->model->alloc, s->chunk_bytes);
+    }
+    if (s->chunk_memory == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a session");
+    }
+    float *results = s->chunk_memory;
+    for (size_t i = 0; i < config->n_layers; i++) {
+        s->kvs[i].chunk_results = results;
+        s->kvs[i].chunk_states = (kfi_attention_state *)(results + n_rows * config->head_dim);
+    }
+    return KF_OK;
+}
+
 static kf_status allocate(kf_session *s, kf_error *err)
 {
     const kfi_config *config = kfi_model_config(s->model);
     KFI_TRY(allocate_cache(s, err));
+    KFI_TRY(allocate_chunks(s, err));
     s->x = kfi_alloc(s->model->alloc, s->batch * config->hidden * sizeof(float));
     if (s->x == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a batch of %zu tokens",
@@ -123,6 +150,7 @@ void kf_session_free(kf_session *session)
     kfi_workspace_free(session->workspace);
     kfi_free(alloc, session->x, session->batch * config->hidden * sizeof(float));
     kfi_free(alloc, session->kv_memory, session->kv_bytes);
+    kfi_free(alloc, session->chunk_memory, session->chunk_bytes);
     kfi_free(alloc, session->kvs, config->n_layers * sizeof *session->kvs);
     kfi_free(alloc, session, sizeof *session);
 }

@@ -56,6 +56,7 @@ static attention_case case_make(size_t n_heads, size_t head_dim, size_t first, s
                                   .n_heads = n_heads,
                                   .head_dim = head_dim,
                                   .first = first,
+                                  .n_keys = c.n_keys,
                                   .keys = c.keys,
                                   .values = c.values,
                                   .scale = 1.0f / sqrtf((float)head_dim),
@@ -175,6 +176,94 @@ static void gives_the_same_for_every_tile(void **state)
     }
 }
 
+/* The keys from chunk i on, most n_chunks of them. */
+static kfi_attention_args chunks_of(const attention_case *c, size_t i, size_t n_chunks)
+{
+    kfi_attention_args part = c->args;
+    const size_t skipped = i * KFI_ATTENTION_CHUNK;
+    part.keys += skipped * part.head_dim;
+    part.values += skipped * part.head_dim;
+    part.first -= skipped;
+    part.n_keys -= skipped;
+    if (part.n_keys > n_chunks * KFI_ATTENTION_CHUNK) {
+        part.n_keys = n_chunks * KFI_ATTENTION_CHUNK;
+    }
+    return part;
+}
+
+/* One token whose chunks are gathered alone and merged. */
+static void gives_the_same_when_chunks_are_merged(void **state)
+{
+    (void)state;
+    static const size_t firsts[] = {0, 254, 255, 256, 511, 512, 700};
+    enum {
+        n_heads = 7,
+        head_dim = 24,
+        most = 3
+    };
+    kfi_rng rng;
+    kfi_rng_init(&rng, 5);
+    for (size_t k = 0; k < sizeof firsts / sizeof firsts[0]; k++) {
+        attention_case c = case_make(n_heads, head_dim, firsts[k], 1, 3.0f, &rng);
+        float results[most][n_heads][head_dim];
+        kfi_attention_state states[most][n_heads];
+        const size_t n_chunks = (c.n_keys + KFI_ATTENTION_CHUNK - 1) / KFI_ATTENTION_CHUNK;
+        kfi_kernels_get()->attention(&c.args);
+        for (size_t i = 0; i < n_chunks; i++) {
+            kfi_attention_args part = chunks_of(&c, i, 1);
+            part.dst = results[i][0];
+            part.ld_dst = n_heads * head_dim;
+            part.state = states[i];
+            kfi_kernels_get()->attention(&part);
+        }
+        for (size_t h = 0; h < n_heads; h++) {
+            const kfi_attention_merge_args merge = {.dst = c.actual + h * head_dim,
+                                                    .results = results[0][h],
+                                                    .ld = n_heads * head_dim,
+                                                    .states = &states[0][h],
+                                                    .n_states = n_heads,
+                                                    .n = n_chunks,
+                                                    .head_dim = head_dim};
+            kfi_kernels_get()->attention_merge(&merge);
+        }
+        assert_memory_equal(c.expected, c.actual, n_heads * head_dim * sizeof(float));
+        case_free(&c);
+    }
+}
+
+/* Several tokens that go on from what the keys before gave. */
+static void goes_on_from_a_state(void **state)
+{
+    (void)state;
+    enum {
+        n_heads = 3,
+        n_tokens = 5,
+        head_dim = 64
+    };
+    kfi_rng rng;
+    kfi_rng_init(&rng, 6);
+    for (size_t n_before = 1; n_before < 3; n_before++) {
+        attention_case c = case_make(n_heads, head_dim, 600, n_tokens, 1.0f, &rng);
+        kfi_attention_state states[n_tokens * n_heads];
+        kfi_kernels_get()->attention(&c.args);
+        kfi_attention_args before = chunks_of(&c, 0, n_before);
+        kfi_attention_args behind = chunks_of(&c, n_before, 9);
+        before.dst = behind.dst = c.actual;
+        before.state = behind.state = states;
+        behind.continues = true;
+        kfi_kernels_get()->attention(&before);
+        kfi_kernels_get()->attention(&behind);
+        for (size_t i = 0; i < n_tokens * n_heads; i++) {
+            float *dst = c.actual + i / n_heads * c.args.ld_dst + i % n_heads * head_dim;
+            const kfi_attention_merge_args end = {
+                .dst = dst, .results = dst, .states = &states[i], .n = 1, .head_dim = head_dim};
+            kfi_kernels_get()->attention_merge(&end);
+        }
+        assert_memory_equal(c.expected, c.actual, c.n_q * sizeof(float));
+        case_free(&c);
+    }
+}
+
 static void stores_and_loads_keys(void **state)
 {
     (void)state;
@@ -208,6 +297,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(attends_as_plain_c_does),
         cmocka_unit_test(gives_the_same_for_every_tile),
+        cmocka_unit_test(gives_the_same_when_chunks_are_merged),
+        cmocka_unit_test(goes_on_from_a_state),
         cmocka_unit_test(stores_and_loads_keys),
         cmocka_unit_test(does_nothing_for_no_tokens),
     };

@@ -146,6 +146,13 @@ static void wrong_attention(const kfi_attention_args *args)
     kfi_attention_generic(&early);
 }
 
+static void wrong_attention_merge(const kfi_attention_merge_args *args)
+{
+    kfi_attention_merge_args first = *args;
+    first.n = 1;
+    kfi_attention_merge_generic(&first);
+}
+
 static float wrong_grid_error(const kfi_grid_error_args *args)
 {
     kfi_grid_error_args squared = *args;

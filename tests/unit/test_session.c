@@ -220,6 +220,31 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
     }
 }
 
+/* Behind many tokens one token's keys are split over the threads, too. */
+static void any_number_of_threads_gives_the_same_bits_at_depth(void **state)
+{
+    enum {
+        depth = 505,
+        n_single = 10 /* the third chunk of keys begins among them */
+    };
+    kf_error err = {0};
+    tiny_options o = tiny_options_of("llama");
+    o.config.context = depth + n_single;
+    uint32_t ids[depth];
+    float logits[3][n_single * TINY_VOCABULARY];
+    tiny_ids(ids, depth, 9);
+    for (size_t n_threads = 1; n_threads <= 3; n_threads++) {
+        running r = start(*state, &o, n_threads, 0);
+        CHECK_OK(kf_session_eval(r.session, ids, depth, &err), &err);
+        for (size_t i = 0; i < n_single; i++) {
+            eval(&r, logits[n_threads - 1] + i * TINY_VOCABULARY, i, 1);
+        }
+        stop(&r);
+    }
+    assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
+    assert_memory_equal(logits[0], logits[2], sizeof logits[0]);
+}
+
 /* After going back and on with other tokens, nothing of the forgotten ones is left. */
 static void truncating_forgets(void **state)
 {
@@ -473,6 +498,7 @@ int main(void)
         IN_DIRECTORY(one_by_one_agrees_with_all_at_once),
         IN_DIRECTORY(batches_of_any_size_agree),
         IN_DIRECTORY(any_number_of_threads_gives_the_same_bits),
+        IN_DIRECTORY(any_number_of_threads_gives_the_same_bits_at_depth),
         IN_DIRECTORY(truncating_forgets),
         IN_DIRECTORY(a_model_that_does_not_fit_gives_the_same_bits),
         IN_DIRECTORY(refuses_a_full_context_and_changes_nothing),

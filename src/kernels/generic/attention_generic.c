@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/attention_inline.h"
 #include "kernels/exp.h"
@@ -41,9 +42,28 @@ static float maximum(const float *p, size_t n)
     return max;
 }
 
-/* dst += the chunk of keys begin … end-1, both as (max, sum, weighted values). */
-static void add_chunk(float *dst, float *dst_max, float *dst_sum, const kfi_attention_args *a,
-                      const float *query, size_t begin, size_t end)
+/* dst += result, or dst = result where it is the first: both as sums that belong to a state. */
+static void merge(float *dst, kfi_attention_state *state, const float *result,
+                  kfi_attention_state more, bool is_first, size_t head_dim)
+{
+    if (is_first) {
+        memmove(dst, result, head_dim * sizeof *dst);
+        *state = more;
+        return;
+    }
+    const float both = more.max > state->max ? more.max : state->max;
+    const float old_part = kfi_expf(state->max - both);
+    const float new_part = kfi_expf(more.max - both);
+    for (size_t d = 0; d < head_dim; d++) {
+        dst[d] = fmaf(result[d], new_part, dst[d] * old_part);
+    }
+    state->sum = fmaf(more.sum, new_part, state->sum * old_part);
+    state->max = both;
+}
+
+/* The keys begin … end-1: at most a chunk. */
+static kfi_attention_state attend_chunk(float *result, const kfi_attention_args *a,
+                                        const float *query, size_t begin, size_t end)
 {
     float *const p = ((kfi_attention_scores *)a->scratch)->p[0];
     const size_t n = end - begin;
@@ -52,34 +72,55 @@ static void add_chunk(float *dst, float *dst_max, float *dst_sum, const kfi_atte
     }
     const float max = maximum(p, n);
     const float sum = exponentials(p, n, max);
-    const float both = begin == 0 || max > *dst_max ? max : *dst_max;
-    const float old_part = begin == 0 ? 0.0f : kfi_expf(*dst_max - both);
-    const float new_part = kfi_expf(max - both);
     for (size_t d = 0; d < a->head_dim; d++) {
-        float o = 0.0f;
+        result[d] = 0.0f;
         for (size_t i = 0; i < n; i++) {
-            o = fmaf(p[i], a->values[(begin + i) * a->head_dim + d], o);
+            result[d] = fmaf(p[i], a->values[(begin + i) * a->head_dim + d], result[d]);
         }
-        dst[d] = begin == 0 ? o : fmaf(o, new_part, dst[d] * old_part);
     }
-    *dst_sum = begin == 0 ? sum : fmaf(sum, new_part, *dst_sum * old_part);
-    *dst_max = both;
+    return (kfi_attention_state){max, sum};
+}
+
+static void attend_row(const kfi_attention_args *a, size_t row)
+{
+    const size_t n_keys = kfi_attention_visible(a, row);
+    float *const dst = kfi_attention_result(a, row);
+    float *const result = (float *)((kfi_attention_scores *)a->scratch + 1);
+    kfi_attention_state state = {0};
+    if (a->continues) {
+        state = a->state[row];
+    }
+    for (size_t begin = 0; begin < n_keys; begin += KFI_ATTENTION_CHUNK) {
+        const size_t end =
+            n_keys - begin < KFI_ATTENTION_CHUNK ? n_keys : begin + KFI_ATTENTION_CHUNK;
+        const kfi_attention_state more =
+            attend_chunk(result, a, kfi_attention_query(a, row), begin, end);
+        merge(dst, &state, result, more, begin == 0 && !a->continues, a->head_dim);
+    }
+    if (a->state != NULL) {
+        a->state[row] = state;
+        return;
+    }
+    for (size_t d = 0; d < a->head_dim; d++) {
+        dst[d] /= state.sum;
+    }
 }
 
 void kfi_attention_generic(const kfi_attention_args *a)
 {
     for (size_t row = 0; row < a->n_tokens * a->n_heads; row++) {
-        const size_t n_keys = kfi_attention_visible(a, row);
-        float *const dst = kfi_attention_result(a, row);
-        float max = 0.0f;
-        float sum = 0.0f;
-        for (size_t begin = 0; begin < n_keys; begin += KFI_ATTENTION_CHUNK) {
-            const size_t end =
-                n_keys - begin < KFI_ATTENTION_CHUNK ? n_keys : begin + KFI_ATTENTION_CHUNK;
-            add_chunk(dst, &max, &sum, a, kfi_attention_query(a, row), begin, end);
-        }
-        for (size_t d = 0; d < a->head_dim; d++) {
-            dst[d] /= sum;
-        }
+        attend_row(a, row);
+    }
+}
+
+void kfi_attention_merge_generic(const kfi_attention_merge_args *a)
+{
+    kfi_attention_state state = {0};
+    for (size_t i = 0; i < a->n; i++) {
+        merge(a->dst, &state, a->results + i * a->ld, a->states[i * a->n_states], i == 0,
+              a->head_dim);
+    }
+    for (size_t d = 0; d < a->head_dim; d++) {
+        a->dst[d] /= state.sum;
     }
 }

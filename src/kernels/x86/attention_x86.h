@@ -14,6 +14,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/attention_inline.h"
 #include "kernels/exp.h"
@@ -97,22 +98,22 @@ static void score_keys(const row_block *b, const float *keys, size_t n)
 
 /* ---- softmax ---- */
 
-/* p[i] = e^(p[i] - max) for the n keys of a row; the sum and the maximum. */
-static float soften(float *p, size_t n, float *maximum)
+/* p[i] = e^(p[i] - max) for the n keys of a row. */
+static kfi_attention_state soften(float *p, size_t n)
 {
     lanes greatest = lanes_set1(-INFINITY);
     lanes sums = lanes_zero();
     for (size_t i = 0; i < n; i += KFI_LANES) {
         greatest = lanes_max(lanes_first(lanes_load(p + i), greatest, n - i), greatest);
     }
-    *maximum = lanes_greatest(greatest);
+    const float max = lanes_greatest(greatest);
     for (size_t i = 0; i < n; i += KFI_LANES) {
-        const lanes e = lanes_exp(lanes_sub(lanes_load(p + i), lanes_set1(*maximum)));
+        const lanes e = lanes_exp(lanes_sub(lanes_load(p + i), lanes_set1(max)));
         const lanes seen = lanes_first(e, lanes_zero(), n - i);
         lanes_store(p + i, seen);
         sums = lanes_add(sums, seen);
     }
-    return lanes_sum(sums);
+    return (kfi_attention_state){max, lanes_sum(sums)};
 }
 
 /* ---- values ---- */
@@ -194,32 +195,33 @@ static void weigh_rest(const row_block *b, size_t row, const float *values, size
 
 /* ---- chunks ---- */
 
-/* Adds a row's results of a chunk to what earlier chunks gave. */
-static void merge(const row_block *b, size_t row, bool is_first, float max, float sum)
+/* dst += result, or dst = result where it is the first: both as sums that belong to a state. */
+static void merge(float *dst, kfi_attention_state *state, const float *result,
+                  kfi_attention_state more, bool is_first, size_t dim)
 {
-    const size_t dim = b->args->head_dim;
-    const float *result = b->results + row * dim;
-    float *const dst = b->dst[row];
-    float *const row_max = &b->scores->max[row];
-    float *const row_sum = &b->scores->sum[row];
     if (is_first) {
-        *row_max = max;
-        *row_sum = sum;
-        for (size_t d = 0; d < dim; d++) {
-            dst[d] = result[d];
-        }
+        memmove(dst, result, dim * sizeof *dst);
+        *state = more;
         return;
     }
-    const float both = max > *row_max ? max : *row_max;
-    const float old_part = kfi_expf(*row_max - both);
-    const float new_part = kfi_expf(max - both);
+    const float both = more.max > state->max ? more.max : state->max;
+    const float old_part = kfi_expf(state->max - both);
+    const float new_part = kfi_expf(more.max - both);
     for (size_t d = 0; d < dim; d += KFI_LANES) {
         const lanes old = lanes_mul(lanes_load_n(dst + d, dim - d), lanes_set1(old_part));
         const lanes new = lanes_load_n(result + d, dim - d);
         lanes_store_n(dst + d, lanes_fma(new, lanes_set1(new_part), old), dim - d);
     }
-    *row_sum = fmaf(sum, new_part, *row_sum * old_part);
-    *row_max = both;
+    state->sum = fmaf(more.sum, new_part, state->sum * old_part);
+    state->max = both;
+}
+
+static void divide(float *dst, float sum, size_t dim)
+{
+    for (size_t d = 0; d < dim; d += KFI_LANES) {
+        const lanes x = lanes_load_n(dst + d, dim - d);
+        lanes_store_n(dst + d, lanes_div(x, lanes_set1(sum)), dim - d);
+    }
 }
 
 static void attend_chunk(const row_block *b, size_t begin)
@@ -229,12 +231,11 @@ static void attend_chunk(const row_block *b, size_t begin)
     const float *values = b->args->values + begin * dim;
     const size_t most = least(b->n_visible[ROWS - 1] - begin, KFI_ATTENTION_CHUNK);
     const size_t common = b->n_visible[0] > begin ? least(b->n_visible[0] - begin, most) : 0;
-    float max[ROWS];
-    float sum[ROWS];
+    kfi_attention_state more[ROWS];
     score_keys(b, keys, most);
     for (size_t r = 0; r < b->n_rows; r++) {
         if (b->n_visible[r] > begin) {
-            sum[r] = soften(b->scores->p[r], least(b->n_visible[r] - begin, most), &max[r]);
+            more[r] = soften(b->scores->p[r], least(b->n_visible[r] - begin, most));
         }
     }
     size_t d = 0;
@@ -247,35 +248,56 @@ static void attend_chunk(const row_block *b, size_t begin)
     for (size_t r = 0; r < b->n_rows; r++) {
         if (b->n_visible[r] > begin) {
             weigh_rest(b, r, values, common, least(b->n_visible[r] - begin, most));
-            merge(b, r, begin == 0, max[r], sum[r]);
+            merge(b->dst[r], &b->scores->state[r], b->results + r * dim, more[r],
+                  begin == 0 && !b->args->continues, dim);
         }
     }
 }
 
-void KERNEL_NAME(attention)(const kfi_attention_args *a)
+static row_block block_make(const kfi_attention_args *a, size_t first)
 {
     kfi_attention_scores *const scores = a->scratch;
+    row_block b = {.n_rows = least(a->n_tokens * a->n_heads - first, KFI_ATTENTION_ROWS),
+                   .args = a,
+                   .scores = scores,
+                   .results = (float *)(scores + 1)};
+    for (size_t r = 0; r < KFI_ATTENTION_ROWS; r++) {
+        const size_t row = first + least(r, b.n_rows - 1);
+        b.q[r] = kfi_attention_query(a, row);
+        b.dst[r] = kfi_attention_result(a, row);
+        b.n_visible[r] = kfi_attention_visible(a, row);
+    }
+    return b;
+}
+
+void KERNEL_NAME(attention)(const kfi_attention_args *a)
+{
     const size_t n_rows = a->n_tokens * a->n_heads;
     for (size_t first = 0; first < n_rows; first += KFI_ATTENTION_ROWS) {
-        row_block b = {.n_rows = least(n_rows - first, KFI_ATTENTION_ROWS),
-                       .args = a,
-                       .scores = scores,
-                       .results = (float *)(scores + 1)};
-        for (size_t r = 0; r < KFI_ATTENTION_ROWS; r++) {
-            const size_t row = first + least(r, b.n_rows - 1);
-            b.q[r] = kfi_attention_query(a, row);
-            b.dst[r] = kfi_attention_result(a, row);
-            b.n_visible[r] = kfi_attention_visible(a, row);
+        const row_block b = block_make(a, first);
+        kfi_attention_state *const state = b.scores->state;
+        if (a->continues) {
+            memcpy(state, a->state + first, b.n_rows * sizeof *state);
         }
         for (size_t begin = 0; begin < b.n_visible[ROWS - 1]; begin += KFI_ATTENTION_CHUNK) {
             attend_chunk(&b, begin);
         }
+        if (a->state != NULL) {
+            memcpy(a->state + first, state, b.n_rows * sizeof *state);
+            continue;
+        }
         for (size_t r = 0; r < b.n_rows; r++) {
-            const lanes total = lanes_set1(scores->sum[r]);
-            for (size_t d = 0; d < a->head_dim; d += KFI_LANES) {
-                const lanes x = lanes_load_n(b.dst[r] + d, a->head_dim - d);
-                lanes_store_n(b.dst[r] + d, lanes_div(x, total), a->head_dim - d);
-            }
+            divide(b.dst[r], state[r].sum, a->head_dim);
         }
     }
+}
+
+void KERNEL_NAME(attention_merge)(const kfi_attention_merge_args *a)
+{
+    kfi_attention_state state = {0};
+    for (size_t i = 0; i < a->n; i++) {
+        merge(a->dst, &state, a->results + i * a->ld, a->states[i * a->n_states], i == 0,
+              a->head_dim);
+    }
+    divide(a->dst, state.sum, a->head_dim);
 }
