@@ -127,6 +127,54 @@ typedef struct kf_model_tensor {
 KF_API KF_NODISCARD kf_status kf_model_open(kf_model **model, const char *path,
                                             const kf_model_options *options, kf_error *err);
 
+/** The names of the shapes that kf_model_open_random() knows, "smollm2-135m", "tinyllama-1.1b", …;
+ * NULL past the end; static. */
+KF_API const char *kf_model_shape(size_t i);
+
+/** A model of random weights; start from #KF_RANDOM_OPTIONS_INIT. */
+typedef struct kf_random_options {
+    size_t size;              /**< sizeof(kf_random_options), set by the initialiser. */
+    const char *shape;        /**< A name that kf_model_shape() gives, borrowed for the call. */
+    kf_format weights;        /**< Of the linear layers of blocks; not float. */
+    kf_format head;           /**< Of embedding and head, one tensor where the shape ties them. */
+    kf_activation activation; /**< Of the linear layers and the head. */
+    uint64_t seed;            /**< Same seed, same weights, for every number of threads. */
+} kf_random_options;
+
+/** int4g64 with a head of int8g64, activations int8tg64; a shape has to be named. */
+#define KF_RANDOM_OPTIONS_INIT                                                                     \
+    {                                                                                              \
+        sizeof(kf_random_options), NULL, {KF_ELEMENT_INT, 4, KF_SCALE_FP16, KF_ZERO_NONE, 64},     \
+            {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64}, {8, 64}, 0                       \
+    }
+
+/**
+ * Makes a model of a known shape with random weights, to measure the speed of a shape in a format
+ * without a checkpoint of it.
+ *
+ * Weights are drawn in the packed layout, a panel of 16 rows at a time, and are nowhere in float.
+ * Codes are uniform and symmetric about zero, scales such that a matrix neither shrinks nor
+ * amplifies: the model says nothing, but its activations are of the usual size.
+ *
+ * @param[out] model    returned owned; close with kf_model_close()
+ * @param[in]  random   shape, formats and seed, borrowed for the call
+ * @param[in]  options  borrowed, or NULL; `weights` and `float_cache_bytes` are of no use here
+ * @param[out] err      failure report, or NULL
+ *
+ * @retval KF_OK
+ * @retval KF_INVALID      no such shape (the message lists them), or options of another size than
+ *                         this library's
+ * @retval KF_UNSUPPORTED  a format that is float
+ * @retval KF_NOMEM        the packed weights are larger than the memory that is available
+ * @retval KF_CANCELLED    by the options' callbacks
+ *
+ * Cost: O(weights), about a second for 10^9 of them and two threads; memory is that of the packed
+ * model and a panel a thread. Threads: as kf_model_open(). Numerics: bit-identical everywhere.
+ */
+KF_API KF_NODISCARD kf_status kf_model_open_random(kf_model **model,
+                                                   const kf_random_options *random,
+                                                   const kf_model_options *options, kf_error *err);
+
 /** Closes a model; its sessions must be freed before. NULL is fine. */
 KF_API void kf_model_close(kf_model *model);
 
@@ -257,6 +305,10 @@ KF_API KF_NODISCARD kf_status kf_session_head(kf_session *session, float *logits
 
 /** Bytes of weights read for one decoded token: what memory bandwidth is spent on. */
 KF_API uint64_t kf_model_bytes_per_token(const kf_model *model);
+/** Operations in products with weights for one token, its logits included: 2 a weight. */
+KF_API uint64_t kf_model_operations_per_token(const kf_model *model);
+/** Bytes of keys and values read for one decoded token with so many tokens in the cache. */
+KF_API uint64_t kf_session_kv_bytes(const kf_session *session, size_t n_tokens);
 
 #ifdef __cplusplus
 }

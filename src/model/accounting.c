@@ -173,6 +173,11 @@ uint64_t kf_model_bytes_per_token(const kf_model *model)
     return model->bytes_per_token;
 }
 
+uint64_t kf_model_operations_per_token(const kf_model *model)
+{
+    return 2 * (model->linear_parameters + (uint64_t)model->head.rows * model->head.cols);
+}
+
 size_t kf_model_tensor_count(const kf_model *model)
 {
     return model->checkpoint.table.n;

@@ -286,23 +286,42 @@ static kf_status load(kfi_checkpoint *checkpoint, const char *path, kf_error *er
                     path);
 }
 
-kf_status kfi_checkpoint_open(kfi_checkpoint *checkpoint, const char *path,
-                              const kf_allocator *alloc, kf_error *err)
+static void begin(kfi_checkpoint *checkpoint, const kf_allocator *alloc)
 {
     *checkpoint = (kfi_checkpoint){.alloc = alloc, .name = "", .recipe = ""};
     checkpoint->activation = (kf_activation){.bits = 32};
     kfi_arena_init(&checkpoint->arena, alloc, ARENA_CEILING);
-    kf_status st = load(checkpoint, path, err);
+}
+
+/* What loading gave, if it went well and all tensors are there; else all is closed. */
+static kf_status finish(kfi_checkpoint *checkpoint, kf_status st, const char *name, kf_error *err)
+{
     if (st == KF_OK) {
         st = check_tensors(checkpoint, err);
         if (st != KF_OK) {
-            kfi_fail_prefix(err, "%s: ", kfi_path_name(path));
+            kfi_fail_prefix(err, "%s: ", name);
         }
     }
     if (st != KF_OK) {
         kfi_checkpoint_close(checkpoint);
     }
     return st;
+}
+
+kf_status kfi_checkpoint_open(kfi_checkpoint *checkpoint, const char *path,
+                              const kf_allocator *alloc, kf_error *err)
+{
+    begin(checkpoint, alloc);
+    return finish(checkpoint, load(checkpoint, path, err), kfi_path_name(path), err);
+}
+
+kf_status kfi_checkpoint_open_random(kfi_checkpoint *checkpoint, const kf_random_options *options,
+                                     const kfi_random_tools *tools, const kf_allocator *alloc,
+                                     kf_error *err)
+{
+    begin(checkpoint, alloc);
+    const kf_status st = kfi_checkpoint_load_random(checkpoint, options, tools, err);
+    return finish(checkpoint, st, "random weights", err);
 }
 
 void kfi_checkpoint_close(kfi_checkpoint *checkpoint)

@@ -54,6 +54,15 @@ typedef struct kfi_checkpoint {
  * On failure all is closed again. */
 KF_NODISCARD kf_status kfi_checkpoint_open(kfi_checkpoint *checkpoint, const char *path,
                                            const kf_allocator *alloc, kf_error *err);
+/* Makes one of random weights, with a pool and callbacks to do it. */
+typedef struct kfi_random_tools {
+    kf_pool *pool;
+    const kf_callbacks *callbacks;
+} kfi_random_tools;
+KF_NODISCARD kf_status kfi_checkpoint_open_random(kfi_checkpoint *checkpoint,
+                                                  const kf_random_options *options,
+                                                  const kfi_random_tools *tools,
+                                                  const kf_allocator *alloc, kf_error *err);
 void kfi_checkpoint_close(kfi_checkpoint *checkpoint);
 
 /* The loaders; each fills table, stored and config, and leaves what it opened for
@@ -64,6 +73,9 @@ KF_NODISCARD kf_status kfi_checkpoint_load_hf(kfi_checkpoint *checkpoint, const 
                                               kf_error *err);
 KF_NODISCARD kf_status kfi_checkpoint_load_llama2c(kfi_checkpoint *checkpoint, const char *path,
                                                    kf_error *err);
+KF_NODISCARD kf_status kfi_checkpoint_load_random(kfi_checkpoint *checkpoint,
+                                                  const kf_random_options *options,
+                                                  const kfi_random_tools *tools, kf_error *err);
 KF_NODISCARD kf_status kfi_checkpoint_load_kerf(kfi_checkpoint *checkpoint,
                                                 const kfi_json *quantization, kf_error *err);
 

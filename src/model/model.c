@@ -169,12 +169,11 @@ static kf_status take_tensors(kf_model *model, kf_error *err)
     return KF_OK;
 }
 
-static kf_status build(kf_model *model, const kf_model_options *options, kf_error *err)
+/* From an open checkpoint, of this status, to a model. */
+static kf_status build(kf_model *model, const kf_model_options *options, kf_status st,
+                       kf_error *err)
 {
-    if (options->weights != KF_WEIGHTS_FLOAT && !model->checkpoint.is_kerf) {
-        const bool only_if_all = options->weights == KF_WEIGHTS_AUTO;
-        KFI_TRY(kfi_checkpoint_pack(&model->checkpoint, model->pool, only_if_all, err));
-    }
+    KFI_TRY(st);
     KFI_TRY(take_tensors(model, err));
     KFI_TRY(kfi_model_account(model, err));
     uint64_t cache_bytes = options->float_cache_bytes;
@@ -194,36 +193,73 @@ static void free_blocks(kf_model *model)
     kfi_free(model->alloc, model, sizeof *model);
 }
 
-kf_status kf_model_open(kf_model **model, const char *path, const kf_model_options *options,
-                        kf_error *err)
+/* A model with its options, and nothing in it. */
+static kf_status model_new(kf_model **model, const kf_model_options *options, const char *path,
+                           kf_error *err)
 {
-    const kf_model_options defaults = KF_MODEL_OPTIONS_INIT;
-    options = options == NULL ? &defaults : options;
     *model = NULL;
     if (options->size != sizeof *options) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "options of %zu bytes, expected %zu",
                         options->size, sizeof *options);
     }
     kf_model *m = kfi_calloc(options->alloc, 1, sizeof *m);
-    if (m == NULL) {
+    char *copy = kfi_strndup(options->alloc, path, strlen(path));
+    if (m == NULL || copy == NULL) {
+        kfi_free(options->alloc, m, sizeof *m);
+        kfi_free_text(options->alloc, copy);
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a model");
     }
     m->alloc = options->alloc;
     m->callbacks = options->callbacks;
     m->pool = options->pool;
     m->float_activations = options->float_activations;
-    m->path = kfi_strndup(m->alloc, path, strlen(path));
-    kf_status st = m->path != NULL ? kfi_checkpoint_open(&m->checkpoint, path, m->alloc, err)
-                                   : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a model");
-    if (st == KF_OK) {
-        st = build(m, options, err);
-    }
-    if (st != KF_OK) {
-        free_blocks(m);
-        return st;
-    }
+    m->path = copy;
     *model = m;
     return KF_OK;
+}
+
+/* Builds it, or frees it. */
+static kf_status model_finish(kf_model **model, const kf_model_options *options, kf_status st,
+                              kf_error *err)
+{
+    st = build(*model, options, st, err);
+    if (st != KF_OK) {
+        free_blocks(*model);
+        *model = NULL;
+    }
+    return st;
+}
+
+kf_status kf_model_open(kf_model **model, const char *path, const kf_model_options *options,
+                        kf_error *err)
+{
+    const kf_model_options defaults = KF_MODEL_OPTIONS_INIT;
+    options = options == NULL ? &defaults : options;
+    KFI_TRY(model_new(model, options, path, err));
+    kfi_checkpoint *checkpoint = &(*model)->checkpoint;
+    kf_status st = kfi_checkpoint_open(checkpoint, path, options->alloc, err);
+    if (st == KF_OK && options->weights != KF_WEIGHTS_FLOAT && !checkpoint->is_kerf) {
+        const bool only_if_all = options->weights == KF_WEIGHTS_AUTO;
+        st = kfi_checkpoint_pack(checkpoint, options->pool, only_if_all, err);
+    }
+    return model_finish(model, options, st, err);
+}
+
+kf_status kf_model_open_random(kf_model **model, const kf_random_options *random,
+                               const kf_model_options *options, kf_error *err)
+{
+    const kf_model_options defaults = KF_MODEL_OPTIONS_INIT;
+    options = options == NULL ? &defaults : options;
+    *model = NULL;
+    if (random->size != sizeof *random) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "options of %zu bytes, expected %zu",
+                        random->size, sizeof *random);
+    }
+    KFI_TRY(model_new(model, options, "random weights", err));
+    const kfi_random_tools tools = {.pool = options->pool, .callbacks = options->callbacks};
+    const kf_status st =
+        kfi_checkpoint_open_random(&(*model)->checkpoint, random, &tools, options->alloc, err);
+    return model_finish(model, options, st, err);
 }
 
 void kf_model_close(kf_model *model)

@@ -30,7 +30,7 @@ typedef struct kfi_residency {
 
 struct kf_model {
     const kf_allocator *alloc;
-    char *path; /* as it was opened; owned */
+    char *path; /* as it was opened, or what it is instead; owned */
     const kf_callbacks *callbacks;
     kf_pool *pool;
     bool float_activations;

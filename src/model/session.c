@@ -285,6 +285,13 @@ size_t kf_session_position(const kf_session *session)
     return session->position;
 }
 
+uint64_t kf_session_kv_bytes(const kf_session *session, size_t n_tokens)
+{
+    const kfi_config *config = kfi_model_config(session->model);
+    return (uint64_t)config->n_layers *
+           kfi_kv_bytes(n_tokens, config->n_kv_heads, config->head_dim);
+}
+
 size_t kf_session_context(const kf_session *session)
 {
     return session->context;
