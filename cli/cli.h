@@ -32,6 +32,7 @@ typedef enum option_kind {
     OPTION_TEXT,   /* const char * */
     OPTION_WORD,   /* const char *, one of those in argument: "none|bos" */
     OPTION_COUNT,  /* uint64_t in minimum … maximum */
+    OPTION_COUNTS, /* count_list: several of them between commas; replaces what was there */
     OPTION_NUMBER, /* double in minimum … maximum */
     OPTION_LIST    /* text_list: may be given several times */
 } option_kind;
@@ -41,6 +42,14 @@ typedef struct text_list {
     const char *items[TEXT_LIST_MAX];
     size_t n;
 } text_list;
+
+/* "full" stands for COUNT_FULL in options whose argument names it. */
+#define COUNT_LIST_MAX 16
+#define COUNT_FULL     UINT64_MAX
+typedef struct count_list {
+    uint64_t items[COUNT_LIST_MAX];
+    size_t n;
+} count_list;
 
 /* One option of a command; its value is stored `offset` bytes into the command's own struct. */
 typedef struct cli_option {
@@ -80,6 +89,9 @@ typedef struct common_options {
     const char *positional[2];
     size_t n_positional;
 } common_options;
+
+/* True for one of the words between the bars of choices. */
+bool is_choice(const char *choices, const char *word);
 
 extern const cli_option common_option_table[];
 extern const size_t common_option_count;

@@ -1,171 +1,308 @@
-/* cmd_bench.c - kerf bench: tokens a second of prompt and answer.
+/* cmd_bench.c - kerf bench: tokens a second of prompt and answer, beside what the memory gives.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "bench_run.h"
 #include "report_json.h"
-#include "subject.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "kerf/machine.h"
 
+#define DEFAULT_PROMPT 512
+#define TESTS_MOST     ((COUNT_LIST_MAX + 1) * (COUNT_LIST_MAX + 1))
+
 typedef struct bench_options {
     common_options common;
-    const char *weights;
-    uint64_t prompt, tokens, depth, repeats;
+    const char *shape, *head;
+    const char *weights; /* a word of --weights for a checkpoint, a format for a shape */
+    const char *activations;
+    count_list prompts, depths;
+    uint64_t tokens, repeats;
 } bench_options;
 
-/* What one line of the table measures. */
-typedef struct bench_test {
-    char name[32];
-    size_t depth;  /* tokens in the cache before */
-    size_t tokens; /* computed */
-    bool one_by_one;
-} bench_test;
+/* ---- what is measured ---- */
 
-/* Ids that differ from each other: which ones does not matter for speed. */
-static void fill_ids(uint32_t *ids, size_t n, size_t vocabulary)
+typedef struct bench_plan {
+    bench_test tests[TESTS_MOST];
+    size_t n;
+    size_t n_ids; /* tokens that the longest test needs */
+} bench_plan;
+
+static void add_test(bench_plan *plan, size_t depth, uint64_t tokens, bool one_by_one)
 {
-    for (size_t i = 0; i < n; i++) {
-        ids[i] = (uint32_t)((i * 7919 + 13) % vocabulary);
+    if (tokens == 0) {
+        return;
     }
+    bench_test *test = &plan->tests[plan->n++];
+    *test = (bench_test){.depth = depth, .tokens = (size_t)tokens, .one_by_one = one_by_one};
+    const int n =
+        snprintf(test->name, sizeof test->name, "%s%zu", one_by_one ? "tg" : "pp", test->tokens);
+    if (depth > 0) {
+        (void)snprintf(test->name + n, sizeof test->name - (size_t)n, "@%zu", depth);
+    }
+    plan->n_ids = plan->n_ids > depth + test->tokens ? plan->n_ids : depth + test->tokens;
 }
 
-/* Computes n tokens, in one piece or one by one with the logits of each; the seconds it took. */
-static kf_status time_tokens(double *seconds, kf_session *session, const uint32_t *ids, size_t n,
-                             bool one_by_one, float *logits, size_t hidden_size, kf_error *err)
+static int compare_counts(const void *a, const void *b)
 {
-    const double started = clock_seconds();
-    const size_t step = one_by_one ? 1 : n;
-    kf_status st = KF_OK;
-    for (size_t i = 0; st == KF_OK && i < n; i += step) {
-        size_t n_hidden = 0;
-        st = kf_session_eval(session, ids + i, step, err);
-        if (st == KF_OK) {
-            const float *hidden = kf_session_hidden(session, &n_hidden);
-            st = kf_session_head(session, logits, hidden + (n_hidden - 1) * hidden_size, 1, err);
-        }
-    }
-    *seconds = clock_seconds() - started;
-    return st;
-}
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
+    const uint64_t x = *(const uint64_t *)a;
+    const uint64_t y = *(const uint64_t *)b;
     return (x > y) - (x < y);
 }
 
-/* The median of `repeats` runs after one that warms up. */
-static kf_status run_test(double *tokens_per_second, const bench_test *test, kf_session *session,
-                          const uint32_t *ids, float *logits, size_t hidden_size, size_t repeats,
-                          kf_error *err)
+/* 0 and the depths that were asked for, ascending, each once; "full" leaves room for the longest
+ * test. Returns their number. */
+static size_t list_depths(uint64_t depths[COUNT_LIST_MAX + 1], const bench_options *options,
+                          size_t room, size_t longest)
 {
-    double seconds[64];
-    size_t used = 0;
-    kf_status st = KF_OK;
-    for (size_t i = 0; st == KF_OK && i <= repeats; i++) {
-        double warm_up = 0;
-        st = kf_session_begin(session, NULL, 0, &used, err);
-        if (st == KF_OK && test->depth > 0) {
-            st = kf_session_eval(session, ids, test->depth, err);
-        }
-        if (st == KF_OK) {
-            st = time_tokens(i == 0 ? &warm_up : &seconds[i - 1], session, ids, test->tokens,
-                             test->one_by_one, logits, hidden_size, err);
+    const uint64_t full = room > longest ? room - longest : 0;
+    size_t n = 0;
+    depths[n++] = 0;
+    for (size_t i = 0; i < options->depths.n; i++) {
+        depths[n++] = options->depths.items[i] == COUNT_FULL ? full : options->depths.items[i];
+    }
+    qsort(depths, n, sizeof *depths, compare_counts);
+    size_t n_kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (n_kept == 0 || depths[i] != depths[n_kept - 1]) {
+            depths[n_kept++] = depths[i];
         }
     }
-    if (st == KF_OK) {
-        qsort(seconds, repeats, sizeof *seconds, compare_doubles);
-        *tokens_per_second = (double)test->tokens / seconds[repeats / 2];
-    }
-    return st;
+    return n_kept;
 }
 
-static void print_result(const bench_options *options, const bench_test *test, double rate,
-                         uint64_t bytes_per_token)
+/* 512 tokens, or what the context has room for behind the depths in numbers. */
+static uint64_t default_prompt(const bench_options *options, size_t room)
 {
-    const double gigabytes = test->one_by_one ? 1e-9 * rate * (double)bytes_per_token : 0;
+    uint64_t deepest = 0;
+    for (size_t i = 0; i < options->depths.n; i++) {
+        const uint64_t depth = options->depths.items[i];
+        deepest = depth != COUNT_FULL && depth > deepest ? depth : deepest;
+    }
+    const uint64_t left = room > deepest ? room - deepest : room; /* else refused later */
+    return left < DEFAULT_PROMPT ? left : DEFAULT_PROMPT;
+}
+
+static void make_plan(bench_plan *plan, const bench_options *options, const kf_model_info *info)
+{
+    const size_t room = info->context - info->n_prefix;
+    uint64_t depths[COUNT_LIST_MAX + 1];
+    count_list prompts = options->prompts;
+    uint64_t longest = options->tokens;
+    if (prompts.n == 0) {
+        prompts.items[prompts.n++] = default_prompt(options, room);
+    }
+    for (size_t i = 0; i < prompts.n; i++) {
+        longest = prompts.items[i] > longest ? prompts.items[i] : longest;
+    }
+    const size_t n_depths = list_depths(depths, options, room, (size_t)longest);
+    plan->n = plan->n_ids = 0;
+    for (size_t d = 0; d < n_depths; d++) {
+        for (size_t i = 0; i < prompts.n; i++) {
+            add_test(plan, (size_t)depths[d], prompts.items[i], false);
+        }
+        add_test(plan, (size_t)depths[d], options->tokens, true);
+    }
+}
+
+/* ---- output ---- */
+
+/* The instruction sets of all kernels in use: "avx512vnni", or "amx+avx512vnni". */
+static void name_kernels(char *dst, size_t n)
+{
+    const char *family = NULL;
+    const char *variant = NULL;
+    dst[0] = '\0';
+    for (size_t i = 0; kf_kernel_in_use(i, &family, &variant); i++) {
+        const size_t length = strlen(dst);
+        if (strstr(dst, variant) == NULL) {
+            (void)snprintf(dst + length, n - length, "%s%s", length > 0 ? "+" : "", variant);
+        }
+    }
+}
+
+static const char *subject_name(const bench_options *options)
+{
+    return options->shape != NULL ? options->shape : options->common.positional[0];
+}
+
+static void print_head(const bench_options *options, const bench_bed *bed)
+{
+    char name[256];
+    if (!options->common.json) {
+        (void)printf("%s: %s; activations %s; %zu threads\n",
+                     show_text(name, sizeof name, subject_name(options)), bed->info.source,
+                     bed->info.activations, kf_pool_threads(bed->subject->pool));
+        (void)printf("%-14s %10s %10s %8s %10s %7s %7s  %s\n", "test", "tokens/s", "MB/token",
+                     "GB/s", "read GB/s", "share", "TOPS", "kernels");
+    }
+}
+
+static void print_json(const bench_options *options, const bench_bed *bed, const bench_test *test,
+                       const bench_result *r)
+{
+    json_print(json_pack("{s:s, s:o, s:o, s:s, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:o}", "test",
+                         test->name, "model", json_text(subject_name(options)), "source",
+                         json_text(bed->info.source), "activations", bed->info.activations,
+                         "threads", (json_int_t)kf_pool_threads(bed->subject->pool),
+                         "tokens_per_second", r->tokens_per_second, "bytes_per_token",
+                         (json_int_t)(r->bytes_per_token + 0.5), "gb_per_second",
+                         1e-9 * r->bytes_per_second, "read_gb_per_second",
+                         1e-9 * r->read_bytes_per_second, "share",
+                         r->bytes_per_second / r->read_bytes_per_second, "tops",
+                         1e-12 * r->operations_per_second, "kernels", json_kernels()),
+               9);
+}
+
+static void print_result(const bench_options *options, const bench_bed *bed, const bench_test *test,
+                         const bench_result *r)
+{
     terminal_clear();
     if (options->common.json) {
-        json_t *line =
-            json_pack("{s:s, s:f, s:I, s:o}", "test", test->name, "tokens_per_second", rate,
-                      "bytes_per_token", (json_int_t)bytes_per_token, "kernels", json_kernels());
-        if (test->one_by_one) {
-            (void)json_object_set_new(line, "gb_per_second", json_real(gigabytes));
-        }
-        json_print(line, 6);
-    } else if (test->one_by_one) {
-        (void)printf("%-12s %10.1f tokens/s   %6.1f MB a token, %.1f GB/s\n", test->name, rate,
-                     1e-6 * (double)bytes_per_token, gigabytes);
+        print_json(options, bed, test, r);
     } else {
-        (void)printf("%-12s %10.1f tokens/s\n", test->name, rate);
+        char kernels[128];
+        name_kernels(kernels, sizeof kernels);
+        (void)printf("%-14s %10.1f %10.2f %8.1f %10.1f %6.1f%% %7.3f  %s\n", test->name,
+                     r->tokens_per_second, 1e-6 * r->bytes_per_token, 1e-9 * r->bytes_per_second,
+                     1e-9 * r->read_bytes_per_second,
+                     100.0 * r->bytes_per_second / r->read_bytes_per_second,
+                     1e-12 * r->operations_per_second, kernels);
     }
     (void)output_flush();
 }
 
-static void plan_tests(bench_test tests[4], const bench_options *options)
-{
-    const unsigned long long prompt = options->prompt;
-    const unsigned long long tokens = options->tokens;
-    const unsigned long long depth = options->depth;
-    tests[0] = (bench_test){.tokens = prompt};
-    tests[1] = (bench_test){.tokens = tokens, .one_by_one = true};
-    tests[2] = (bench_test){.tokens = prompt, .depth = depth};
-    tests[3] = (bench_test){.tokens = tokens, .depth = depth, .one_by_one = true};
-    (void)snprintf(tests[0].name, sizeof tests[0].name, "pp%llu", prompt);
-    (void)snprintf(tests[1].name, sizeof tests[1].name, "tg%llu", tokens);
-    (void)snprintf(tests[2].name, sizeof tests[2].name, "pp%llu@%llu", prompt, depth);
-    (void)snprintf(tests[3].name, sizeof tests[3].name, "tg%llu@%llu", tokens, depth);
-}
+/* ---- running ---- */
 
 static kf_status bench(const bench_options *options, const cli_subject *subject, kf_error *err)
 {
+    bench_plan plan;
+    bench_bed bed = {0};
     kf_model_info info;
-    kf_session_options session_options = KF_SESSION_OPTIONS_INIT;
-    kf_session *session = NULL;
-    bench_test tests[4];
-    const size_t n_ids =
-        (size_t)(options->prompt > options->tokens ? options->prompt : options->tokens) +
-        (size_t)options->depth;
     kf_model_get_info(subject->model, &info);
-    uint32_t *ids = malloc((n_ids + 1) * sizeof *ids);
-    float *logits = malloc(info.vocabulary * sizeof *logits);
-    session_options.context = n_ids + info.n_prefix;
-    kf_status st = ids == NULL || logits == NULL
-                       ? set_error(err, KF_NOMEM, "%zu ids", n_ids)
-                       : kf_session_new(&session, subject->model, &session_options, err);
+    make_plan(&plan, options, &info);
+    kf_status st = bench_open(&bed, subject, plan.n_ids, err);
     if (st == KF_OK) {
-        fill_ids(ids, n_ids, info.vocabulary);
-        plan_tests(tests, options);
+        print_head(options, &bed);
     }
-    for (size_t i = 0; st == KF_OK && i < (options->depth > 0 ? 4u : 2u); i++) {
-        double rate = 0;
-        st = run_test(&rate, &tests[i], session, ids, logits, info.hidden, (size_t)options->repeats,
-                      err);
+    for (size_t i = 0; st == KF_OK && i < plan.n; i++) {
+        bench_result result;
+        st = bench_measure(&result, &bed, &plan.tests[i], (size_t)options->repeats, err);
         if (st == KF_OK) {
-            print_result(options, &tests[i], rate, kf_model_bytes_per_token(subject->model));
+            print_result(options, &bed, &plan.tests[i], &result);
         }
     }
-    kf_session_free(session);
-    free(ids);
-    free(logits);
+    bench_close(&bed);
     return st;
+}
+
+/* Random weights of a shape instead of a checkpoint. */
+static kf_status open_shape(cli_subject *subject, const bench_options *options, kf_error *err)
+{
+    kf_random_options random = KF_RANDOM_OPTIONS_INIT;
+    kf_model_options model = KF_MODEL_OPTIONS_INIT;
+    random.shape = options->shape;
+    random.seed = options->common.seed;
+    kf_status st = KF_OK;
+    if (options->weights != NULL) {
+        st = kf_format_parse(&random.weights, options->weights, err);
+    }
+    if (st == KF_OK && options->head != NULL) {
+        st = kf_format_parse(&random.head, options->head, err);
+    }
+    if (st == KF_OK && options->activations != NULL) {
+        st = kf_activation_parse(&random.activation, options->activations, err);
+    }
+    if (st == KF_OK) {
+        st = subject_start(subject, &options->common, err);
+    }
+    if (st == KF_OK) {
+        model.callbacks = subject->callbacks;
+        model.pool = subject->pool;
+        st = kf_model_open_random(&subject->model, &random, &model, err);
+    }
+    terminal_clear();
+    return st;
+}
+
+static kf_status open_subject(cli_subject *subject, const bench_options *options, kf_error *err)
+{
+    if (options->shape != NULL) {
+        return open_shape(subject, options, err);
+    }
+    subject->weights = options->weights != NULL ? options->weights : "auto";
+    subject->activations = options->activations;
+    return subject_open(subject, options->common.positional[0], &options->common, SUBJECT_MODEL,
+                        err);
+}
+
+/* What the table of options cannot say; EXIT_DONE or the exit code. */
+static int check_options(const bench_options *options, const cli_command *command)
+{
+    const bool has_model = options->common.n_positional > 0;
+    uint64_t sum = options->tokens + (options->prompts.n == 0);
+    for (size_t i = 0; i < options->prompts.n; i++) {
+        sum += options->prompts.items[i];
+    }
+    if (has_model == (options->shape != NULL)) {
+        return fail_usage(command, has_model ? "a MODEL and a --shape: give one of them"
+                                             : "missing MODEL or --shape NAME");
+    }
+    if (sum == 0) {
+        return fail_usage(command, "--prompt 0 --tokens 0: nothing is left to measure");
+    }
+    if (!has_model) {
+        return EXIT_DONE;
+    }
+    if (options->head != NULL) {
+        return fail_usage(command, "--head is of random weights and needs --shape");
+    }
+    if (options->weights != NULL && !is_choice("auto|float|packed", options->weights)) {
+        return fail_usage(command, "--weights: '%s' is not one of auto|float|packed",
+                          options->weights);
+    }
+    if (options->activations != NULL && !is_choice("recipe|float", options->activations)) {
+        return fail_usage(command, "--activations: '%s' is not one of recipe|float",
+                          options->activations);
+    }
+    return EXIT_DONE;
+}
+
+static int print_shapes(const bench_options *options)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; kf_model_shape(i) != NULL; i++) {
+        (void)json_array_append_new(names, json_string(kf_model_shape(i)));
+        if (!options->common.json) {
+            (void)printf("%s\n", kf_model_shape(i));
+        }
+    }
+    if (options->common.json) {
+        json_print(json_pack("{s:O}", "shapes", names), 6);
+    }
+    json_decref(names);
+    return EXIT_DONE;
 }
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    bench_options options = {.weights = "auto", .prompt = 512, .tokens = 128, .repeats = 3};
+    bench_options options = {.tokens = 128, .repeats = 3};
     int exit_code = EXIT_DONE;
     cli_subject subject = {0};
     kf_error err = {0};
     if (!options_parse(&options, &exit_code, command, argc, argv)) {
         return exit_code;
     }
-    subject.weights = options.weights;
-    if (subject_open(&subject, options.common.positional[0], &options.common, SUBJECT_MODEL,
-                     &err) != KF_OK ||
+    exit_code = check_options(&options, command);
+    if (exit_code != EXIT_DONE) {
+        return exit_code;
+    }
+    if (options.shape != NULL && strcmp(options.shape, "list") == 0) {
+        return print_shapes(&options);
+    }
+    if (open_subject(&subject, &options, &err) != KF_OK ||
         bench(&options, &subject, &err) != KF_OK) {
         exit_code = fail_status(&err);
     }
@@ -174,29 +311,48 @@ static int run(const cli_command *command, int argc, char **argv)
 }
 
 static const cli_option options_table[] = {
-    {"weights", 0, OPTION_WORD, "auto|float|packed", "of a GGUF, as for kerf run (default auto)",
-     offsetof(bench_options, weights), 0, 0},
-    {"prompt", 0, OPTION_COUNT, "N", "tokens of the prompt (default 512)",
-     offsetof(bench_options, prompt), 1, 1e6},
-    {"tokens", 'n', OPTION_COUNT, "N", "tokens of the answer (default 128)",
-     offsetof(bench_options, tokens), 1, 1e6},
-    {"depth", 0, OPTION_COUNT, "N", "also measure behind N tokens (default 0: do not)",
-     offsetof(bench_options, depth), 0, 1e6},
+    {"prompt", 0, OPTION_COUNTS, "N[,N]", "tokens of prompts, 0 for none (default 512)",
+     offsetof(bench_options, prompts), 0, 1e6},
+    {"tokens", 'n', OPTION_COUNT, "N", "tokens of the answer, 0 for none (default 128)",
+     offsetof(bench_options, tokens), 0, 1e6},
+    {"depth", 0, OPTION_COUNTS, "N[,N]|full",
+     "also measure behind N tokens; full: as many as the context has room for",
+     offsetof(bench_options, depths), 0, 1e7},
     {"repeats", 0, OPTION_COUNT, "N", "runs to take the median of (default 3)",
-     offsetof(bench_options, repeats), 1, 64},
+     offsetof(bench_options, repeats), 1, BENCH_REPEATS_MOST},
+    {"shape", 0, OPTION_TEXT, "NAME",
+     "random weights of a known shape instead of a MODEL; list prints the names",
+     offsetof(bench_options, shape), 0, 0},
+    {"weights", 0, OPTION_TEXT, "FORMAT",
+     "of a shape's blocks (default int4g64); of a GGUF auto, float or packed, as for kerf run "
+     "(default auto)",
+     offsetof(bench_options, weights), 0, 0},
+    {"head", 0, OPTION_TEXT, "FORMAT", "of a shape's embedding and head (default int8g64)",
+     offsetof(bench_options, head), 0, 0},
+    {"activations", 0, OPTION_TEXT, "FORMAT",
+     "of a shape (default int8tg64); of a model recipe or float (default recipe)",
+     offsetof(bench_options, activations), 0, 0},
 };
 
 const cli_command command_bench = {
     .name = "bench",
     .summary = "measure tokens a second",
-    .usage = "MODEL [options]",
+    .usage = "MODEL | --shape NAME [options]",
     .description =
-        "ppN is a prompt of N tokens computed together, tgN are N tokens computed one by one with their logits; @D behind D "
-        "tokens. Each figure is the median of several runs after one to warm up. Other work on the machine spoils them.",
-    .examples = "  kerf bench smol-w4\n  kerf bench smol-w4 --depth 1536 --json\n",
+        "ppN is a prompt of N tokens computed together, tgN are N tokens computed one by one with "
+        "their logits; @D behind D tokens. Each figure is the median of several runs after one to "
+        "warm up. Other work on the machine spoils them.\n\n"
+        "Beside tokens a second stand the bytes read for a token (weights, and for tgN keys and "
+        "values; a prompt shares the weights among up to 512 tokens), the rate at which they are "
+        "read, the rate at which the same threads read a plain buffer of the size that a pass over "
+        "the model reads, measured just before, and the share of it that was reached; tera-operations "
+        "a second in products with weights; and the instruction sets of the kernels in use.",
+    .examples = "  kerf bench smol-w4\n"
+                "  kerf bench smol-w4 --prompt 16,512 --depth 1536,full --json\n"
+                "  kerf bench --shape tinyllama-1.1b --weights int4g64 --head int4g64\n",
     .options = options_table,
     .n_options = sizeof options_table / sizeof options_table[0],
-    .arguments_min = 1,
+    .arguments_min = 0,
     .arguments_max = 1,
     .run = run,
 };

@@ -64,8 +64,7 @@ static int check_range(const cli_option *option, const char *text, double value)
                       option->maximum);
 }
 
-/* True for one of the words between the bars of choices. */
-static bool is_choice(const char *choices, const char *word)
+bool is_choice(const char *choices, const char *word)
 {
     const size_t n = strlen(word);
     for (const char *choice = choices; choice != NULL; choice = strchr(choice, '|')) {
@@ -75,6 +74,44 @@ static bool is_choice(const char *choices, const char *word)
         }
     }
     return false;
+}
+
+static int store_count(uint64_t *slot, const cli_command *command, const cli_option *option,
+                       const char *text)
+{
+    if (!is_whole(text)) {
+        return fail_usage(command, "--%s: '%s' is not a whole number", option->name, text);
+    }
+    *slot = strtoull(text, NULL, 10); /* exact in every range */
+    return check_range(option, text, strtod(text, NULL));
+}
+
+static int store_counts(count_list *list, const cli_command *command, const cli_option *option,
+                        const char *text)
+{
+    const bool may_be_full = strstr(option->argument, "full") != NULL;
+    list->n = 0;
+    for (const char *item = text;; item++) {
+        char word[32];
+        const size_t n = strcspn(item, ",");
+        if (list->n == COUNT_LIST_MAX) {
+            return fail_input("--%s: more than %d numbers", option->name, COUNT_LIST_MAX);
+        }
+        (void)snprintf(word, sizeof word, "%.*s", n < sizeof word ? (int)n : 0, item);
+        uint64_t *slot = &list->items[list->n++];
+        if (may_be_full && strcmp(word, "full") == 0) {
+            *slot = COUNT_FULL;
+        } else {
+            const int exit_code = store_count(slot, command, option, word);
+            if (exit_code != EXIT_DONE) {
+                return exit_code;
+            }
+        }
+        item += n;
+        if (*item == '\0') {
+            return EXIT_DONE;
+        }
+    }
 }
 
 /* Stores an option's value; EXIT_DONE or the exit code. */
@@ -97,11 +134,9 @@ static int store_value(void *values, const cli_command *command, const cli_optio
         *(const char **)slot = text;
         return EXIT_DONE;
     case OPTION_COUNT:
-        if (!is_whole(text)) {
-            return fail_usage(command, "--%s: '%s' is not a whole number", option->name, text);
-        }
-        *(uint64_t *)slot = strtoull(text, NULL, 10); /* exact in every range */
-        return check_range(option, text, strtod(text, NULL));
+        return store_count(slot, command, option, text);
+    case OPTION_COUNTS:
+        return store_counts(slot, command, option, text);
     case OPTION_NUMBER:
         if (!parse_number((double *)slot, text)) {
             return fail_usage(command, "--%s: '%s' is not a number", option->name, text);

@@ -51,6 +51,18 @@ static kf_status open_model(cli_subject *subject, kf_error *err)
     return kf_model_open(&subject->model, subject->path, &options, err);
 }
 
+kf_status subject_start(cli_subject *subject, const common_options *common, kf_error *err)
+{
+    subject->callbacks = terminal_callbacks(common->quiet);
+    if (subject->pool != NULL) {
+        return KF_OK;
+    }
+    subject_warn(subject, kf_kernel_warning()); /* where threads are started, so once */
+    const kf_status st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
+    subject->owns_pool = st == KF_OK;
+    return st;
+}
+
 kf_status subject_open(cli_subject *subject, const char *name, const common_options *common,
                        int parts, kf_error *err)
 {
@@ -58,10 +70,8 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
     subject->callbacks = terminal_callbacks(common->quiet);
     pull.callbacks = subject->callbacks;
     kf_status st = kf_pull(subject->path, sizeof subject->path, name, &pull, err);
-    if (st == KF_OK && subject->pool == NULL) {
-        subject_warn(subject, kf_kernel_warning()); /* where threads are started, so once */
-        st = kf_pool_new(&subject->pool, (size_t)common->threads, NULL, err);
-        subject->owns_pool = st == KF_OK;
+    if (st == KF_OK) {
+        st = subject_start(subject, common, err);
     }
     if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {
         st = open_model(subject, err);

@@ -32,6 +32,8 @@ enum {
     SUBJECT_TOKENIZER = 2
 };
 
+/* Starts the threads, and callbacks on the terminal. */
+kf_status subject_start(cli_subject *subject, const common_options *common, kf_error *err);
 /* Resolves a name (path, pypi:…, hf:…), starts the threads, opens what `parts` asks for. */
 kf_status subject_open(cli_subject *subject, const char *name, const common_options *common,
                        int parts, kf_error *err);

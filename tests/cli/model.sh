@@ -211,7 +211,8 @@ printf 'Once' | "$kerf" run "$model" - -n 4 >"$scratch/out" 2>"$scratch/err" || 
 result "a prompt from standard input" $?
 
 run bench "$scratch/gptq" --prompt 32 -n 8 --repeats 1 --json
-json test tokens_per_second bytes_per_token kernels
+json test tokens_per_second bytes_per_token gb_per_second read_gb_per_second share kernels \
+    model activations threads tops
 result "bench as JSON" $?
 run compare "$model" --recipes rtn-w8,gptq-w4 --text "$text" $small $calibration -n 8 --json
 json recipe perplexity bits_per_weight answer reference_perplexity loss_difference

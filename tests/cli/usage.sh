@@ -67,6 +67,26 @@ fails 3 "expected 0 to 100" "temperature out of range" run x -p a --temp -1
 fails 2 "an empty name" "an empty name of a model" info ""
 fails 3 "no-such-model" "missing model file" info "$scratch/no-such-model.gguf"
 
+fails 2 "missing MODEL or --shape" "bench of nothing" bench
+fails 2 "give one of them" "bench of a model and a shape" bench x --shape tiny
+fails 2 "no shape 'tinyllama'; there are .*smollm2-135m.*tinyllama-1.1b" "an unknown shape" \
+    bench --shape tinyllama
+fails 2 "unknown weight format 'int9'" "an unknown format of random weights" \
+    bench --shape tiny --weights int9
+fails 2 "unknown weight format ''" "an empty format of a head" bench --shape tiny --head ''
+fails 2 "unknown activation format" "unknown activations of a shape" \
+    bench --shape tiny --activations int4
+fails 3 "packed, not float" "random weights in float" bench --shape tiny --weights float
+fails 2 "needs --shape" "a head without a shape" bench x --head int4g64
+fails 2 "not one of auto|float|packed" "a format of a model's weights" bench x --weights int4g64
+fails 2 "not one of recipe|float" "a format of a model's activations" bench x --activations int8t
+fails 2 "'' is not a whole number" "a list with a gap" bench x --prompt 1,,2
+fails 2 "'2x' is not a whole number" "a list with a word" bench x --depth 1,2x
+fails 2 "'full' is not a whole number" "a full prompt" bench x --prompt full
+fails 3 "expected 0 to" "a list with a number out of range" bench x --depth 1,-1
+fails 3 "more than 16" "a list that is too long" bench x --prompt 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
+fails 2 "nothing is left" "no prompt and no answer" bench x --prompt 0 -n 0
+
 printf 'not a model' >"$scratch/garbage.gguf"
 fails 3 "garbage.gguf" "a file that is no model" info "$scratch/garbage.gguf"
 : >"$scratch/empty.gguf"
