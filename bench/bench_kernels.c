@@ -263,6 +263,7 @@ typedef struct vectors {
     float scales[vector_n / 64];
     int32_t sums[vector_n / 32];
     kfi_attention_args attention;
+    kfi_attention_packed_args attention_packed;
     float exponent; /* of the error of a grid */
     double sink;
 } vectors;
@@ -308,6 +309,18 @@ static void run_attention(void *ctx)
 {
     const vectors *v = ctx;
     kfi_kernels_get()->attention(&v->attention);
+}
+
+static void run_attention_packed(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->attention_packed(&v->attention_packed);
+}
+
+static void run_hadamard(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->hadamard(v->c, vector_n / head_dim, head_dim);
 }
 
 static void run_grid_error(void *ctx)
@@ -365,6 +378,57 @@ static void bench_attention(const options *o, vectors *v, size_t n_tokens, kfi_r
     kfi_free(NULL, scratch, scratch_bytes);
 }
 
+/* Random codes with scales of 1/64. */
+static void bench_attention_packed(const options *o, vectors *v, size_t n_tokens, unsigned bits,
+                                   kfi_rng *rng)
+{
+    const size_t n_q = n_tokens * heads * head_dim;
+    const size_t n_keys = (depth + n_tokens + 15) / 16 * 16;
+    const size_t code_bytes = kfi_packed_kv_code_bytes(n_keys, head_dim, bits);
+    const size_t scratch_bytes = kfi_attention_packed_scratch_bytes();
+    float *q = random_floats(n_q, rng);
+    float *y = random_floats(n_q, rng);
+    uint16_t *scales = must(kfi_alloc(NULL, n_keys * sizeof *scales));
+    uint8_t *codes = must(kfi_alloc(NULL, 2 * code_bytes));
+    void *scratch = must(kfi_alloc(NULL, scratch_bytes));
+    char name[64];
+    for (size_t i = 0; i < n_keys; i++) {
+        scales[i] = 0x2400; /* 2^-6 */
+    }
+    for (size_t i = 0; i < 2 * code_bytes; i++) {
+        codes[i] = (uint8_t)kfi_rng_next(rng);
+    }
+    v->attention_packed = (kfi_attention_packed_args){.dst = y,
+                                                      .ld_dst = heads * head_dim,
+                                                      .q = q,
+                                                      .ld_q = heads * head_dim,
+                                                      .n_tokens = n_tokens,
+                                                      .n_heads = heads,
+                                                      .head_dim = head_dim,
+                                                      .first = depth,
+                                                      .n_keys = depth + n_tokens,
+                                                      .kv = {.key_bits = bits,
+                                                             .value_bits = bits,
+                                                             .cols = head_dim,
+                                                             .keys = codes,
+                                                             .values = codes + code_bytes,
+                                                             .key_scales = scales,
+                                                             .value_scales = scales},
+                                                      .scale = 0.125f,
+                                                      .scratch = scratch};
+    (void)snprintf(name, sizeof name, "attention k%uv%u %dx%d depth %d M=%zu", bits, bits, heads,
+                   head_dim, depth, n_tokens);
+    const double pairs = (double)n_tokens * ((double)depth + (double)n_tokens / 2.0);
+    bench_vector(o, name, run_attention_packed, v,
+                 2.0 * (double)(depth + n_tokens) * (head_dim * bits / 8.0 + 2.0),
+                 4.0 * pairs * heads * head_dim);
+    kfi_free(NULL, q, n_q * sizeof *q);
+    kfi_free(NULL, y, n_q * sizeof *y);
+    kfi_free(NULL, scales, n_keys * sizeof *scales);
+    kfi_free(NULL, codes, 2 * code_bytes);
+    kfi_free(NULL, scratch, scratch_bytes);
+}
+
 static void bench_vectors(const options *o)
 {
     static vectors v;
@@ -378,13 +442,17 @@ static void bench_vectors(const options *o)
     bench_vector(o, "silu_mul 1536", run_silu_mul, &v, 12.0 * vector_n, 4.0 * vector_n);
     bench_vector(o, "add 1536", run_add, &v, 12.0 * vector_n, 1.0 * vector_n);
     bench_vector(o, "rope 24x64", run_rope, &v, 8.0 * vector_n, 3.0 * vector_n);
+    bench_vector(o, "hadamard 24x64", run_hadamard, &v, 8.0 * vector_n, 6.0 * vector_n);
     bench_vector(o, "log_sum_exp 49152", run_log_sum_exp, &v, 4.0 * vocabulary, 2.0 * vocabulary);
     v.exponent = 2.0f;
     bench_vector(o, "grid_error 64, squares", run_grid_error, &v, 256.0, 0.0);
     v.exponent = 2.4f;
     bench_vector(o, "grid_error 64, power 2.4", run_grid_error, &v, 256.0, 0.0);
-    bench_attention(o, &v, 1, &rng);
-    bench_attention(o, &v, 64, &rng);
+    for (size_t n_tokens = 1; n_tokens <= 64; n_tokens *= 64) {
+        bench_attention(o, &v, n_tokens, &rng);
+        bench_attention_packed(o, &v, n_tokens, 8, &rng);
+        bench_attention_packed(o, &v, n_tokens, 4, &rng);
+    }
     kfi_free(NULL, v.a, vocabulary * sizeof(float));
     kfi_free(NULL, v.b, vocabulary * sizeof(float));
     kfi_free(NULL, v.c, vocabulary * sizeof(float));

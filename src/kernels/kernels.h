@@ -37,6 +37,7 @@
 #include "kerf/callbacks.h"
 #include "kerf/error.h"
 #include "kernels/packed.h"
+#include "kernels/packed_kv.h"
 
 #define KFI_ATTENTION_CHUNK 256u
 
@@ -106,6 +107,12 @@ typedef void kfi_add_fn(float *dst, const float *src, size_t n);
 typedef void kfi_rope_fn(float *x, size_t n_heads, size_t head_dim, const float *cosine,
                          const float *sine);
 
+/* Rotates n_heads heads in place by the normalised Walsh-Hadamard matrix, which is its own inverse:
+ * a head as a whole where its size is a power of two, else block by block, a block being the
+ * greatest power of two that divides it (96: 32). Butterflies of neighbours first, then of strides
+ * 2, 4, …; each sum is multiplied by 1 / sqrt(block) at the end. */
+typedef void kfi_hadamard_fn(float *x, size_t n_heads, size_t head_dim);
+
 /* log(sum exp(x)), in double over the fixed lanes; also the index of the first maximum. */
 typedef double kfi_log_sum_exp_fn(const float *x, size_t n, size_t *arg_max);
 
@@ -159,6 +166,24 @@ typedef struct kfi_attention_args {
 } kfi_attention_args;
 typedef void kfi_attention_fn(const kfi_attention_args *args);
 
+/* The same against keys and values in codes (packed_kv.h), n_keys of them from a block on. A query
+ * is cut to 16 bits, too, and so are the weights of a chunk, so that all products are exact sums of
+ * integers; attention_packed_inline.h states the steps. head_dim is at most
+ * KFI_PACKED_HEAD_DIM_MOST. scratch: kfi_attention_packed_scratch_bytes(). */
+typedef struct kfi_attention_packed_args {
+    float *dst;
+    size_t ld_dst;
+    const float *q;
+    size_t ld_q;
+    size_t n_tokens, n_heads, head_dim, first, n_keys;
+    kfi_packed_kv kv;
+    float scale;
+    kfi_attention_state *state; /* as above */
+    bool continues;
+    void *scratch;
+} kfi_attention_packed_args;
+typedef void kfi_attention_packed_fn(const kfi_attention_packed_args *args);
+
 /* Merges what one query gathered from n runs of keys, in their order, and divides by the sum:
  * results + i * ld and states[i * n_states] are of run i. A run is a fixed chunk of 256 keys, but
  * the first may be all that was merged before. dst may be the first result. */
@@ -180,6 +205,7 @@ void kfi_kv_load_key(float *key, const float *keys, size_t position, size_t head
 
 size_t kfi_matmul_scratch_bytes(size_t cols);
 size_t kfi_attention_scratch_bytes(size_t head_dim);
+size_t kfi_attention_packed_scratch_bytes(void);
 
 /* The kernels in use. Each family: function and the name of its variant ("avx512vnni"). */
 typedef struct kfi_kernels {
@@ -191,8 +217,10 @@ typedef struct kfi_kernels {
     kfi_silu_mul_fn *silu_mul;
     kfi_add_fn *add;
     kfi_rope_fn *rope;
+    kfi_hadamard_fn *hadamard;
     kfi_log_sum_exp_fn *log_sum_exp;
     kfi_attention_fn *attention;
+    kfi_attention_packed_fn *attention_packed;
     kfi_attention_merge_fn *attention_merge;
     kfi_grid_error_fn *grid_error;
     kfi_sum_lines_fn *sum_lines;

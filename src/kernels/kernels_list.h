@@ -21,8 +21,10 @@
     F(silu_mul)                                                                                    \
     F(add)                                                                                         \
     F(rope)                                                                                        \
+    F(hadamard)                                                                                    \
     F(log_sum_exp)                                                                                 \
     F(attention)                                                                                   \
+    F(attention_packed)                                                                            \
     F(attention_merge)                                                                             \
     F(grid_error)                                                                                  \
     F(sum_lines)

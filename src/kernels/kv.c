@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/attention_inline.h"
+#include "kernels/attention_packed_inline.h"
 #include "kernels/kernels.h"
 
 void kfi_kv_store(float *keys, float *values, size_t position, const float *key, const float *value,
@@ -37,4 +38,9 @@ size_t kfi_attention_scratch_bytes(size_t head_dim)
 {
     return sizeof(kfi_attention_scores) +
            (KFI_ATTENTION_ROWS * head_dim * sizeof(float) + 63) / 64 * 64;
+}
+
+size_t kfi_attention_packed_scratch_bytes(void)
+{
+    return KFI_PACKED_ROWS * sizeof(kfi_packed_row);
 }

@@ -13,6 +13,7 @@
 #include "base/half.h"
 #include "base/rng.h"
 #include "kernels/attention_inline.h"
+#include "kernels/attention_packed_inline.h"
 
 enum {
     rows = 35, /* three panels, the last with three rows */
@@ -241,6 +242,24 @@ bool kfi_selfcheck_rope(kfi_rope_fn *kernel)
     return same(expected, actual, cols);
 }
 
+/* Blocks of two registers, of one and of a quarter. */
+bool kfi_selfcheck_hadamard(kfi_hadamard_fn *kernel)
+{
+    static const size_t head_dims[] = {32, 48, 36};
+    for (size_t i = 0; i < sizeof head_dims / sizeof head_dims[0]; i++) {
+        float expected[2 * 48];
+        float actual[2 * 48];
+        fill(expected, 2 * head_dims[i], 22);
+        memcpy(actual, expected, 2 * head_dims[i] * sizeof *actual);
+        kfi_hadamard_generic(expected, 2, head_dims[i]);
+        kernel(actual, 2, head_dims[i]);
+        if (!same(expected, actual, 2 * head_dims[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool kfi_selfcheck_log_sum_exp(kfi_log_sum_exp_fn *kernel)
 {
     float x[cols];
@@ -289,6 +308,66 @@ bool kfi_selfcheck_attention(kfi_attention_fn *kernel)
     args.dst = actual;
     kernel(&args);
     return same(expected, actual, n * heads * head_dim);
+}
+
+enum {
+    packed_dim = 24,
+    packed_cols = 32,
+    packed_heads = 3,
+    packed_tokens = 3, /* nine rows: a block of eight and one alone */
+    packed_first = 268,
+    packed_keys = 272
+};
+
+static bool attention_packed_agrees(kfi_attention_packed_fn *kernel, kfi_packed_kv kv)
+{
+    float q[packed_tokens * packed_heads * packed_dim];
+    float expected[packed_tokens * packed_heads * packed_dim];
+    float actual[packed_tokens * packed_heads * packed_dim];
+    kfi_packed_row scratch[KFI_PACKED_ROWS];
+    fill(q, packed_tokens * packed_heads * packed_dim, 24);
+    kfi_attention_packed_args args = {.dst = expected,
+                                      .ld_dst = packed_heads * packed_dim,
+                                      .q = q,
+                                      .ld_q = packed_heads * packed_dim,
+                                      .n_tokens = packed_tokens,
+                                      .n_heads = packed_heads,
+                                      .head_dim = packed_dim,
+                                      .first = packed_first,
+                                      .n_keys = packed_keys,
+                                      .kv = kv,
+                                      .scale = 2.0f,
+                                      .scratch = scratch};
+    kfi_attention_packed_generic(&args);
+    args.dst = actual;
+    kernel(&args);
+    return same(expected, actual, packed_tokens * packed_heads * packed_dim);
+}
+
+bool kfi_selfcheck_attention_packed(kfi_attention_packed_fn *kernel)
+{
+    alignas(64) uint8_t keys[packed_keys * packed_cols];
+    alignas(64) uint8_t values[packed_keys * packed_cols];
+    uint16_t key_scales[packed_keys];
+    uint16_t value_scales[packed_keys];
+    for (unsigned bits = 4; bits <= 8; bits += 4) {
+        const kfi_packed_kv kv = {.key_bits = bits,
+                                  .value_bits = bits,
+                                  .cols = packed_cols,
+                                  .keys = keys,
+                                  .values = values,
+                                  .key_scales = key_scales,
+                                  .value_scales = value_scales};
+        float rows_of_kv[2 * packed_dim];
+        for (size_t i = 0; i < packed_keys; i++) {
+            fill(rows_of_kv, 2 * packed_dim, 1000 + i);
+            kfi_packed_kv_store(&kv, i, rows_of_kv, rows_of_kv + packed_dim, packed_dim);
+        }
+        if (!attention_packed_agrees(kernel, kv)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Three runs, of which the second has the greatest score. */

@@ -132,6 +132,12 @@ static void wrong_rope(float *x, size_t n_heads, size_t head_dim, const float *c
     kfi_rope_generic(x, n_heads, head_dim, sine, cosine);
 }
 
+static void wrong_hadamard(float *x, size_t n_heads, size_t head_dim)
+{
+    kfi_hadamard_generic(x, n_heads, head_dim);
+    x[0] *= 2.0f;
+}
+
 static double wrong_log_sum_exp(const float *x, size_t n, size_t *arg_max)
 {
     const double y = kfi_log_sum_exp_generic(x, n, arg_max);
@@ -144,6 +150,13 @@ static void wrong_attention(const kfi_attention_args *args)
     kfi_attention_args early = *args;
     early.first--; /* the newest key unseen */
     kfi_attention_generic(&early);
+}
+
+static void wrong_attention_packed(const kfi_attention_packed_args *args)
+{
+    kfi_attention_packed_args coarse = *args;
+    coarse.kv.value_scales++; /* of the next token */
+    kfi_attention_packed_generic(&coarse);
 }
 
 static void wrong_attention_merge(const kfi_attention_merge_args *args)

@@ -205,6 +205,45 @@ static void rotates_as_plain_c_does(void **state)
     }
 }
 
+/* One element of a head's transform in double; a sum of log2(block) stages errs by as many
+ * roundings, the scale and the product by one each. */
+static void check_transform(const float *y, const float *x, size_t block, size_t i)
+{
+    double exact = 0.0;
+    double absolute = 0.0;
+    for (size_t j = 0; j < block; j++) {
+        exact += __builtin_parityll(i & j) ? -(double)x[j] : (double)x[j];
+        absolute += fabs((double)x[j]);
+    }
+    const double scale = 1.0 / sqrt((double)block);
+    const double bound = (log2((double)block) + 2.0) * 0x1p-24 * absolute * scale;
+    assert_true(fabs((double)y[i % block] - exact * scale) <= bound);
+}
+
+static void transforms_heads_as_plain_c_does(void **state)
+{
+    (void)state;
+    static const size_t head_dims[][2] = {{2, 2},   {4, 4},    {6, 2},     {24, 8},   {16, 16},
+                                          {32, 32}, {48, 16},  {64, 64},   {80, 16},  {96, 32},
+                                          {100, 4}, {112, 16}, {128, 128}, {256, 256}};
+    static float x[2][3 * 256], before[3 * 256];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 15);
+    for (size_t h = 0; h < COUNT(head_dims); h++) {
+        const size_t dim = head_dims[h][0];
+        const size_t block = head_dims[h][1];
+        fill(before, 3 * dim, &rng);
+        memcpy(x[0], before, sizeof before);
+        memcpy(x[1], before, sizeof before);
+        kfi_hadamard_generic(x[0], 3, dim);
+        kfi_kernels_get()->hadamard(x[1], 3, dim);
+        assert_same(x[0], x[1], 3 * dim);
+        for (size_t i = 0; i < 3 * dim; i++) {
+            check_transform(x[1] + i / block * block, before + i / block * block, block, i % block);
+        }
+    }
+}
+
 static void sums_exponentials_as_plain_c_does(void **state)
 {
     (void)state;
@@ -343,6 +382,7 @@ int main(void)
         cmocka_unit_test(gates_as_plain_c_does),
         cmocka_unit_test(adds_as_plain_c_does),
         cmocka_unit_test(rotates_as_plain_c_does),
+        cmocka_unit_test(transforms_heads_as_plain_c_does),
         cmocka_unit_test(sums_exponentials_as_plain_c_does),
         cmocka_unit_test(ranks_grids_as_plain_c_does),
         cmocka_unit_test(ranks_nothing_as_no_error),

@@ -5,12 +5,10 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
-#include <string.h>
 
 #include "kernels/attention_inline.h"
-#include "kernels/exp.h"
+#include "kernels/generic/merge_inline.h"
 #include "kernels/kernels_list.h"
-#include "kernels/lanes_inline.h"
 
 static float score(const kfi_attention_args *a, const float *query, size_t key)
 {
@@ -22,45 +20,6 @@ static float score(const kfi_attention_args *a, const float *query, size_t key)
     return s * a->scale;
 }
 
-/* p[i] = e^(p[i] - max); returns the sum. */
-static float exponentials(float *p, size_t n, float max)
-{
-    float lanes[KFI_LANES] = {0};
-    for (size_t i = 0; i < n; i++) {
-        p[i] = kfi_expf(p[i] - max);
-        lanes[i % KFI_LANES] += p[i];
-    }
-    return kfi_lanes_sum(lanes);
-}
-
-static float maximum(const float *p, size_t n)
-{
-    float max = p[0];
-    for (size_t i = 1; i < n; i++) {
-        max = p[i] > max ? p[i] : max;
-    }
-    return max;
-}
-
-/* dst += result, or dst = result where it is the first: both as sums that belong to a state. */
-static void merge(float *dst, kfi_attention_state *state, const float *result,
-                  kfi_attention_state more, bool is_first, size_t head_dim)
-{
-    if (is_first) {
-        memmove(dst, result, head_dim * sizeof *dst);
-        *state = more;
-        return;
-    }
-    const float both = more.max > state->max ? more.max : state->max;
-    const float old_part = kfi_expf(state->max - both);
-    const float new_part = kfi_expf(more.max - both);
-    for (size_t d = 0; d < head_dim; d++) {
-        dst[d] = fmaf(result[d], new_part, dst[d] * old_part);
-    }
-    state->sum = fmaf(more.sum, new_part, state->sum * old_part);
-    state->max = both;
-}
-
 /* The keys begin … end-1: at most a chunk. */
 static kfi_attention_state attend_chunk(float *result, const kfi_attention_args *a,
                                         const float *query, size_t begin, size_t end)
@@ -70,15 +29,14 @@ static kfi_attention_state attend_chunk(float *result, const kfi_attention_args 
     for (size_t i = 0; i < n; i++) {
         p[i] = score(a, query, begin + i);
     }
-    const float max = maximum(p, n);
-    const float sum = exponentials(p, n, max);
+    const kfi_attention_state state = kfi_soften(p, n);
     for (size_t d = 0; d < a->head_dim; d++) {
         result[d] = 0.0f;
         for (size_t i = 0; i < n; i++) {
             result[d] = fmaf(p[i], a->values[(begin + i) * a->head_dim + d], result[d]);
         }
     }
-    return (kfi_attention_state){max, sum};
+    return state;
 }
 
 static void attend_row(const kfi_attention_args *a, size_t row)
@@ -95,7 +53,7 @@ static void attend_row(const kfi_attention_args *a, size_t row)
             n_keys - begin < KFI_ATTENTION_CHUNK ? n_keys : begin + KFI_ATTENTION_CHUNK;
         const kfi_attention_state more =
             attend_chunk(result, a, kfi_attention_query(a, row), begin, end);
-        merge(dst, &state, result, more, begin == 0 && !a->continues, a->head_dim);
+        kfi_merge(dst, &state, result, more, begin == 0 && !a->continues, a->head_dim);
     }
     if (a->state != NULL) {
         a->state[row] = state;
@@ -117,8 +75,8 @@ void kfi_attention_merge_generic(const kfi_attention_merge_args *a)
 {
     kfi_attention_state state = {0};
     for (size_t i = 0; i < a->n; i++) {
-        merge(a->dst, &state, a->results + i * a->ld, a->states[i * a->n_states], i == 0,
-              a->head_dim);
+        kfi_merge(a->dst, &state, a->results + i * a->ld, a->states[i * a->n_states], i == 0,
+                  a->head_dim);
     }
     for (size_t d = 0; d < a->head_dim; d++) {
         a->dst[d] /= state.sum;

@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "base/round.h"
 #include "kernels/exp.h"
+#include "kernels/hadamard_inline.h"
 #include "kernels/kernels_list.h"
 #include "kernels/lanes_inline.h"
 #include "kernels/power.h"
@@ -58,7 +59,7 @@ void kfi_quantize_generic(int8_t *codes, float *scales, int32_t *sums, const flo
     sum_chunks(sums, codes, cols_padded / KFI_CHUNK_COLS);
 }
 
-/* ---- norm, activation, sum, rotation ---- */
+/* ---- norm, activation, sum, rotations ---- */
 
 void kfi_rms_norm_generic(float *dst, const float *src, const float *weight, size_t n,
                           float epsilon)
@@ -100,6 +101,14 @@ void kfi_rope_generic(float *x, size_t n_heads, size_t head_dim, const float *co
             x[i] = fmaf(a, cosine[i], -(b * sine[i]));
             x[i + half] = fmaf(b, cosine[i], a * sine[i]);
         }
+    }
+}
+
+void kfi_hadamard_generic(float *x, size_t n_heads, size_t head_dim)
+{
+    const size_t block = kfi_hadamard_block(head_dim);
+    for (size_t i = 0; i < n_heads * head_dim; i += block) {
+        kfi_hadamard_transform(x + i, block);
     }
 }
 

@@ -17,10 +17,8 @@
 #include <string.h>
 
 #include "kernels/attention_inline.h"
-#include "kernels/exp.h"
 #include "kernels/kernels_list.h"
-#include "kernels/lanes_inline.h"
-#include "kernels/x86/exp_x86.h"
+#include "kernels/x86/merge_x86.h"
 #include "kernels/x86/names_x86.h"
 #include "kernels/x86/unpack_x86.h" /* UNROLL */
 
@@ -36,11 +34,6 @@ typedef struct row_block {
     kfi_attention_scores *scores;
     float *results; /* [ROWS][head_dim] of the current chunk */
 } row_block;
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 /* ---- scores ---- */
 
@@ -194,35 +187,6 @@ static void weigh_rest(const row_block *b, size_t row, const float *values, size
 }
 
 /* ---- chunks ---- */
-
-/* dst += result, or dst = result where it is the first: both as sums that belong to a state. */
-static void merge(float *dst, kfi_attention_state *state, const float *result,
-                  kfi_attention_state more, bool is_first, size_t dim)
-{
-    if (is_first) {
-        memmove(dst, result, dim * sizeof *dst);
-        *state = more;
-        return;
-    }
-    const float both = more.max > state->max ? more.max : state->max;
-    const float old_part = kfi_expf(state->max - both);
-    const float new_part = kfi_expf(more.max - both);
-    for (size_t d = 0; d < dim; d += KFI_LANES) {
-        const lanes old = lanes_mul(lanes_load_n(dst + d, dim - d), lanes_set1(old_part));
-        const lanes new = lanes_load_n(result + d, dim - d);
-        lanes_store_n(dst + d, lanes_fma(new, lanes_set1(new_part), old), dim - d);
-    }
-    state->sum = fmaf(more.sum, new_part, state->sum * old_part);
-    state->max = both;
-}
-
-static void divide(float *dst, float sum, size_t dim)
-{
-    for (size_t d = 0; d < dim; d += KFI_LANES) {
-        const lanes x = lanes_load_n(dst + d, dim - d);
-        lanes_store_n(dst + d, lanes_div(x, lanes_set1(sum)), dim - d);
-    }
-}
 
 static void attend_chunk(const row_block *b, size_t begin)
 {

@@ -118,6 +118,18 @@ INLINE void lanes_transpose(lanes x[16])
     }
 }
 
+INLINE __m256 swap_8(__m256 x, const int stride)
+{
+    return stride == 1   ? _mm256_permute_ps(x, 0xB1)
+           : stride == 2 ? _mm256_permute_ps(x, 0x4E)
+                         : _mm256_permute2f128_ps(x, x, 1);
+}
+
+INLINE lanes lanes_swap(lanes x, const int stride)
+{
+    return stride == 8 ? (lanes){x.b, x.a} : (lanes){swap_8(x.a, stride), swap_8(x.b, stride)};
+}
+
 INLINE lanes lanes_add(lanes x, lanes y)
 {
     return (lanes){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)};
@@ -303,6 +315,21 @@ INLINE void ilanes_store_bytes(int8_t *p, ilanes x)
     _mm_storeu_si128((__m128i *)(void *)p, _mm_unpacklo_epi64(low_bytes(x.a), low_bytes(x.b)));
 }
 
+/* The low 16 bits of eight lanes; of every four the middle two change places. */
+INLINE __m128i low_pairs(__m256i x)
+{
+    const __m256i pick = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 8, 9, 4, 5, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1));
+    const __m256i picked = _mm256_shuffle_epi8(x, pick);
+    return _mm_unpacklo_epi64(_mm256_castsi256_si128(picked), _mm256_extracti128_si256(picked, 1));
+}
+
+INLINE void ilanes_store_pairs(int16_t *p, ilanes x)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, low_pairs(x.a));
+    _mm_storeu_si128((__m128i *)(void *)(p + 8), low_pairs(x.b));
+}
+
 INLINE int32_t ilanes_sum(ilanes x)
 {
     const __m256i eight = _mm256_add_epi32(x.a, x.b);
@@ -321,6 +348,16 @@ typedef uint16_t words __attribute__((vector_size(32)));
 INLINE bytes bytes_load(const uint8_t *p)
 {
     return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+INLINE void bytes_store(void *p, bytes x)
+{
+    _mm256_storeu_si256((__m256i *)p, x);
+}
+
+INLINE bytes bytes_set1_int(int32_t x)
+{
+    return _mm256_set1_epi32(x);
 }
 
 INLINE bytes bytes_set1(unsigned x)

@@ -97,6 +97,15 @@ INLINE void lanes_transpose(lanes x[16])
     }
 }
 
+/* Every lane i gets lane i ^ stride; stride is a constant: 1, 2, 4 or 8. */
+INLINE lanes lanes_swap(lanes x, const int stride)
+{
+    return stride == 1   ? _mm512_permute_ps(x, 0xB1)
+           : stride == 2 ? _mm512_permute_ps(x, 0x4E)
+           : stride == 4 ? _mm512_shuffle_f32x4(x, x, 0xB1)
+                         : _mm512_shuffle_f32x4(x, x, 0x4E);
+}
+
 INLINE lanes lanes_add(lanes a, lanes b)
 {
     return _mm512_add_ps(a, b);
@@ -264,6 +273,14 @@ INLINE void ilanes_store_bytes(int8_t *p, ilanes x)
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(x));
 }
 
+/* Stores the low 16 bits; of every four the middle two change places. */
+INLINE void ilanes_store_pairs(int16_t *p, ilanes x)
+{
+    const __m256i order = _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(x), order));
+}
+
 INLINE int32_t ilanes_sum(ilanes x)
 {
     return _mm512_reduce_add_epi32(x);
@@ -278,6 +295,16 @@ typedef uint16_t words __attribute__((vector_size(64)));
 INLINE bytes bytes_load(const uint8_t *p)
 {
     return _mm512_loadu_si512(p);
+}
+
+INLINE void bytes_store(void *p, bytes x)
+{
+    _mm512_storeu_si512(p, x);
+}
+
+INLINE bytes bytes_set1_int(int32_t x)
+{
+    return _mm512_set1_epi32(x);
 }
 
 INLINE bytes bytes_set1(unsigned x)

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "base/round.h"
+#include "kernels/hadamard_inline.h"
 #include "kernels/kernels_list.h"
 #include "kernels/lanes_inline.h"
 #include "kernels/x86/exp_x86.h"
@@ -108,6 +109,56 @@ void KERNEL_NAME(rope)(float *x, size_t n_heads, size_t head_dim, const float *c
             const lanes s = lanes_load_n(sine + i, n);
             lanes_store_n(x + i, lanes_fma(a, c, lanes_negate(lanes_mul(b, s))), n);
             lanes_store_n(x + half + i, lanes_fma(b, c, lanes_mul(a, s)), n);
+        }
+    }
+}
+
+/* The strides 1, 2, 4 and 8 within a register: what stands in the lower lane of a pair is added to
+ * the upper one's, and the upper one is subtracted from it. */
+INLINE lanes transform_lanes(lanes x)
+{
+    static const float signs[4][KFI_LANES] = {
+        {1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1},
+        {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1},
+        {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1},
+        {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1},
+    };
+    x = lanes_fma(x, lanes_load(signs[0]), lanes_swap(x, 1));
+    x = lanes_fma(x, lanes_load(signs[1]), lanes_swap(x, 2));
+    x = lanes_fma(x, lanes_load(signs[2]), lanes_swap(x, 4));
+    return lanes_fma(x, lanes_load(signs[3]), lanes_swap(x, 8));
+}
+
+/* A block of whole registers. */
+static void transform_block(float *x, size_t block)
+{
+    const lanes scale = lanes_set1(kfi_hadamard_scale(block));
+    for (size_t i = 0; i < block; i += KFI_LANES) {
+        lanes_store(x + i, transform_lanes(lanes_load(x + i)));
+    }
+    for (size_t stride = KFI_LANES; stride < block; stride *= 2) {
+        for (size_t i = 0; i < block; i += 2 * stride) {
+            for (size_t j = i; j < i + stride; j += KFI_LANES) {
+                const lanes a = lanes_load(x + j);
+                const lanes b = lanes_load(x + j + stride);
+                lanes_store(x + j, lanes_add(a, b));
+                lanes_store(x + j + stride, lanes_sub(a, b));
+            }
+        }
+    }
+    for (size_t i = 0; i < block; i += KFI_LANES) {
+        lanes_store(x + i, lanes_mul(lanes_load(x + i), scale));
+    }
+}
+
+void KERNEL_NAME(hadamard)(float *x, size_t n_heads, size_t head_dim)
+{
+    const size_t block = kfi_hadamard_block(head_dim);
+    for (size_t i = 0; i < n_heads * head_dim; i += block) {
+        if (block < KFI_LANES) {
+            kfi_hadamard_transform(x + i, block);
+        } else {
+            transform_block(x + i, block);
         }
     }
 }

@@ -1,0 +1,338 @@
+/* attention_packed_x86.h - attention over packed keys and values; the steps of
+ * attention_packed_inline.h.
+ *
+ * Scores and sums of values are the same loop, over lines of 64 bytes as packed_kv.h draws them: a
+ * lane of 4 bytes is a token (keys) or a column (values), its bytes are four columns or four
+ * tokens, or with 4 bits eight. A mask and shifts make pairs of 16-bit numbers of them, and a row's
+ * integers are broadcast to all lanes:
+ *
+ *     line of 8 bits     q0 q1 q2 q3  |  …           16 lanes
+ *     line & 0x00FF      q0    q2     |  …    times  a0 a2     one instruction: 2 products a lane
+ *     line >> 8             q1    q3  |  …    times  a1 a3
+ *
+ * So 64 codes cost 2 loads a row and 2 multiplications, beside a load, an and and a shift for all
+ * rows. Sums start at minus the zero times the sum of the row's integers. A tile is `rows` rows and
+ * some registers of lanes; fewer rows take more registers, so that enough sums are under way.
+ *
+ * A row that sees fewer keys than others gets weights of zero behind its last.
+ *
+ * Included once by attention_packed_avx2.c and its like, after their lanes, VARIANT, and
+ *
+ *     dot_pairs(sum, codes, x)   adds the products of the 16-bit pairs to a register of sums
+ *     units_of(rows)             registers of lanes in a tile
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <assert.h>
+#include <math.h>
+
+#include "base/round.h"
+#include "kernels/attention_packed_inline.h"
+#include "kernels/kernels_list.h"
+#include "kernels/x86/merge_x86.h"
+#include "kernels/x86/names_x86.h"
+
+#define UNIT_LANES    (16 / LINE_PARTS)
+#define UNITS_MOST    4
+#define N_LINE(bits)  (32 / (bits)) /* codes of a lane in a line */
+#define N_PAIRS(bits) (16 / (bits)) /* pairs of them */
+
+/* ---- integer sums ---- */
+
+typedef int32_t int_word __attribute__((aligned(4), may_alias));
+
+/* What a pointer into the first row is in row r. */
+INLINE void *of_row(const void *first, int r)
+{
+    return (char *)(uintptr_t)first + (size_t)r * sizeof(kfi_packed_row);
+}
+
+/* What a tile multiplies: for each row `dst[lane] = start + sum x code`. Rows are one
+ * kfi_packed_row apart. */
+typedef struct product {
+    int32_t *dst;         /* of the first row */
+    const int16_t *x;     /* of the first row */
+    const int32_t *sum_x; /* of the first row */
+    const uint8_t *codes;
+    size_t panel_bytes; /* from 16 lanes to the next 16 */
+    size_t line_bytes;  /* from a line to the next of the same lanes */
+    size_t n_lines;
+} product;
+
+/* Pair i of every lane. The pairs of a row's integers stand in the order of quads, each even
+ * before odd; for 4 bits a quad is a nibble: shifts 0 and 8 are the first quad's. */
+INLINE bytes pairs_of(bytes line, const int bits, const int i)
+{
+    const bytes mask = bytes_set1_int(bits == 8 ? 0x00FF00FF : 0x000F000F);
+    const int shift = bits == 8 ? 8 * i : 8 * (i % 2) + 4 * (i / 2);
+    const bytes moved = (bytes)((words)line >> shift);
+    return shift + bits == 16 ? moved : bytes_and(moved, mask);
+}
+
+/* Where register u of lanes begins in a line. */
+INLINE const uint8_t *unit_codes(const product *p, size_t unit)
+{
+    return p->codes + unit / LINE_PARTS * p->panel_bytes + unit % LINE_PARTS * sizeof(bytes);
+}
+
+/* Registers unit … unit + n_units - 1 of lanes for all rows; bits, rows and n_units are constants.
+ */
+INLINE void dot_tile(const product *p, size_t unit, const int bits, const int rows,
+                     const int n_units)
+{
+    bytes sum[KFI_PACKED_ROWS][UNITS_MOST];
+    const uint8_t *codes[UNITS_MOST];
+    const int16_t *x = p->x;
+    UNROLL
+    for (int u = 0; u < n_units; u++) {
+        codes[u] = unit_codes(p, unit + (size_t)u);
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        const int32_t sum_x = *(const int32_t *)of_row(p->sum_x, r);
+        UNROLL
+        for (int u = 0; u < n_units; u++) {
+            sum[r][u] = bytes_set1_int(-(1 << (bits - 1)) * sum_x);
+        }
+    }
+    for (size_t l = 0; l < p->n_lines; l++, x += N_LINE(bits)) {
+        bytes line[UNITS_MOST];
+        UNROLL
+        for (int u = 0; u < n_units; u++) {
+            line[u] = bytes_load(codes[u] + l * p->line_bytes);
+        }
+        UNROLL
+        for (int i = 0; i < N_PAIRS(bits); i++) {
+            bytes pairs[UNITS_MOST];
+            UNROLL
+            for (int u = 0; u < n_units; u++) {
+                pairs[u] = pairs_of(line[u], bits, i);
+            }
+            UNROLL
+            for (int r = 0; r < rows; r++) {
+                const bytes all = bytes_set1_int(*(const int_word *)of_row(x + 2 * i, r));
+                UNROLL
+                for (int u = 0; u < n_units; u++) {
+                    sum[r][u] = dot_pairs(sum[r][u], pairs[u], all);
+                }
+            }
+        }
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        int32_t *dst = (int32_t *)of_row(p->dst, r) + unit * UNIT_LANES;
+        UNROLL
+        for (int u = 0; u < n_units; u++) {
+            bytes_store(dst + u * UNIT_LANES, sum[r][u]);
+        }
+    }
+}
+
+INLINE void dot_rows(const product *p, size_t n_lanes, const int bits, const int rows)
+{
+    const size_t n_units = n_lanes / UNIT_LANES;
+    size_t unit = 0;
+    for (; unit + (size_t)units_of(rows) <= n_units; unit += (size_t)units_of(rows)) {
+        dot_tile(p, unit, bits, rows, units_of(rows));
+    }
+    for (; unit < n_units; unit++) {
+        dot_tile(p, unit, bits, rows, 1);
+    }
+}
+
+INLINE void dot_bits(const product *p, size_t n_lanes, const int bits, size_t rows)
+{
+    switch (rows) {
+    case 1:
+        dot_rows(p, n_lanes, bits, 1);
+        break;
+    case 2:
+        dot_rows(p, n_lanes, bits, 2);
+        break;
+    case 3:
+        dot_rows(p, n_lanes, bits, 3);
+        break;
+    case 4:
+        dot_rows(p, n_lanes, bits, 4);
+        break;
+    default:
+        dot_rows(p, n_lanes, bits, KFI_PACKED_ROWS);
+        break;
+    }
+}
+
+/* For n_lanes lanes, a multiple of 16. */
+static void dot(const product *p, size_t n_lanes, unsigned bits, size_t rows)
+{
+    if (bits == 8) {
+        dot_bits(p, n_lanes, 8, rows);
+    } else {
+        dot_bits(p, n_lanes, 4, rows);
+    }
+}
+
+/* ---- rows ---- */
+
+/* Rounds 16 numbers; returns them as integers. */
+INLINE ilanes round_lanes(int16_t *dst, lanes x, lanes inverse)
+{
+    const lanes sum = lanes_add(lanes_mul(x, inverse), lanes_set1(KFI_ROUND_MAGIC));
+    const ilanes whole = ilanes_sub(lanes_bits(sum), lanes_bits(lanes_set1(KFI_ROUND_MAGIC)));
+    ilanes_store_pairs(dst, whole);
+    return whole;
+}
+
+static void take_query(kfi_packed_row *row, const float *q, size_t head_dim, float scale)
+{
+    lanes max = lanes_zero();
+    ilanes sum = ilanes_set1(0);
+    float inverse = 0.0f;
+    for (size_t i = 0; i < head_dim; i += KFI_LANES) {
+        max = lanes_max(lanes_abs(lanes_load_n(q + i, head_dim - i)), max);
+    }
+    row->query_scale = kfi_packed_step(lanes_greatest(max), &inverse) * scale;
+    for (size_t i = 0; i < head_dim; i += KFI_LANES) {
+        const lanes x = lanes_load_n(q + i, head_dim - i);
+        sum = ilanes_add(sum, round_lanes(row->query + i, x, lanes_set1(inverse)));
+    }
+    row->query_sum = ilanes_sum(sum);
+}
+
+/* Scores out of the sums of a row's n keys. */
+INLINE float take_scores(kfi_packed_row *row, const uint16_t *scales, size_t n)
+{
+    const lanes step = lanes_set1(row->query_scale);
+    lanes greatest = lanes_set1(-INFINITY);
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes sums = lanes_of_int(ilanes_load(row->keys.sums + i));
+        const lanes s = lanes_mul(sums, lanes_mul(step, lanes_of_halves(scales + i)));
+        lanes_store(row->keys.scores + i, s);
+        greatest = lanes_max(lanes_first(s, greatest, n - i), greatest);
+    }
+    return lanes_greatest(greatest);
+}
+
+/* Integer weights of the n keys that a row sees of the chunk, zero up to n_all. */
+static kfi_attention_state soften(kfi_packed_row *row, const kfi_packed_kv *kv, size_t n,
+                                  size_t n_all)
+{
+    float *const p = row->keys.scores;
+    const float max = take_scores(row, kv->key_scales, n);
+    lanes sums = lanes_zero();
+    lanes heaviest = lanes_zero();
+    float inverse = 0.0f;
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        const lanes e = lanes_exp(lanes_sub(lanes_load(p + i), lanes_set1(max)));
+        const lanes scaled = lanes_mul(e, lanes_of_halves(kv->value_scales + i));
+        const lanes weights = lanes_first(scaled, lanes_zero(), n - i);
+        sums = lanes_add(sums, lanes_first(e, lanes_zero(), n - i));
+        heaviest = lanes_max(weights, heaviest);
+        lanes_store(p + i, weights);
+    }
+    row->weight_scale = kfi_packed_step(lanes_greatest(heaviest), &inverse);
+    ilanes sum = ilanes_set1(0);
+    for (size_t i = 0; i < n; i += KFI_LANES) {
+        sum =
+            ilanes_add(sum, round_lanes(row->weights + i, lanes_load(p + i), lanes_set1(inverse)));
+    }
+    for (size_t i = (n + 15) / 16 * 16; i < n_all; i += KFI_LANES) {
+        ilanes_store_pairs(row->weights + i, ilanes_set1(0));
+    }
+    row->weight_sum = ilanes_sum(sum);
+    return (kfi_attention_state){max, lanes_sum(sums)};
+}
+
+/* Results of a chunk out of the sums. */
+INLINE void take_results(kfi_packed_row *row, size_t cols)
+{
+    const lanes scale = lanes_set1(row->weight_scale);
+    for (size_t i = 0; i < cols; i += KFI_LANES) {
+        const lanes sums = lanes_of_int(ilanes_load(row->values.sums + i));
+        lanes_store(row->values.results + i, lanes_mul(sums, scale));
+    }
+}
+
+/* ---- blocks of rows ---- */
+
+/* The rows of a block, and how many are worked on: where these are more, the last one stands in. */
+typedef struct row_block {
+    const kfi_attention_packed_args *args;
+    kfi_packed_row *rows;
+    float *dst[KFI_PACKED_ROWS];
+    size_t n_visible[KFI_PACKED_ROWS]; /* keys a row sees, not descending */
+    size_t n_rows, n_worked;
+} row_block;
+
+static void attend_chunk(const row_block *b, size_t begin)
+{
+    const size_t dim = b->args->head_dim;
+    const kfi_packed_kv kv = kfi_packed_kv_from(&b->args->kv, begin);
+    const size_t most = least(b->n_visible[b->n_worked - 1] - begin, KFI_ATTENTION_CHUNK);
+    const size_t n_tokens = (most + 15) / 16 * 16;
+    kfi_packed_row *const rows = b->rows;
+    kfi_attention_state more[KFI_PACKED_ROWS];
+    const product scores = {.dst = rows->keys.sums,
+                            .x = rows->query,
+                            .sum_x = &rows->query_sum,
+                            .codes = kv.keys,
+                            .panel_bytes = kfi_packed_kv_code_bytes(16, kv.cols, kv.key_bits),
+                            .line_bytes = KFI_LINE_BYTES,
+                            .n_lines = kv.cols * kv.key_bits / 32};
+    const product values = {.dst = rows->values.sums,
+                            .x = rows->weights,
+                            .sum_x = &rows->weight_sum,
+                            .codes = kv.values,
+                            .panel_bytes = KFI_LINE_BYTES,
+                            .line_bytes = kv.cols * 4,
+                            .n_lines = n_tokens * kv.value_bits / 32};
+    dot(&scores, n_tokens, kv.key_bits, b->n_worked);
+    for (size_t r = 0; r < b->n_worked; r++) {
+        const size_t n = b->n_visible[r] > begin ? least(b->n_visible[r] - begin, most) : 0;
+        more[r] = soften(&rows[r], &kv, n, n_tokens);
+    }
+    dot(&values, kv.cols, kv.value_bits, b->n_worked);
+    for (size_t r = 0; r < b->n_rows; r++) {
+        if (b->n_visible[r] > begin) {
+            take_results(&rows[r], kv.cols);
+            merge(b->dst[r], &rows[r].state, rows[r].values.results, more[r],
+                  begin == 0 && !b->args->continues, dim);
+        }
+    }
+}
+
+static row_block block_make(const kfi_attention_packed_args *a, size_t first)
+{
+    const size_t n_rows = least(a->n_tokens * a->n_heads - first, KFI_PACKED_ROWS);
+    row_block b = {.args = a,
+                   .rows = a->scratch,
+                   .n_rows = n_rows,
+                   .n_worked = n_rows <= 4 ? n_rows : KFI_PACKED_ROWS};
+    for (size_t r = 0; r < b.n_worked; r++) {
+        const size_t row = first + least(r, n_rows - 1);
+        take_query(&b.rows[r], kfi_packed_query(a, row), a->head_dim, a->scale);
+        b.dst[r] = kfi_packed_result(a, row);
+        b.n_visible[r] = kfi_packed_visible(a, row);
+        if (a->continues) {
+            b.rows[r].state = a->state[row];
+        }
+    }
+    return b;
+}
+
+void KERNEL_NAME(attention_packed)(const kfi_attention_packed_args *a)
+{
+    assert(a->head_dim <= KFI_PACKED_HEAD_DIM_MOST);
+    for (size_t first = 0; first < a->n_tokens * a->n_heads; first += KFI_PACKED_ROWS) {
+        const row_block b = block_make(a, first);
+        for (size_t begin = 0; begin < b.n_visible[b.n_worked - 1]; begin += KFI_ATTENTION_CHUNK) {
+            attend_chunk(&b, begin);
+        }
+        for (size_t r = 0; r < b.n_rows; r++) {
+            if (a->state != NULL) {
+                a->state[first + r] = b.rows[r].state;
+            } else {
+                divide(b.dst[r], b.rows[r].state.sum, a->head_dim);
+            }
+        }
+    }
+}

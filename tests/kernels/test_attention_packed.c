@@ -1,0 +1,414 @@
+/* Attention over packed keys and values: in use (KERF_ISA) against plain C, bit for bit, and
+ * against a softmax in double over what the codes say.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <math.h>
+
+#include "base/half.h"
+#include "kernels/attention_packed_inline.h"
+#include "kernels/kernels_list.h"
+#include "random_packed.h"
+
+#define GUARD_BYTES 64
+#define COUNT(x)    (sizeof(x) / sizeof(x)[0])
+
+/* The shape of a case. */
+typedef struct shape {
+    unsigned key_bits, value_bits;
+    size_t n_heads, head_dim, first, n_tokens;
+    float spread; /* of the keys: 20 lets one key take nearly all */
+} shape;
+
+/* A cache with random keys and values, and queries for tokens first … first + n_tokens - 1. */
+typedef struct packed_case {
+    kfi_attention_packed_args args;
+    size_t capacity, n_q;
+    float *q, *expected, *actual;
+    float *keys, *values; /* as the codes have them, [token][head_dim] */
+    unsigned char *scratch;
+} packed_case;
+
+static void *filled(size_t n, int byte)
+{
+    void *memory = kfi_alloc(NULL, n);
+    assert_non_null(memory);
+    memset(memory, byte, n);
+    return memory;
+}
+
+static void store_random(packed_case *c, const shape *s, kfi_rng *rng)
+{
+    const size_t dim = s->head_dim;
+    float *key = random_floats(dim, rng);
+    float *value = random_floats(dim, rng);
+    for (size_t i = 0; i < c->args.n_keys; i++) {
+        for (size_t d = 0; d < dim; d++) {
+            key[d] = s->spread * kfi_rng_normal(rng);
+            value[d] = kfi_rng_normal(rng);
+        }
+        kfi_packed_kv_store(&c->args.kv, i, key, value, dim);
+        kfi_packed_kv_load(c->keys + i * dim, c->values + i * dim, &c->args.kv, i, dim);
+    }
+    kfi_free(NULL, key, dim * sizeof *key);
+    kfi_free(NULL, value, dim * sizeof *value);
+}
+
+static packed_case case_make(const shape *s, kfi_rng *rng)
+{
+    packed_case c = {0};
+    const size_t n_keys = s->first + s->n_tokens;
+    const size_t ld = s->n_heads * s->head_dim + 3; /* rows need not be dense */
+    const size_t cols = kfi_packed_kv_cols(s->head_dim);
+    c.capacity = (n_keys + 15) / 16 * 16;
+    c.n_q = s->n_tokens * ld;
+    c.q = random_floats(c.n_q, rng);
+    c.expected = kfi_calloc(NULL, c.n_q, sizeof(float));
+    c.actual = kfi_calloc(NULL, c.n_q, sizeof(float));
+    c.keys = random_floats(n_keys * s->head_dim, rng);
+    c.values = random_floats(n_keys * s->head_dim, rng);
+    c.scratch = filled(kfi_attention_packed_scratch_bytes() + GUARD_BYTES, 0xC3);
+    c.args = (kfi_attention_packed_args){
+        .dst = c.expected,
+        .ld_dst = ld,
+        .q = c.q,
+        .ld_q = ld,
+        .n_tokens = s->n_tokens,
+        .n_heads = s->n_heads,
+        .head_dim = s->head_dim,
+        .first = s->first,
+        .n_keys = n_keys,
+        .kv = {.key_bits = s->key_bits,
+               .value_bits = s->value_bits,
+               .cols = cols,
+               /* What is not stored must not matter: 0xFF is the greatest code, and a NaN. */
+               .keys = filled(kfi_packed_kv_code_bytes(c.capacity, cols, s->key_bits), 0xFF),
+               .values = filled(kfi_packed_kv_code_bytes(c.capacity, cols, s->value_bits), 0xFF),
+               .key_scales = filled(c.capacity * 2, 0xFF),
+               .value_scales = filled(c.capacity * 2, 0xFF)},
+        .scale = 1.0f / sqrtf((float)s->head_dim),
+        .scratch = c.scratch};
+    store_random(&c, s, rng);
+    return c;
+}
+
+static void case_free(packed_case *c)
+{
+    const kfi_packed_kv *kv = &c->args.kv;
+    const size_t n_scratch = kfi_attention_packed_scratch_bytes();
+    const size_t n_kv = c->args.n_keys * c->args.head_dim;
+    for (size_t i = 0; i < GUARD_BYTES; i++) {
+        assert_int_equal(c->scratch[n_scratch + i], 0xC3);
+    }
+    kfi_free(NULL, c->scratch, n_scratch + GUARD_BYTES);
+    kfi_free(NULL, c->q, c->n_q * sizeof(float));
+    kfi_free(NULL, c->expected, c->n_q * sizeof(float));
+    kfi_free(NULL, c->actual, c->n_q * sizeof(float));
+    kfi_free(NULL, c->keys, n_kv * sizeof(float));
+    kfi_free(NULL, c->values, n_kv * sizeof(float));
+    kfi_free(NULL, kv->keys, kfi_packed_kv_code_bytes(c->capacity, kv->cols, kv->key_bits));
+    kfi_free(NULL, kv->values, kfi_packed_kv_code_bytes(c->capacity, kv->cols, kv->value_bits));
+    kfi_free(NULL, kv->key_scales, c->capacity * 2);
+    kfi_free(NULL, kv->value_scales, c->capacity * 2);
+}
+
+/* One result in double. A query's number is off by half a step, max |q| / 65534, and a score by as
+ * much a column; three roundings come to it. A weight is off by half a step of its chunk, which is
+ * the greatest p s / 65534: no more than 1 / 65534 of all weight times the greatest |value|, for
+ * each of 256 keys of a chunk; the chunks' weights sum to the whole. The rest are sums over the
+ * keys. */
+static void check_exact(const packed_case *c, size_t token, size_t head)
+{
+    const size_t dim = c->args.head_dim;
+    const size_t n = c->args.first + token + 1;
+    const float *q = c->q + token * c->args.ld_q + head * dim;
+    const float *y = c->actual + token * c->args.ld_dst + head * dim;
+    const double scale = (double)c->args.scale;
+    double *p = kfi_calloc(NULL, n, sizeof *p);
+    double max = -INFINITY;
+    double error = 0.0;
+    double sum = 0.0;
+    double q_max = 0.0;
+    for (size_t d = 0; d < dim; d++) {
+        q_max = fmax(q_max, fabs((double)q[d]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        double absolute = 0.0;
+        double column = 0.0;
+        for (size_t d = 0; d < dim; d++) {
+            const double key = (double)c->keys[i * dim + d];
+            p[i] += (double)q[d] * key * scale;
+            absolute += fabs((double)q[d] * key) * scale;
+            column += fabs(key) * scale;
+        }
+        max = fmax(max, p[i]);
+        error = fmax(error, column * q_max / 65534.0 * 1.01 + 6.0 * 0x1p-24 * absolute);
+    }
+    for (size_t i = 0; i < n; i++) {
+        p[i] = exp(p[i] - max);
+        sum += p[i];
+    }
+    const double relative = 2.1 * error + ((double)n + 20.0) * 0x1p-23;
+    for (size_t d = 0; d < dim; d++) {
+        double exact = 0.0;
+        double absolute = 0.0;
+        double greatest = 0.0;
+        for (size_t i = 0; i < n; i++) {
+            const double value = (double)c->values[i * dim + d];
+            exact += p[i] / sum * value;
+            absolute += p[i] / sum * fabs(value);
+            const uint16_t half = c->args.kv.value_scales[i];
+            greatest = fmax(greatest, (double)kfi_half_to_float(half));
+        }
+        const double codes = (double)(1u << (c->args.kv.value_bits - 1));
+        const double weights = 256.0 / 65534.0 * 1.01 * greatest * codes;
+        if (!(fabs((double)y[d] - exact) <= relative * absolute + weights)) {
+            fail_msg("token %zu, head %zu, column %zu: %g, expected %g +- %g", token, head, d,
+                     (double)y[d], exact, relative * absolute + weights);
+        }
+    }
+    kfi_free(NULL, p, n * sizeof *p);
+}
+
+static void check_case(const shape *s, kfi_rng *rng)
+{
+    packed_case c = case_make(s, rng);
+    kfi_attention_packed_generic(&c.args);
+    c.args.dst = c.actual;
+    kfi_kernels_get()->attention_packed(&c.args);
+    for (size_t i = 0; i < c.n_q; i++) {
+        if (memcmp(&c.expected[i], &c.actual[i], sizeof(float)) != 0) {
+            fail_msg("k%uv%u, %zu heads of %zu, first %zu, %zu tokens: element %zu is %a, plain C "
+                     "has %a",
+                     s->key_bits, s->value_bits, s->n_heads, s->head_dim, s->first, s->n_tokens, i,
+                     (double)c.actual[i], (double)c.expected[i]);
+        }
+    }
+    check_exact(&c, 0, 0);
+    check_exact(&c, s->n_tokens - 1, s->n_heads - 1);
+    case_free(&c);
+}
+
+static void attends_as_plain_c_does(void **state)
+{
+    (void)state;
+    static const size_t head_dims[] = {2, 6, 16, 24, 48, 64, 80, 96, 128, 130, 512};
+    static const size_t firsts[] = {0, 14, 15, 16, 100, 254, 255, 256, 300, 511, 512, 600};
+    static const unsigned bits[][2] = {{8, 8}, {8, 4}, {4, 4}, {4, 8}};
+    kfi_rng rng;
+    kfi_rng_init(&rng, 1);
+    for (size_t i = 0; i < COUNT(head_dims); i++) {
+        for (size_t k = 0; k < COUNT(firsts); k++) {
+            const size_t b = (i + k) % COUNT(bits);
+            const shape s = {.key_bits = bits[b][0],
+                             .value_bits = bits[b][1],
+                             .n_heads = 1 + kfi_rng_below(&rng, 9),
+                             .head_dim = head_dims[i],
+                             .first = firsts[k],
+                             .n_tokens = 1 + kfi_rng_below(&rng, k % 3 == 0 ? 40 : 3),
+                             .spread = k % 4 == 0 ? 20.0f : 1.0f};
+            check_case(&s, &rng);
+        }
+    }
+}
+
+/* Every number of rows that a block may have, of one token and of several. */
+static void attends_for_every_number_of_heads(void **state)
+{
+    (void)state;
+    kfi_rng rng;
+    kfi_rng_init(&rng, 2);
+    for (size_t n_heads = 1; n_heads <= 17; n_heads++) {
+        for (unsigned bits = 4; bits <= 8; bits += 4) {
+            const shape s = {.key_bits = bits,
+                             .value_bits = bits,
+                             .n_heads = n_heads,
+                             .head_dim = 64,
+                             .first = 250 + n_heads,
+                             .n_tokens = 1 + n_heads % 2,
+                             .spread = 1.0f};
+            check_case(&s, &rng);
+        }
+    }
+}
+
+static void gives_the_same_for_every_tile(void **state)
+{
+    (void)state;
+    const shape s = {8, 8, 3, 64, 250, 20, 1.0f};
+    kfi_rng rng;
+    kfi_rng_init(&rng, 3);
+    for (size_t split = 1; split < 20; split += 3) {
+        packed_case c = case_make(&s, &rng);
+        kfi_kernels_get()->attention_packed(&c.args);
+        kfi_attention_packed_args part = c.args;
+        part.dst = c.actual;
+        part.n_tokens = split;
+        kfi_kernels_get()->attention_packed(&part);
+        part.dst = c.actual + split * c.args.ld_dst;
+        part.q = c.q + split * c.args.ld_q;
+        part.first = c.args.first + split;
+        part.n_tokens = 20 - split;
+        kfi_kernels_get()->attention_packed(&part);
+        assert_memory_equal(c.expected, c.actual, c.n_q * sizeof(float));
+        case_free(&c);
+    }
+}
+
+/* Tokens that go on from what the keys before gave, in two runs. */
+static void goes_on_from_a_state(void **state)
+{
+    (void)state;
+    const shape s = {8, 4, 3, 64, 600, 5, 1.0f};
+    enum {
+        n_rows = 15,
+        n_front = 2 * KFI_ATTENTION_CHUNK
+    };
+    kfi_rng rng;
+    kfi_rng_init(&rng, 4);
+    packed_case c = case_make(&s, &rng);
+    kfi_attention_state states[n_rows];
+    kfi_kernels_get()->attention_packed(&c.args);
+    kfi_attention_packed_args run = c.args;
+    run.dst = c.actual;
+    run.state = states;
+    run.n_keys = n_front;
+    kfi_kernels_get()->attention_packed(&run);
+    run.kv = kfi_packed_kv_from(&run.kv, n_front);
+    run.first -= n_front;
+    run.n_keys = c.args.n_keys - n_front;
+    run.continues = true;
+    kfi_kernels_get()->attention_packed(&run);
+    for (size_t i = 0; i < n_rows; i++) {
+        float *dst = c.actual + i / s.n_heads * c.args.ld_dst + i % s.n_heads * s.head_dim;
+        const kfi_attention_merge_args end = {
+            .dst = dst, .results = dst, .states = &states[i], .n = 1, .head_dim = s.head_dim};
+        kfi_kernels_get()->attention_merge(&end);
+    }
+    assert_memory_equal(c.expected, c.actual, c.n_q * sizeof(float));
+    case_free(&c);
+}
+
+/* Half a step, or one where the number is the greatest: its scale was rounded to fp16. */
+static void check_row(const float *x, const float *y, size_t n, unsigned bits)
+{
+    double max = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        max = fmax(max, fabs((double)x[i]));
+    }
+    const double step = max / ((double)(1u << (bits - 1)) - 0.5);
+    for (size_t i = 0; i < n; i++) {
+        const double bound = 0.5 * step + 0x1p-10 * max + 0x1p-18;
+        assert_true(fabs((double)x[i] - (double)y[i]) <= bound);
+    }
+}
+
+static kfi_packed_kv small_cache(uint8_t keys[32 * 32], uint8_t values[32 * 32],
+                                 uint16_t scales[2][32], unsigned key_bits, unsigned value_bits)
+{
+    return (kfi_packed_kv){key_bits, value_bits, 32, keys, values, scales[0], scales[1]};
+}
+
+static void codes_are_within_half_a_step(void **state)
+{
+    (void)state;
+    uint8_t keys[32 * 32];
+    uint8_t values[32 * 32];
+    uint16_t scales[2][32];
+    static const float sizes[] = {1e-7f, 1e-3f, 1.0f, 500.0f, 4e5f};
+    kfi_rng rng;
+    kfi_rng_init(&rng, 5);
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned key_bits = i < 2 ? 8 : 4;
+        const unsigned value_bits = i % 2 == 0 ? 8 : 4;
+        const kfi_packed_kv kv = small_cache(keys, values, scales, key_bits, value_bits);
+        float x[32][2][24];
+        for (size_t t = 0; t < 32; t++) {
+            for (size_t d = 0; d < 24; d++) {
+                x[t][0][d] = sizes[t % COUNT(sizes)] * (2.0f * kfi_rng_uniform(&rng) - 1.0f);
+                x[t][1][d] = sizes[t % COUNT(sizes)] * (2.0f * kfi_rng_uniform(&rng) - 1.0f);
+            }
+            kfi_packed_kv_store(&kv, t, x[t][0], x[t][1], 24);
+        }
+        for (size_t t = 0; t < 32; t++) { /* none was changed by a later one */
+            float y[2][24];
+            kfi_packed_kv_load(y[0], y[1], &kv, t, 24);
+            check_row(x[t][0], y[0], 24, key_bits);
+            check_row(x[t][1], y[1], 24, value_bits);
+        }
+    }
+}
+
+static void store_tokens(const kfi_packed_kv *kv, size_t n, uint64_t seed)
+{
+    kfi_rng rng;
+    kfi_rng_init(&rng, seed);
+    for (size_t t = 0; t < n; t++) {
+        float x[24];
+        for (size_t d = 0; d < 24; d++) {
+            x[d] = kfi_rng_normal(&rng);
+        }
+        kfi_packed_kv_store(kv, t, x, x, 24);
+    }
+}
+
+/* After going back, nothing is left of what stood there: codes of 4 bits share bytes. */
+static void a_token_is_stored_anew(void **state)
+{
+    (void)state;
+    static uint8_t keys[2][32 * 32];
+    static uint8_t values[2][32 * 32];
+    static uint16_t scales[2][2][32];
+    const kfi_packed_kv used = small_cache(keys[0], values[0], scales[0], 4, 4);
+    const kfi_packed_kv fresh = small_cache(keys[1], values[1], scales[1], 4, 4);
+    store_tokens(&used, 20, 10);
+    store_tokens(&used, 20, 11);
+    store_tokens(&fresh, 20, 11);
+    assert_memory_equal(keys[0], keys[1], sizeof keys[0]);
+    assert_memory_equal(values[0], values[1], sizeof values[0]);
+    assert_memory_equal(scales[0], scales[1], sizeof scales[0]);
+}
+
+static void stores_zero_huge_and_not_finite(void **state)
+{
+    (void)state;
+    uint8_t keys[32 * 32];
+    uint8_t values[32 * 32];
+    uint16_t scales[2][32];
+    const kfi_packed_kv kv = small_cache(keys, values, scales, 8, 4);
+    float zero[24] = {0};
+    float huge[24] = {3e38f, -3e38f, 1.0f};
+    float y[2][24];
+    kfi_packed_kv_store(&kv, 0, zero, zero, 24);
+    kfi_packed_kv_store(&kv, 1, huge, huge, 24);
+    huge[2] = NAN;
+    kfi_packed_kv_store(&kv, 2, huge, zero, 24);
+    huge[2] = -INFINITY;
+    kfi_packed_kv_store(&kv, 3, zero, huge, 24);
+    kfi_packed_kv_load(y[0], y[1], &kv, 0, 24);
+    for (size_t d = 0; d < 24; d++) {
+        assert_true(y[0][d] == 0.0f && y[1][d] == 0.0f);
+    }
+    kfi_packed_kv_load(y[0], y[1], &kv, 1, 24); /* the greatest that there is */
+    assert_true(y[0][0] == 127.0f * 65504.0f && y[0][1] == -128.0f * 65504.0f);
+    assert_true(y[1][0] == 7.0f * 65504.0f && y[1][1] == -8.0f * 65504.0f && y[1][2] == 0.0f);
+    kfi_packed_kv_load(y[0], y[1], &kv, 2, 24);
+    assert_true(isnan(y[0][5]) && y[1][5] == 0.0f);
+    kfi_packed_kv_load(y[0], y[1], &kv, 3, 24);
+    assert_true(y[0][5] == 0.0f && isnan(y[1][5]));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attends_as_plain_c_does),
+        cmocka_unit_test(attends_for_every_number_of_heads),
+        cmocka_unit_test(gives_the_same_for_every_tile),
+        cmocka_unit_test(goes_on_from_a_state),
+        cmocka_unit_test(codes_are_within_half_a_step),
+        cmocka_unit_test(a_token_is_stored_anew),
+        cmocka_unit_test(stores_zero_huge_and_not_finite),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
