@@ -33,6 +33,12 @@ static json_t *bands_json(const kf_eval_result *r)
     return bands;
 }
 
+/* What stood in front of each window; a stored prefix takes the place of a start token. */
+static const char *in_front(const eval_options *options, const kf_eval_result *r)
+{
+    return r->n_prefix > 0 ? "prefix" : options->start;
+}
+
 static void print_json(const eval_options *options, const kf_model_info *info,
                        const kf_eval_result *r)
 {
@@ -44,7 +50,7 @@ static void print_json(const eval_options *options, const kf_model_info *info,
         json_number(r->top1), "bits_per_weight", json_number(info->bits_per_weight), "bytes",
         (json_int_t)info->bytes, "seconds", json_number(r->seconds), "tokens_per_second",
         json_number(r->tokens_per_second), "activations", info->activations, "source",
-        json_text(info->source), "start", options->start, "prefix_tokens", (json_int_t)r->n_prefix,
+        json_text(info->source), "start", in_front(options, r), "prefix_tokens", (json_int_t)r->n_prefix,
         "peak_rss_bytes", (json_int_t)kf_memory_peak());
     if (options->against != NULL) {
         (void)json_object_set_new(report, "against", json_text(options->against));

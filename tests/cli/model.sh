@@ -246,6 +246,8 @@ kl=$(field kl_mean)
 run eval "$scratch/kept/spoken" --text "$text" $small --against "$model" --json
 [ "$(field kl_mean)" = "$kl" ] && [ "$(field prefix_tokens)" = 15 ]
 result "a reference starts with the whole prefix, in compare and in eval" $?
+[ "$(field start)" = prefix ]
+result "eval tells that the stored prefix stood in front" $?
 run eval "$scratch/kept/spoken" --text "$text" $small --against "$scratch/kept/spoken" --json
 [ "$(field kl_mean)" = 0.0 ] && [ "$(field top1)" = 1.0 ]
 result "a checkpoint with a prefix agrees with itself" $?
