@@ -10,7 +10,7 @@ holds as Markdown.
     bench/gptq_table.py rows.jsonl --model smollm2=FILE.gguf --calib TRAIN.txt --text TEST.txt
     bench/gptq_table.py rows.jsonl --print
 
-A variant is a name of VARIANTS; recipes are rtn-wN and gptq-wN with the settings given there.
+A variant is a name of VARIANTS or ONE_CHANGED; recipes are rtn-wN and gptq-wN with the settings given there.
 """
 
 import argparse
@@ -28,6 +28,22 @@ VARIANTS = {
     "gptq, exact prefix": ("gptq", ["prefix=start"], True),
     "gptq, exact prefix, symmetric": ("gptq", ["prefix=start", "weights=int{}g64"], True),
 }
+
+# The same for one default of GPTQ changed at a time; measured where --variants names them.
+ONE_CHANGED = {
+    "gptq, exact prefix, min-max range": ("gptq", ["prefix=start", "gptq.fit=minmax"], True),
+    "gptq, exact prefix, clip search weighted": ("gptq", ["prefix=start", "gptq.importance=mean_square"], True),
+    "gptq, exact prefix, no act-order": ("gptq", ["prefix=start", "gptq.act_order=false"], True),
+    "gptq, exact prefix, no act-order, no static groups": (
+        "gptq",
+        ["prefix=start", "gptq.act_order=false", "gptq.static_groups=false"],
+        True,
+    ),
+    "gptq, exact prefix, not sequential in a block": ("gptq", ["prefix=start", "gptq.true_sequential=false"], True),
+    "gptq, exact prefix, not in H": ("gptq", ["prefix=start", "gptq.prefix_in_gram=false"], True),
+    "gptq, no prefix, first token 16-fold": ("gptq", ["prefix=none", "gptq.first_token_weight=16"], False),
+}
+ALL = VARIANTS | ONE_CHANGED
 FULL = ("full precision, start none", "full precision, start bos")
 KEY = ("model", "variant", "bits", "seed", "activations")
 
@@ -52,7 +68,7 @@ def layers_below_rtn(lines):
 
 def checkpoint(options, model, path, variant, bits, seed):
     """The directory of a quantized model and what kerf said; made once, kept for other rows."""
-    method, settings = VARIANTS[variant][:2]
+    method, settings = ALL[variant][:2]
     name = f"{model} {variant} w{bits} seed {seed}".replace(",", "").replace(" ", "-")
     out = os.path.join(options.checkpoints, name)
     log = out + ".jsonl"
@@ -96,7 +112,7 @@ def wanted_rows(options, model):
     for seed in range(options.seeds):
         for bits in options.bits:
             for variant in options.variants:
-                if variant not in FULL and (seed == 0 or VARIANTS[variant][0] != "rtn"):
+                if variant not in FULL and (seed == 0 or ALL[variant][0] != "rtn"):
                     for activations in options.activations:
                         yield (model, variant, bits, seed, activations)
 
@@ -119,7 +135,7 @@ def cell(row, full):
     """Perplexity, and how far above full precision with the same start."""
     if row is None:
         return "-"
-    start = "bos" if VARIANTS[row["variant"]][2] else "none"
+    start = "bos" if ALL[row["variant"]][2] else "none"
     base = full.get((row["model"], f"full precision, start {start}"))
     over = f" ({100 * (row['perplexity'] / base - 1):+.1f} %)" if base else ""
     return f"{row['perplexity']:.2f} ± {row['perplexity_se']:.2f}{over}"
@@ -131,7 +147,7 @@ def show(rows):
     for (model, variant), perplexity in full.items():
         print(f"{model}, {variant}: {perplexity:.3f}")
     found = {tuple(r[k] for k in KEY): r for r in rows if r["bits"] is not None}
-    order = list(VARIANTS)
+    order = list(ALL)
     lines = sorted({k[:4] for k in found}, key=lambda k: (k[0], -k[2], order.index(k[1]), k[3]))
     print("\n| model | bits | method | seed | bits a weight | int8 activations | float activations |")
     print("|---|---|---|---|---|---|---|")
@@ -153,7 +169,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--activations", nargs="+", default=["recipe", "float"])
     parser.add_argument("--bits", type=int, nargs="+", default=[4, 3, 2])
-    parser.add_argument("--variants", nargs="+", default=[*FULL, *VARIANTS], choices=[*FULL, *VARIANTS])
+    parser.add_argument("--variants", nargs="+", default=[*FULL, *VARIANTS], choices=[*FULL, *ALL])
     parser.add_argument("--kerf", default="build/kerf")
     parser.add_argument("--checkpoints", metavar="DIR", default="gptq-table", help="kept there; remove them when kerf has changed")
     parser.add_argument("--print", action="store_true", dest="only_print")
