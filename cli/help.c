@@ -16,7 +16,7 @@ static const char exit_codes[] =
     "3 the input is bad: a value out of range, a file that is missing or not what it claims to be.";
 
 static const char environment[] =
-    "KERF_ISA caps the kernels: generic, avx2, avxvnni, avx512vnni, amx or native. "
+    "KERF_ISA caps the kernels: generic, avx2, avxvnni, avx512vnni, amx, neon, dotprod or native. "
     "XDG_CACHE_HOME is where models are kept (default ~/.cache), TMPDIR where kerf compare keeps what it "
     "removes at its end (default /tmp). "
     "PIP_INDEX_URL, HF_ENDPOINT, HF_TOKEN, https_proxy and SSL_CERT_FILE are respected by kerf pull.";

@@ -32,7 +32,8 @@ KF_API void kf_cpu_name(char *name, size_t n);
 
 /**
  * Names the i-th set of instructions that this library knows, which the processor executes and the
- * operating system supports: "avx2", "avxvnni", "avx512vnni", "amx". KERF_ISA does not change it.
+ * operating system supports: "avx2", "avxvnni", "avx512vnni", "amx", "neon", "dotprod". KERF_ISA
+ * does not change it.
  *
  * @param i  0, 1, …
  * @return static, or NULL past the end

@@ -1,4 +1,5 @@
-/* cpu.c - what the processor can execute, by CPUID, XGETBV and the kernel's word.
+/* cpu.c - what the processor can execute, by CPUID, XGETBV and the kernel's word; on Arm by the
+ * latter alone.
  *
  * CPUID alone is not enough: it says that the instructions exist, XGETBV that the operating system
  * saves their registers, and AMX needs the kernel's permission for this process on top. (The
@@ -92,10 +93,21 @@ static bool read_name(char brand[static 49])
 
 #else
 
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+uint32_t kfi_cpu_features(void)
+{
+    const bool has_dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+    return KFI_CPU_NEON | (has_dotprod ? KFI_CPU_DOTPROD : 0);
+}
+#else
 uint32_t kfi_cpu_features(void)
 {
     return 0;
 }
+#endif
 
 static bool read_name(char brand[static 49])
 {
@@ -117,19 +129,23 @@ static bool read_name(char brand[static 49])
 
 #endif
 
+/* What KERF_ISA may name, and the features up to it; those that have a bit in the order of bits. */
+static const struct {
+    const char *name;
+    uint32_t bit, allowed;
+} caps[] = {
+    {"generic", 0, 0},
+    {"avx2", KFI_CPU_AVX2, KFI_CPU_AVX2},
+    {"avxvnni", KFI_CPU_AVXVNNI, KFI_CPU_AVX2 | KFI_CPU_AVXVNNI},
+    {"avx512vnni", KFI_CPU_AVX512VNNI, KFI_CPU_AVX2 | KFI_CPU_AVXVNNI | KFI_CPU_AVX512VNNI},
+    {"amx", KFI_CPU_AMX, KFI_CPU_AVX2 | KFI_CPU_AVXVNNI | KFI_CPU_AVX512VNNI | KFI_CPU_AMX},
+    {"neon", KFI_CPU_NEON, KFI_CPU_NEON},
+    {"dotprod", KFI_CPU_DOTPROD, KFI_CPU_NEON | KFI_CPU_DOTPROD},
+    {"native", 0, UINT32_MAX},
+};
+
 kf_status kfi_cpu_features_capped(uint32_t *features, kf_error *err)
 {
-    static const struct {
-        const char *name;
-        uint32_t allowed;
-    } caps[] = {
-        {"generic", 0},
-        {"avx2", KFI_CPU_AVX2},
-        {"avxvnni", KFI_CPU_AVX2 | KFI_CPU_AVXVNNI},
-        {"avx512vnni", KFI_CPU_AVX2 | KFI_CPU_AVXVNNI | KFI_CPU_AVX512VNNI},
-        {"amx", UINT32_MAX},
-        {"native", UINT32_MAX},
-    };
     *features = kfi_cpu_features();
     const char *cap = getenv("KERF_ISA");
     if (cap == NULL || cap[0] == '\0') {
@@ -142,25 +158,17 @@ kf_status kfi_cpu_features_capped(uint32_t *features, kf_error *err)
         }
     }
     return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                    "KERF_ISA is '%s', expected generic, avx2, avxvnni, avx512vnni, amx or native",
+                    "KERF_ISA is '%s', expected generic, avx2, avxvnni, avx512vnni, amx, neon, "
+                    "dotprod or native",
                     cap);
 }
 
 const char *kf_cpu_feature(size_t i)
 {
-    static const struct {
-        uint32_t bit;
-        const char *name;
-    } known[] = {
-        {KFI_CPU_AVX2, "avx2"},
-        {KFI_CPU_AVXVNNI, "avxvnni"},
-        {KFI_CPU_AVX512VNNI, "avx512vnni"},
-        {KFI_CPU_AMX, "amx"},
-    };
     const uint32_t features = kfi_cpu_features();
-    for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
-        if ((features & known[k].bit) != 0 && i-- == 0) {
-            return known[k].name;
+    for (size_t k = 0; k < sizeof caps / sizeof caps[0]; k++) {
+        if ((features & caps[k].bit) != 0 && i-- == 0) {
+            return caps[k].name;
         }
     }
     return NULL;

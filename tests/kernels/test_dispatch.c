@@ -220,14 +220,19 @@ static void names_every_kernel_that_it_drops(void **state)
         assert_string_equal(distrustful_variant(i),
                             wrong ? "generic" : last_variant(family, features));
     }
-    const char *text = distrustful_warning();
-    if ((features & KFI_CPU_AVX2) == 0) {
-        assert_null(text);
-        return;
+    char expected[512] = "";
+    size_t n = 0;
+#define KFI_KERNEL(family, variant, needs)                                                         \
+    if ((needs) != 0 && (features & (needs)) == (needs) &&                                         \
+        (strcmp(#family, "add") == 0 || strcmp(#family, "rope") == 0)) {                           \
+        n += (size_t)snprintf(expected + n, sizeof expected - n, "%s" #family "_" #variant,        \
+                              n == 0 ? "not used: " : ", ");                                       \
     }
-    assert_non_null(strstr(text, "not used: add_avx2, rope_avx2"));
-    assert_int_equal(strstr(text, ", add_avx512vnni, rope_avx512vnni") != NULL,
-                     (features & KFI_CPU_AVX512VNNI) != 0);
+#include "kernels/kernels.def"
+#undef KFI_KERNEL
+    const char *text = distrustful_warning();
+    assert_int_equal(text == NULL, n == 0);
+    assert_true(text == NULL || strstr(text, expected) != NULL);
 }
 
 int main(void)

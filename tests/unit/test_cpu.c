@@ -25,19 +25,25 @@ static void features_come_with_what_they_build_on(void **state)
 static void agrees_with_the_kernel(void **state)
 {
     (void)state;
+#if defined(__aarch64__)
+    static const char title[] = "Features";
+#else
+    static const char title[] = "flags";
+#endif
     FILE *f = fopen("/proc/cpuinfo", "r");
     SKIP_WITHOUT(f, "/proc/cpuinfo");
     char line[8192];
     bool found = false;
     while (!found && fgets(line, sizeof line, f) != NULL) {
-        found = strncmp(line, "flags", 5) == 0;
+        found = strncmp(line, title, strlen(title)) == 0;
     }
     (void)fclose(f);
     if (!found) {
-        print_message("skipped: no flags in /proc/cpuinfo\n");
+        print_message("skipped: no %s in /proc/cpuinfo\n", title);
         skip();
     }
     const uint32_t features = kfi_cpu_features();
+    assert_int_equal((features & KFI_CPU_DOTPROD) != 0, strstr(line, " asimddp ") != NULL);
     assert_int_equal((features & KFI_CPU_AVX2) != 0, strstr(line, " avx2 ") != NULL);
     assert_int_equal((features & KFI_CPU_AVX512VNNI) != 0, strstr(line, " avx512_vnni ") != NULL);
     assert_int_equal((features & KFI_CPU_AVXVNNI) != 0, strstr(line, " avx_vnni ") != NULL);
@@ -60,8 +66,11 @@ static void the_environment_caps_the_features(void **state)
     assert_int_equal(capped("generic"), 0);
     assert_int_equal(capped("avx2"), all & KFI_CPU_AVX2);
     assert_int_equal(capped("avxvnni"), all & (KFI_CPU_AVX2 | KFI_CPU_AVXVNNI));
-    assert_int_equal(capped("avx512vnni"), all & ~KFI_CPU_AMX);
-    assert_int_equal(capped("amx"), all);
+    assert_int_equal(capped("avx512vnni"),
+                     all & (KFI_CPU_AVX2 | KFI_CPU_AVXVNNI | KFI_CPU_AVX512VNNI));
+    assert_int_equal(capped("amx"), all & ~(KFI_CPU_NEON | KFI_CPU_DOTPROD));
+    assert_int_equal(capped("neon"), all & KFI_CPU_NEON);
+    assert_int_equal(capped("dotprod"), all & (KFI_CPU_NEON | KFI_CPU_DOTPROD));
     assert_int_equal(capped("native"), all);
     assert_int_equal(capped(""), all);
 }
@@ -81,11 +90,12 @@ static void refuses_an_unknown_cap(void **state)
 static void names_what_the_processor_executes(void **state)
 {
     (void)state;
-    static const char *const names[] = {"avx2", "avxvnni", "avx512vnni", "amx"}; /* by bit */
+    static const char *const names[] = {"avx2", "avxvnni", "avx512vnni",
+                                        "amx",  "neon",    "dotprod"}; /* by bit */
     const uint32_t features = kfi_cpu_features();
     size_t n = 0;
     assert_int_equal(setenv("KERF_ISA", "generic", 1), 0); /* changes nothing */
-    for (size_t bit = 0; bit < 4; bit++) {
+    for (size_t bit = 0; bit < 6; bit++) {
         if ((features >> bit & 1u) != 0) {
             assert_string_equal(kf_cpu_feature(n++), names[bit]);
         }

@@ -1,0 +1,7 @@
+/* gemm_neon.c - products of float matrices for neon.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/arm/lanes_neon.h"
+#define VARIANT neon
+#include "kernels/x86/gemm_x86.h"

@@ -1,0 +1,7 @@
+/* vector_neon.c - the loops over one vector for neon.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "kernels/arm/lanes_neon.h"
+#define VARIANT neon
+#include "kernels/x86/vector_x86.h"
