@@ -328,6 +328,17 @@ INLINE void ilanes_store_bytes(int8_t *p, ilanes x)
     vst1q_s8(p, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
 
+/* The low 16 bits; of every four the middle two change places. */
+INLINE void ilanes_store_pairs(int16_t *p, ilanes x)
+{
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        const int16x4_t narrow = vmovn_s32(x.val[i]);
+        const int16x4_t even_odd = vuzp1_s16(narrow, vext_s16(narrow, narrow, 1));
+        vst1_s16(p + 4 * i, even_odd);
+    }
+}
+
 INLINE int32_t ilanes_sum(ilanes x)
 {
     const int32x4_t low = vaddq_s32(x.val[0], x.val[1]);
@@ -344,6 +355,16 @@ typedef uint16_t words __attribute__((vector_size(16)));
 INLINE bytes bytes_load(const uint8_t *p)
 {
     return vld1q_u8(p);
+}
+
+INLINE void bytes_store(void *p, bytes x)
+{
+    vst1q_u8((uint8_t *)p, x);
+}
+
+INLINE bytes bytes_set1_int(int32_t x)
+{
+    return vreinterpretq_u8_s32(vdupq_n_s32(x));
 }
 
 INLINE bytes bytes_set1(unsigned x)
