@@ -25,7 +25,7 @@ typedef struct bench_result {
     double bytes_per_token;
     double bytes_per_second;      /* the product of the two */
     double read_bytes_per_second; /* what reading a buffer gives that is as large as what a pass
-                                     over the model reads */
+                                     over the model reads; the better of before and after */
     double operations_per_second; /* in products with weights */
 } bench_result;
 

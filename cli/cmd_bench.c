@@ -345,7 +345,7 @@ const cli_command command_bench = {
         "Beside tokens a second stand the bytes read for a token (weights, and for tgN keys and "
         "values; a prompt shares the weights among up to 512 tokens), the rate at which they are "
         "read, the rate at which the same threads read a plain buffer of the size that a pass over "
-        "the model reads, measured just before, and the share of it that was reached; tera-operations "
+        "the model reads, before and after, and the share of it that was reached; tera-operations "
         "a second in products with weights; and the instruction sets of the kernels in use.",
     .examples = "  kerf bench smol-w4\n"
                 "  kerf bench smol-w4 --prompt 16,512 --depth 1536,full --json\n"
