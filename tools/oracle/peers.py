@@ -18,7 +18,8 @@ With --q4_0 llama.cpp's quantizer turns the first model into Q4_0, one more comp
 llama.cpp must be built for this machine; the source package of llama-cpp-python on PyPI
 carries it under vendor/llama.cpp (cmake -DGGML_NATIVE=ON, targets llama-bench and
 llama-quantize; where AMX is present with clang). --shape needs numpy and gguf (random_gguf.py).
-KERF_ISA caps Kerf only: build llama.cpp for the same instructions. Run nothing else meanwhile:
+KERF_ISA caps Kerf only: build llama.cpp for the same instructions (AVX2: -DGGML_NATIVE=OFF
+-DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON). Run nothing else meanwhile:
 threads that spin at barriers, as llama.cpp's do, lose tenfold on a machine that is shared. A load
 average above 0.5 is warned of.
 
