@@ -17,7 +17,7 @@ from pathlib import Path
 ROWS, COLS = 18, 72  # neither a multiple of 16 rows nor of 32 columns or a group
 MIX = 0xFFFFFFFF
 INTEGER, MXINT = 1, 2
-HALF, EXPONENT = 1, 2
+HALF, EXPONENT, TWO_LEVEL = 1, 2, 3
 NONE, ZERO, OFFSET = 0, 1, 2
 PLANES = {8: [8], 7: [4, 2, 1], 6: [4, 2], 5: [4, 1], 4: [4], 3: [2, 1], 2: [2]}
 
@@ -40,8 +40,24 @@ def scale_exponent(row, group):
     return 0 if (row, group) == (3, 0) else 110 + (row * 7 + group * 5) % 20
 
 
+def row_scale_bits(row):
+    """float32 between 2^-14 and 2^-12 of 16 significant bits; that of one row is 0."""
+    return 0 if row == 11 else 0x38800000 + (row * 40507 % 0x10000 << 8)
+
+
+def multiplier(row, group, bits):
+    """Of both signs, |m| (2^bits - 1) <= 255; the first is the greatest there is."""
+    most = 255 // (2**bits - 1)
+    return most - (row * 11 + group * 7) % (2 * most + 1)
+
+
 def zero_byte(row, group):
     return (row * 29 + group * 83) % 256
+
+
+def zero_code(row, group, bits):
+    """Two-level scales: a zero is one of the codes."""
+    return zero_byte(row, group) % 2**bits
 
 
 def offset_half(row, group):
@@ -81,15 +97,27 @@ def group_plane(n_panels, n_groups, form, value):
     return padded(plane)
 
 
-def tensor(element, bits, zero, group):
+def row_plane(n_panels):
+    """[panel][16 rows] float32."""
+    return b"".join(struct.pack("<I", row_scale_bits(row) if row < ROWS else 0)
+                    for row in range(16 * n_panels))
+
+
+def tensor(element, bits, zero, group, scale=None):
     n_panels, n_chunks = -(-ROWS // 16), -(-COLS // 32)
     n_groups = -(-COLS // group) if group else 1
-    scale = EXPONENT if element == MXINT else HALF
+    scale = scale or (EXPONENT if element == MXINT else HALF)
     data = struct.pack("<8sIBBBBIIQQ24x", b"KERFPK16", 1, element, bits, scale, zero, group, 0,
                        ROWS, COLS)
     for panel in range(n_panels):
         for chunk in range(n_chunks):
             data += chunk_lines(panel, chunk, bits)
+    if scale == TWO_LEVEL:
+        data += row_plane(n_panels)
+        data += group_plane(n_panels, n_groups, "<b", lambda r, g: multiplier(r, g, bits))
+        if zero == ZERO:
+            data += group_plane(n_panels, n_groups, "<B", lambda r, g: zero_code(r, g, bits))
+        return data
     if scale == HALF:
         data += group_plane(n_panels, n_groups, "<H", scale_half)
     else:
@@ -109,6 +137,8 @@ def main():
         formats[f"int{bits}g32a"] = (INTEGER, bits, ZERO, 32)
         formats[f"int{bits}g32o"] = (INTEGER, bits, OFFSET, 32)
         formats[f"mxint{bits}g32"] = (MXINT, bits, NONE, 32)
+        formats[f"int{bits}g32r"] = (INTEGER, bits, NONE, 32, TWO_LEVEL)
+        formats[f"int{bits}g32ar"] = (INTEGER, bits, ZERO, 32, TWO_LEVEL)
     formats["int4g64"] = (INTEGER, 4, NONE, 64)
     formats["int3g128a"] = (INTEGER, 3, ZERO, 128)
     formats["int4rowo"] = (INTEGER, 4, OFFSET, 0)

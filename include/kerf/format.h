@@ -3,7 +3,8 @@
  * One grammar everywhere (recipes, files, kernels, tables):
  *
  *     weights      int2 ... int8 or mxint2 ... mxint8, then g32 | g64 | g128 | row, then (int only)
- *                  a (zero points) or o (fp16 offsets): int4g64  int3g128a  int4g32o  mxint8g32
+ *                  a (zero points) or o (fp16 offsets), then (int with a group, not with o)
+ *                  r (two-level scales): int4g64  int3g128a  int4g32o  mxint8g32  int2g64ar
  *     activations  int8t (a scale a token), int8tg32 | int8tg64 | int8tg128 (a token and group)
  *     float        not quantized
  *
@@ -35,15 +36,16 @@ typedef enum kf_element {
 
 /** How the scales of a format are stored. */
 typedef enum kf_scale_kind {
-    KF_SCALE_NONE = 0,        /**< Not quantized. */
-    KF_SCALE_FP16 = 1,        /**< One fp16 a group. */
-    KF_SCALE_POWER_OF_TWO = 2 /**< One byte e a group, the scale is 2^(e - 127). */
+    KF_SCALE_NONE = 0,         /**< Not quantized. */
+    KF_SCALE_FP16 = 1,         /**< One fp16 a group. */
+    KF_SCALE_POWER_OF_TWO = 2, /**< One byte e a group, the scale is 2^(e - 127). */
+    KF_SCALE_TWO_LEVEL = 3     /**< One float32 a row times one small integer a group. */
 } kf_scale_kind;
 
 /** How the zero points of a format are stored. */
 typedef enum kf_zero_kind {
     KF_ZERO_NONE = 0,    /**< Symmetric: z = 2^(bits - 1). */
-    KF_ZERO_INTEGER = 1, /**< One byte z a group, 0 … 255. */
+    KF_ZERO_INTEGER = 1, /**< One byte z a group, 0 … 255 (two-level scales: a code's range). */
     KF_ZERO_OFFSET = 2   /**< One fp16 o a group: w = s q + o. */
 } kf_zero_kind;
 

@@ -19,6 +19,17 @@ float kfi_fit_round_scale(double scale)
     return kfi_half_to_float(kfi_half_from_float((float)(sign * magnitude)));
 }
 
+kfi_fit_group kfi_fit_group_of(const kfi_fit_group *row, kf_format format, size_t i)
+{
+    const size_t group = kfi_format_group(format, row->n);
+    const size_t begin = i * group;
+    kfi_fit_group part = *row;
+    part.weights += begin;
+    part.importance = row->importance != NULL ? row->importance + begin : NULL;
+    part.n = row->n - begin < group ? row->n - begin : group;
+    return part;
+}
+
 double kfi_fit_error(const kfi_fit_group *group, const kfi_grid *grid)
 {
     const kfi_grid_error_args args = {.weights = group->weights,

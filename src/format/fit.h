@@ -23,7 +23,15 @@ typedef void kfi_fit_fn(kfi_grid *grid, kf_format format, const kfi_fit_group *g
 
 /* One function a row of formats.def. */
 kfi_fit_fn kfi_int_fit;
+kfi_fit_fn kfi_two_level_fit;
 kfi_fit_fn kfi_mxint_fit;
+
+/* Chooses the float32 of a row, and the multiplier of each group of it. */
+void kfi_two_level_fit_row(kfi_grid *grids, kf_format format, const kfi_fit_group *row,
+                           const kfi_fit *fit);
+
+/* Group i of a row that is described as one. */
+kfi_fit_group kfi_fit_group_of(const kfi_fit_group *row, kf_format format, size_t i);
 
 /* Rounds a scale to what fp16 holds: never zero (2^-24 is the least) and never infinite. */
 float kfi_fit_round_scale(double scale);

@@ -15,12 +15,13 @@ typedef struct format_kind {
     const char *name;
     kf_scale_kind scale;
     const char *zeros;
+    const char *suffix;
     kfi_fit_fn *fit;
 } format_kind;
 
 static const format_kind kinds[] = {
-#define KFI_FORMAT(element, name, scale, zeros, fit)                                               \
-    {KF_ELEMENT_##element, name, KF_SCALE_##scale, zeros, kfi_##fit##_fit},
+#define KFI_FORMAT(element, name, scale, zeros, suffix, fit)                                       \
+    {KF_ELEMENT_##element, name, KF_SCALE_##scale, zeros, suffix, kfi_##fit##_fit},
 #include "format/formats.def"
 #undef KFI_FORMAT
 };
@@ -35,10 +36,10 @@ static const struct group_name {
 } groups[] = {{"row", KF_GROUP_ROW}, {"g32", 32}, {"g64", 64}, {"g128", 128}};
 #define N_GROUPS (sizeof groups / sizeof groups[0])
 
-static const format_kind *kind_of(uint8_t element)
+static const format_kind *kind_of(kf_format format)
 {
     for (size_t i = 0; i < N_KINDS; i++) {
-        if (kinds[i].element == element) {
+        if (kinds[i].element == format.element && kinds[i].scale == format.scale) {
             return &kinds[i];
         }
     }
@@ -77,14 +78,20 @@ static const char *group_name(uint32_t group)
     return "g?";
 }
 
-static bool parse_zero(const format_kind *kind, const char *text, uint8_t *zero)
+static void take_zero(const format_kind *kind, const char **text, uint8_t *zero)
 {
-    if (text[0] == '\0') {
-        *zero = KF_ZERO_NONE;
-        return true;
+    *zero = KF_ZERO_NONE;
+    if ((*text)[0] != '\0' && strchr(kind->zeros, (*text)[0]) != NULL) {
+        *zero = (*text)[0] == 'a' ? KF_ZERO_INTEGER : KF_ZERO_OFFSET;
+        (*text)++;
     }
-    *zero = text[0] == 'a' ? KF_ZERO_INTEGER : KF_ZERO_OFFSET;
-    return strchr(kind->zeros, text[0]) != NULL && text[1] == '\0';
+}
+
+/* A second level of scales needs groups. */
+static bool has_group(const format_kind *kind, uint32_t group)
+{
+    return group_name(group)[1] != '?' &&
+           (kind->scale != KF_SCALE_TWO_LEVEL || group != KF_GROUP_ROW);
 }
 
 static bool parse_kind(kf_format *format, const format_kind *kind, const char *text)
@@ -96,7 +103,11 @@ static bool parse_kind(kf_format *format, const format_kind *kind, const char *t
                           .bits = (uint8_t)(text[0] - '0'),
                           .scale = (uint8_t)kind->scale};
     text++;
-    return take_group(&text, &format->group) && parse_zero(kind, text, &format->zero);
+    if (!take_group(&text, &format->group) || !has_group(kind, format->group)) {
+        return false;
+    }
+    take_zero(kind, &text, &format->zero);
+    return strcmp(text, kind->suffix) == 0;
 }
 
 kf_status kf_format_parse(kf_format *format, const char *name, kf_error *err)
@@ -114,14 +125,14 @@ kf_status kf_format_parse(kf_format *format, const char *name, kf_error *err)
     }
     return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
                     "unknown weight format '%.40s'; expected float, int2 to int8 or mxint2 to "
-                    "mxint8 with g32, g64, g128 or row behind it, int also with a or o at the end "
-                    "(int4g64, int3g128a, mxint8g32)",
+                    "mxint8 with g32, g64, g128 or row behind it, int also with a or o at the end, "
+                    "or with r or ar behind a group (int4g64, int3g128a, mxint8g32, int4g64r)",
                     name);
 }
 
 void kf_format_name(char *name, kf_format format)
 {
-    const format_kind *kind = kind_of(format.element);
+    const format_kind *kind = kind_of(format);
     if (kind == NULL) {
         (void)snprintf(name, KF_FORMAT_NAME_BYTES, "float");
         return;
@@ -129,8 +140,8 @@ void kf_format_name(char *name, kf_format format)
     const char *zero = format.zero == KF_ZERO_INTEGER  ? "a"
                        : format.zero == KF_ZERO_OFFSET ? "o"
                                                        : "";
-    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "%s%u%s%s", kind->name, (unsigned)format.bits,
-                   group_name(format.group), zero);
+    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "%s%u%s%s%s", kind->name, (unsigned)format.bits,
+                   group_name(format.group), zero, kind->suffix);
 }
 
 kf_status kf_activation_parse(kf_activation *activation, const char *name, kf_error *err)
@@ -165,9 +176,9 @@ void kf_activation_name(char *name, kf_activation activation)
 
 bool kfi_format_is_known(kf_format format)
 {
-    const format_kind *kind = kind_of(format.element);
+    const format_kind *kind = kind_of(format);
     if (kind == NULL || format.bits < BITS_MIN || format.bits > BITS_MAX ||
-        format.scale != (uint8_t)kind->scale || group_name(format.group)[1] == '?') {
+        !has_group(kind, format.group)) {
         return false;
     }
     return format.zero == KF_ZERO_NONE ||
@@ -208,15 +219,37 @@ size_t kfi_format_groups(kf_format format, size_t cols)
     return (cols + group - 1) / group;
 }
 
+static kfi_fit_group described(kf_format format, const float *weights, const float *importance,
+                               size_t n, const kfi_fit *fit)
+{
+    return (kfi_fit_group){.weights = weights,
+                           .importance = importance,
+                           .n = n,
+                           .bits = format.bits,
+                           .exponent = fit->exponent};
+}
+
 void kfi_format_fit(kfi_grid *grid, kf_format format, const float *weights, const float *importance,
                     size_t n, const kfi_fit *fit)
 {
-    const kfi_fit_group group = {.weights = weights,
-                                 .importance = importance,
-                                 .n = n,
-                                 .bits = format.bits,
-                                 .exponent = fit->exponent};
-    const format_kind *kind = kind_of(format.element);
+    const kfi_fit_group group = described(format, weights, importance, n, fit);
+    const format_kind *kind = kind_of(format);
     assert(kind != NULL && n > 0);
     kind->fit(grid, format, &group, fit);
+}
+
+void kfi_format_fit_row(kfi_grid *grids, kf_format format, const float *weights,
+                        const float *importance, size_t cols, const kfi_fit *fit)
+{
+    const kfi_fit_group row = described(format, weights, importance, cols, fit);
+    const format_kind *kind = kind_of(format);
+    assert(kind != NULL && cols > 0);
+    if (format.scale == KF_SCALE_TWO_LEVEL) {
+        kfi_two_level_fit_row(grids, format, &row, fit);
+        return;
+    }
+    for (size_t g = 0; g < kfi_format_groups(format, cols); g++) {
+        const kfi_fit_group group = kfi_fit_group_of(&row, format, g);
+        kind->fit(&grids[g], format, &group, fit);
+    }
 }

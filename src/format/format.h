@@ -14,11 +14,14 @@
 #include "kernels/packed.h"
 
 /* The grid of one group of one row: w = scale * (q - zero), or scale * q + offset. scale and offset
- * are exactly what the file will hold (already rounded to fp16 or a power of two). */
+ * are exactly what the file will hold (already rounded to fp16 or a power of two). A two-level
+ * scale is row_scale * multiplier, exactly, and row_scale the same in all groups of a row. */
 typedef struct kfi_grid {
     float scale;
-    float offset; /* zero kind offset, else 0 */
-    int32_t zero; /* 2^(bits-1) for symmetric formats */
+    float offset;       /* zero kind offset, else 0 */
+    int32_t zero;       /* 2^(bits-1) for symmetric formats */
+    float row_scale;    /* two-level scales, else 0 */
+    int32_t multiplier; /* the same; it has a sign where the format is symmetric */
 } kfi_grid;
 
 /* How a grid is chosen. */
@@ -38,9 +41,14 @@ typedef struct kfi_fit {
 size_t kfi_format_group(kf_format format, size_t cols);
 size_t kfi_format_groups(kf_format format, size_t cols);
 
-/* Fits the grid of one group of n finite weights; importance (n values >= 0) may be NULL. */
+/* Fits the grid of one group of n finite weights; importance (n values >= 0) may be NULL. With
+ * two-level scales grid->row_scale is given, and the multiplier is what is fitted. */
 void kfi_format_fit(kfi_grid *grid, kf_format format, const float *weights, const float *importance,
                     size_t n, const kfi_fit *fit);
+
+/* Fits the grids of a whole row, its groups in order; two-level scales: the row's scale too. */
+void kfi_format_fit_row(kfi_grid *grids, kf_format format, const float *weights,
+                        const float *importance, size_t cols, const kfi_fit *fit);
 
 /* The code nearest to w (half to even); inline because GPTQ calls it for every weight. */
 static inline uint8_t kfi_grid_encode(const kfi_grid *grid, int bits, float w)

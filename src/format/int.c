@@ -36,8 +36,13 @@
 #include "base/half.h"
 #include "format/fit.h"
 
-#define ZERO_MAX   255
 #define OFFSET_MAX 65504.0 /* of fp16 */
+
+/* Two-level scales keep |q - zero| within the codes. */
+static double zero_max(kf_format format)
+{
+    return format.scale == KF_SCALE_TWO_LEVEL ? (double)((1 << format.bits) - 1) : 255.0;
+}
 
 /* Least and greatest weight, as double: their difference may overflow a float. */
 typedef struct range {
@@ -68,16 +73,16 @@ static kfi_grid symmetric_grid(range r, int bits)
     return (kfi_grid){.scale = kfi_fit_round_scale(-extreme / half), .zero = half};
 }
 
-/* The range may lie on one side of zero as far as a zero of 0 … 255 reaches; what it does not reach
+/* The range may lie on one side of zero as far as the greatest zero reaches; what it does not reach
  * takes a larger scale, and a range above zero is widened down to it. */
-static kfi_grid integer_grid(range r, int bits)
+static kfi_grid integer_grid(range r, kf_format format)
 {
-    const double steps = (double)((1 << bits) - 1);
+    const double steps = (double)((1 << format.bits) - 1);
     const double low = fmin(r.low, 0.0);
-    const double scale = fmax((r.high - low) / steps, -low / ZERO_MAX);
+    const double scale = fmax((r.high - low) / steps, -low / zero_max(format));
     kfi_grid grid = {.scale = kfi_fit_round_scale(scale)};
     const double zero = nearbyint(-low / (double)grid.scale);
-    grid.zero = (int32_t)fmin(zero, ZERO_MAX);
+    grid.zero = (int32_t)fmin(zero, zero_max(format));
     return grid;
 }
 
@@ -105,7 +110,7 @@ static kfi_grid range_grid(range r, kf_format format)
 {
     switch (format.zero) {
     case KF_ZERO_INTEGER:
-        return integer_grid(r, format.bits);
+        return integer_grid(r, format);
     case KF_ZERO_OFFSET:
         return offset_grid(r, format.bits);
     default:
@@ -158,7 +163,7 @@ static bool exact_at_step(kfi_grid *grid, kf_format format, const kfi_fit_group 
 {
     const double zero = format.zero == KF_ZERO_NONE ? (double)(1 << (format.bits - 1))
                                                     : fmax(-r.low / (double)step, 0.0);
-    *grid = (kfi_grid){.scale = step, .zero = (int32_t)fmin(nearbyint(zero), ZERO_MAX)};
+    *grid = (kfi_grid){.scale = step, .zero = (int32_t)fmin(nearbyint(zero), zero_max(format))};
     return kfi_fit_is_exact(group, grid);
 }
 

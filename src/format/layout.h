@@ -33,9 +33,9 @@ _Static_assert(sizeof(kfi_packed_header) == 64, "the header is one line");
 /* Sizes in units of the format and bytes from the header's first. */
 typedef struct kfi_layout {
     uint64_t n_panels, n_chunks, n_groups;
-    uint64_t codes, scales, zeros;    /* offset of each plane */
-    uint64_t scales_used, zeros_used; /* bytes of it before its padding to 64 */
-    uint64_t bytes;                   /* of the whole tensor */
+    uint64_t codes, row_scales, scales, zeros; /* offset of each plane */
+    uint64_t scales_used, zeros_used;          /* bytes of it before its padding to 64 */
+    uint64_t bytes;                            /* of the whole tensor */
 } kfi_layout;
 
 /* KF_RANGE: rows or cols is 0, or a product overflows (also beyond what fits in memory). */

@@ -26,6 +26,12 @@ static uint64_t padded_to_line(uint64_t n)
     return (n + KFI_LINE_BYTES - 1) / KFI_LINE_BYTES * KFI_LINE_BYTES;
 }
 
+/* A panel's row scales are one line. */
+static uint64_t row_scale_bytes(kf_format format)
+{
+    return format.scale == KF_SCALE_TWO_LEVEL ? sizeof(float) : 0;
+}
+
 static uint64_t scale_bytes(kf_format format)
 {
     return format.scale == KF_SCALE_FP16 ? 2 : 1;
@@ -59,7 +65,9 @@ kf_status kfi_layout_make(kfi_layout *layout, kf_format format, uint64_t rows, u
         codes > PTRDIFF_MAX / 4 || grids > PTRDIFF_MAX / 16) {
         goto too_large;
     }
-    layout->scales = layout->codes + codes;
+    layout->row_scales = layout->codes + codes;
+    layout->scales =
+        layout->row_scales + layout->n_panels * KFI_PANEL_ROWS * row_scale_bytes(format);
     layout->scales_used = grids * scale_bytes(format);
     layout->zeros = layout->scales + padded_to_line(layout->scales_used);
     layout->zeros_used = grids * zero_bytes(format);
@@ -93,6 +101,9 @@ static void view(kfi_packed *dst, const uint8_t *data, const kfi_packed_header *
                         .n_chunks = layout->n_chunks,
                         .n_groups = layout->n_groups,
                         .codes = data + layout->codes,
+                        .row_scales = row_scale_bytes(format) != 0
+                                          ? (const float *)(const void *)(data + layout->row_scales)
+                                          : NULL,
                         .scales = data + layout->scales,
                         .zeros = zero_bytes(format) != 0 ? data + layout->zeros : NULL};
 }
@@ -163,11 +174,17 @@ static uint8_t exponent_byte(float scale)
 static void write_grid(uint8_t *scales, uint8_t *zeros, kf_format format, size_t index,
                        const kfi_grid *grid)
 {
-    if (format.scale == KF_SCALE_FP16) {
+    switch (format.scale) {
+    case KF_SCALE_TWO_LEVEL:
+        scales[index] = (uint8_t)grid->multiplier;
+        break;
+    case KF_SCALE_POWER_OF_TWO:
+        scales[index] = exponent_byte(grid->scale);
+        break;
+    default: {
         const uint16_t half = kfi_half_from_float(grid->scale);
         memcpy(scales + 2 * index, &half, sizeof half);
-    } else {
-        scales[index] = exponent_byte(grid->scale);
+    }
     }
     if (format.zero == KF_ZERO_OFFSET) {
         const uint16_t half = kfi_half_from_float(grid->offset);
@@ -191,6 +208,16 @@ static void write_panel_grids(uint8_t *scales, uint8_t *zeros, const kfi_packed 
     }
 }
 
+static void write_row_scales(uint8_t *row_scales, const kfi_packed *packed, size_t first_row,
+                             const kfi_grid *grids)
+{
+    for (size_t row = first_row; row < first_row + KFI_PANEL_ROWS; row++) {
+        const float scale =
+            row < packed->rows ? grids[(row - first_row) * packed->n_groups].row_scale : 0.0f;
+        memcpy(row_scales + row * sizeof scale, &scale, sizeof scale);
+    }
+}
+
 void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uint8_t *codes,
                       const kfi_grid *grids)
 {
@@ -211,6 +238,10 @@ void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uin
                           codes + skipped * packed.cols);
         write_panel_grids(bytes + layout.scales, bytes + layout.zeros, &packed, first_row,
                           grids + skipped * packed.n_groups);
+        if (packed.row_scales != NULL) {
+            write_row_scales(bytes + layout.row_scales, &packed, first_row,
+                             grids + skipped * packed.n_groups);
+        }
     }
 }
 
@@ -275,6 +306,57 @@ static kf_status check_exponents(const uint8_t *data, uint64_t offset, uint64_t 
     return KF_OK;
 }
 
+/* Two-level scales: a row's is finite and has no more than 16 significant bits; a multiplier keeps
+ * its product with every code in a byte, and a zero lies among the codes. */
+static kf_status check_row_scales(const uint8_t *data, const kfi_layout *layout, kf_error *err)
+{
+    for (uint64_t i = layout->row_scales; i < layout->scales; i += sizeof(float)) {
+        if (data[i] != 0 || ((data[i + 3] & 0x7Fu) == 0x7Fu && (data[i + 2] & 0x80u) != 0)) {
+            return kfi_fail(err, KF_FORMAT, i,
+                            "row scale that is not finite or has more than 16 significant bits");
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_multipliers(const uint8_t *data, const kfi_layout *layout, kf_format format,
+                                   kf_error *err)
+{
+    const int q_max = (1 << format.bits) - 1;
+    for (uint64_t i = layout->scales; i < layout->scales + layout->scales_used; i++) {
+        const int multiplier = (int8_t)data[i];
+        if ((multiplier < 0 ? -multiplier : multiplier) * q_max > 255) {
+            return kfi_fail(err, KF_FORMAT, i,
+                            "multiplier %d, of which the product with %d is above 255", multiplier,
+                            q_max);
+        }
+    }
+    for (uint64_t i = layout->zeros; i < layout->zeros + layout->zeros_used; i++) {
+        if (data[i] > q_max) {
+            return kfi_fail(err, KF_FORMAT, i, "zero %d above the greatest code, %d", data[i],
+                            q_max);
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_grids(const uint8_t *data, const kfi_layout *layout, kf_format format,
+                             kf_error *err)
+{
+    switch (format.scale) {
+    case KF_SCALE_TWO_LEVEL:
+        KFI_TRY(check_row_scales(data, layout, err));
+        return check_multipliers(data, layout, format, err);
+    case KF_SCALE_POWER_OF_TWO:
+        return check_exponents(data, layout->scales, layout->scales_used, err);
+    default:
+        KFI_TRY(check_halves(data, layout->scales, layout->scales_used, "scale", err));
+        return format.zero == KF_ZERO_OFFSET
+                   ? check_halves(data, layout->zeros, layout->zeros_used, "offset", err)
+                   : KF_OK;
+    }
+}
+
 /* The bytes from the first that are used to the last that are stored are 0. */
 static kf_status check_tail(const uint8_t *data, uint64_t begin, uint64_t end, kf_error *err)
 {
@@ -287,6 +369,13 @@ static kf_status check_tail(const uint8_t *data, uint64_t begin, uint64_t end, k
 static kf_status check_padding_row(const kfi_packed *packed, const uint8_t *data, size_t row,
                                    kf_error *err)
 {
+    if (packed->row_scales != NULL) {
+        const uint8_t *scale = (const uint8_t *)&packed->row_scales[row];
+        if (!is_zero(scale, sizeof(float))) {
+            return kfi_fail(err, KF_FORMAT, (uint64_t)(scale - data),
+                            "row scale of a row of padding that is not zero");
+        }
+    }
     for (size_t g = 0; g < packed->n_groups; g++) {
         const size_t index = kfi_packed_grid_index(packed, row, g);
         const size_t n_scale = scale_bytes(packed->format);
@@ -359,14 +448,7 @@ kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full
                         " needs %" PRIu64,
                         n, header.rows, header.cols, layout.bytes);
     }
-    if (format.scale == KF_SCALE_FP16) {
-        KFI_TRY(check_halves(bytes, layout.scales, layout.scales_used, "scale", err));
-    } else {
-        KFI_TRY(check_exponents(bytes, layout.scales, layout.scales_used, err));
-    }
-    if (format.zero == KF_ZERO_OFFSET) {
-        KFI_TRY(check_halves(bytes, layout.zeros, layout.zeros_used, "offset", err));
-    }
+    KFI_TRY(check_grids(bytes, &layout, format, err));
     kfi_packed packed = {0};
     view(&packed, bytes, &header, &layout);
     if (full) {
@@ -381,9 +463,14 @@ kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full
 static kfi_grid read_grid(const kfi_packed *packed, size_t row, size_t group)
 {
     const size_t index = kfi_packed_grid_index(packed, row, group);
-    return (kfi_grid){.scale = kfi_packed_scale(packed, index),
-                      .offset = kfi_packed_offset(packed, index),
-                      .zero = kfi_packed_zero(packed, index)};
+    kfi_grid grid = {.scale = kfi_packed_scale(packed, row, group),
+                     .offset = kfi_packed_offset(packed, index),
+                     .zero = kfi_packed_zero(packed, index)};
+    if (packed->row_scales != NULL) {
+        grid.row_scale = kfi_packed_row_scale(packed, row);
+        grid.multiplier = kfi_packed_multiplier(packed, index);
+    }
+    return grid;
 }
 
 static uint8_t read_code(const kfi_packed *packed, size_t row, size_t col)

@@ -20,11 +20,28 @@ static inline size_t kfi_packed_grid_index(const kfi_packed *w, size_t row, size
     return (row / KFI_PANEL_ROWS * w->n_groups + group) * KFI_PANEL_ROWS + row % KFI_PANEL_ROWS;
 }
 
-static inline float kfi_packed_scale(const kfi_packed *w, size_t index)
+/* The two levels of a scale: the row's, and the multiplier of an index. */
+static inline float kfi_packed_row_scale(const kfi_packed *w, size_t row)
 {
-    return w->format.scale == KF_SCALE_FP16
-               ? kfi_half_to_float(((const uint16_t *)w->scales)[index])
-               : kfi_power_of_two(((const uint8_t *)w->scales)[index]);
+    return w->row_scales[row];
+}
+
+static inline int32_t kfi_packed_multiplier(const kfi_packed *w, size_t index)
+{
+    return ((const int8_t *)w->scales)[index];
+}
+
+static inline float kfi_packed_scale(const kfi_packed *w, size_t row, size_t group)
+{
+    const size_t index = kfi_packed_grid_index(w, row, group);
+    switch (w->format.scale) {
+    case KF_SCALE_TWO_LEVEL:
+        return kfi_packed_row_scale(w, row) * (float)kfi_packed_multiplier(w, index);
+    case KF_SCALE_POWER_OF_TWO:
+        return kfi_power_of_two(((const uint8_t *)w->scales)[index]);
+    default:
+        return kfi_half_to_float(((const uint16_t *)w->scales)[index]);
+    }
 }
 
 /* The zero of the codes: 0 where the format has an offset instead. */

@@ -11,9 +11,13 @@
  *                     acc = fma((float)isum, s_w s_x, acc)
  *                 zero kind offset: isum = sum q x, and then
  *                     acc = fma((float)sum x, o s_x, acc)
+ *                 two-level scales: for each activation group (at most 65 536 columns)
+ *                     isum = sum over its segments m (sum q x - z sum x), exact in int32
+ *                     acc = fma((float)isum, s_x, acc)
+ *                 and in the end acc = acc S
  *   matmul_float  per row, for each group ascending:
  *                     t = fma(q - z, x_k, t) for k ascending, from t = 0
- *                     acc = fma(t, s, acc)
+ *                     acc = fma(t, s, acc)                    two-level scales: s = S m
  *                 zero kind offset: t over q x, u += x_k for k ascending, and then
  *                     acc = fma(u, o, acc)
  *   gemm          per element, for each block of KFI_GEMM_DEPTH products ascending in k (the last

@@ -15,12 +15,14 @@
  *     bits 8: [8]   7: [4][2][1]   6: [4][2]   5: [4][1]   4: [4]   3: [2][1]   2: [2]
  *     the first plane has the code's low bits, the next ones what is above them.
  *
- * Tensor in the file: header (64 bytes) | codes [panel][chunk][bits][64] | scales
- * [panel][group][16] | zeros [panel][group][16], each plane padded to 64 bytes. Codes are unsigned;
- * rows and columns of padding have code 0 and scale 0.
+ * Tensor in the file: header (64 bytes) | codes [panel][chunk][bits][64] | two-level scales only:
+ * row scales [panel][16] | scales [panel][group][16] | zeros [panel][group][16], each plane padded
+ * to 64 bytes. Codes are unsigned; rows and columns of padding have code 0 and scale 0.
  *
  *     w[r][k] = s[r][g] (q[r][k] - z[r][g]),  g = k / group
  *     zero none: z = 2^(bits-1);  integer: one byte;  offset: w = s q + o, o an fp16
+ *     two-level scales: s[r][g] = S[r] m[r][g], S a float32 of 16 significant bits, m a signed byte
+ *     with |m| (2^bits - 1) <= 255; z < 2^bits: so |m (q - z)| <= 255, and every product is exact
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -49,8 +51,9 @@ typedef struct kfi_packed {
     size_t n_chunks; /* cols / 32, rounded up */
     size_t n_groups; /* a row */
     const uint8_t *codes;
-    const void *scales; /* uint16_t fp16, or uint8_t exponents */
-    const void *zeros;  /* uint8_t, uint16_t fp16, or NULL */
+    const float *row_scales; /* two-level scales, else NULL */
+    const void *scales;      /* uint16_t fp16, uint8_t exponents, or int8_t multipliers */
+    const void *zeros;       /* uint8_t, uint16_t fp16, or NULL */
 } kfi_packed;
 
 /* Activations of n_tokens tokens: x = scale * code. cols_padded is a multiple of 32, the padding is

@@ -43,6 +43,7 @@ static bool same(const float *a, const float *b, size_t n)
 typedef struct small_matrix {
     alignas(64) uint8_t codes[panels * 16 * padded];
     alignas(64) uint16_t scales[panels * groups * 16];
+    alignas(64) float row_scales[panels * 16];
     alignas(64) uint16_t zeros[panels * groups * 16];
     kfi_packed packed;
 } small_matrix;
@@ -77,8 +78,31 @@ static void small_matrix_fill(small_matrix *m, uint8_t bits)
                              .zeros = m->zeros};
 }
 
-static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m, size_t n_tokens)
+/* The same codes with scales of two levels: multipliers of both signs, some of them 0. */
+static void make_two_level(small_matrix *m)
 {
+    const unsigned q_max = (1u << m->packed.format.bits) - 1u;
+    const unsigned most = 255u / q_max;
+    int8_t *const multipliers = (int8_t *)m->scales;
+    uint8_t *const zeros = (uint8_t *)m->zeros;
+    kfi_rng rng;
+    kfi_rng_init(&rng, q_max);
+    for (size_t i = 0; i < panels * groups * 16; i++) {
+        multipliers[i] = (int8_t)((int)kfi_rng_below(&rng, 2 * most + 1) - (int)most);
+        zeros[i] = (uint8_t)kfi_rng_below(&rng, q_max + 1);
+    }
+    for (size_t i = 0; i < panels * 16; i++) {
+        m->row_scales[i] = 0x1p-16f * (float)kfi_rng_below(&rng, 0x10000);
+    }
+    m->packed.format.scale = KF_SCALE_TWO_LEVEL;
+    m->packed.format.zero = m->packed.format.bits % 2 == 0 ? KF_ZERO_INTEGER : KF_ZERO_NONE;
+    m->packed.row_scales = m->row_scales;
+}
+
+static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m, size_t n_tokens,
+                               size_t group)
+{
+    const size_t n_groups = group < padded ? groups : 1;
     alignas(64) int8_t codes[tokens * padded];
     float scales[tokens * groups];
     int32_t sums[tokens * padded / KFI_CHUNK_COLS];
@@ -88,14 +112,14 @@ static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m
     alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
     fill(x, tokens * cols, 1);
     for (size_t t = 0; t < n_tokens; t++) {
-        kfi_quantize_generic(codes + t * padded, scales + t * groups,
-                             sums + t * (padded / KFI_CHUNK_COLS), x + t * cols, cols, 64);
+        kfi_quantize_generic(codes + t * padded, scales + t * n_groups,
+                             sums + t * (padded / KFI_CHUNK_COLS), x + t * cols, cols, group);
     }
     const kfi_activations activations = {.n_tokens = n_tokens,
                                          .cols = cols,
                                          .cols_padded = padded,
-                                         .group = 64,
-                                         .n_groups = groups,
+                                         .group = group,
+                                         .n_groups = n_groups,
                                          .codes = codes,
                                          .scales = scales,
                                          .sums = sums};
@@ -109,14 +133,20 @@ bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
     for (uint8_t bits = 2; bits <= 8; bits++) {
         small_matrix m;
         small_matrix_fill(&m, bits);
-        if (!matmul_int8_agrees(kernel, &m, 1) || !matmul_int8_agrees(kernel, &m, tokens)) {
+        if (!matmul_int8_agrees(kernel, &m, 1, 64) || !matmul_int8_agrees(kernel, &m, tokens, 64)) {
+            return false;
+        }
+        make_two_level(&m);
+        if (!matmul_int8_agrees(kernel, &m, 1, padded) ||
+            !matmul_int8_agrees(kernel, &m, tokens, 64) ||
+            !matmul_int8_agrees(kernel, &m, tokens, padded)) {
             return false;
         }
     }
     return true;
 }
 
-bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
+static bool matmul_float_agrees(kfi_matmul_float_fn *kernel, const small_matrix *m)
 {
     float x[tokens * cols];
     float expected[tokens * rows];
@@ -124,12 +154,21 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
     alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
     fill(x, tokens * cols, 2);
     const kfi_float_activations activations = {tokens, x, cols};
+    kfi_matmul_float_generic(expected, rows, &m->packed, 0, panels, &activations, scratch);
+    kernel(actual, rows, &m->packed, 0, panels, &activations, scratch);
+    return same(expected, actual, tokens * rows);
+}
+
+bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
+{
     for (uint8_t bits = 2; bits <= 8; bits++) {
         small_matrix m;
         small_matrix_fill(&m, bits);
-        kfi_matmul_float_generic(expected, rows, &m.packed, 0, panels, &activations, scratch);
-        kernel(actual, rows, &m.packed, 0, panels, &activations, scratch);
-        if (!same(expected, actual, tokens * rows)) {
+        if (!matmul_float_agrees(kernel, &m)) {
+            return false;
+        }
+        make_two_level(&m);
+        if (!matmul_float_agrees(kernel, &m)) {
             return false;
         }
     }

@@ -26,8 +26,8 @@ static void must(kf_status st, const kf_error *err)
 /* Rows and columns both end in padding. */
 static void write_packed(const char *directory)
 {
-    static const char *const formats[] = {"int2g32a", "int3g32o",  "int4g64",
-                                          "int5rowo", "mxint4g32", "int8g32"};
+    static const char *const formats[] = {"int2g32a",  "int3g32o", "int4g64",  "int5rowo",
+                                          "mxint4g32", "int8g32",  "int3g64r", "int4g32ar"};
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {

@@ -12,7 +12,7 @@
 static const char *const group_names[] = {"g32", "g64", "g128", "row"};
 static const struct {
     const char *element, *zero;
-} kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}};
+} kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}, {"int", "r"}, {"int", "ar"}};
 
 /* Shapes around panels of 16 rows and chunks of 32 columns, and widths of real models. */
 static const size_t shapes[][2] = {{1, 1},    {15, 15},  {17, 17},  {31, 33},  {33, 31},
@@ -143,6 +143,10 @@ static void for_each_case(void (*visit)(const char *name, size_t rows, size_t co
                 char name[KF_FORMAT_NAME_BYTES];
                 (void)snprintf(name, sizeof name, "%s%u%s%s", kinds[k].element, bits,
                                group_names[g], kinds[k].zero);
+                if (strcmp(name + strlen(name) - 1, "r") == 0 &&
+                    strcmp(group_names[g], "row") == 0) {
+                    continue; /* two-level scales have groups */
+                }
                 for (size_t i = 0; i < cases_per_format; i++, i_case++) {
                     const size_t *shape = shapes[i_case % COUNT(shapes)];
                     visit(name, shape[0], shape[1],
@@ -204,6 +208,59 @@ static void does_not_saturate_or_overflow(void **state)
             random_activations_free(&x);
             random_packed_free(&m);
         }
+    }
+}
+
+/* A sum of 65 536 columns of the largest products there are, and a second one of what is left. */
+static void two_level_sums_do_not_overflow(void **state)
+{
+    (void)state;
+    enum {
+        cols = 70000
+    };
+    kfi_rng rng;
+    kfi_rng_init(&rng, 5);
+    for (unsigned bits = 2; bits <= 8; bits++) {
+        char name[KF_FORMAT_NAME_BYTES];
+        (void)snprintf(name, sizeof name, "int%ug128ar", bits);
+        random_packed m = random_packed_make(name, 17, cols, true, &rng);
+        kfi_activations x = random_activations_make(2, cols, KF_GROUP_ROW, true, &rng);
+        for (size_t i = 0; i < cols; i++) { /* token 0 is 127 all over, token 1 is -127 */
+            x.codes[i] = 127;
+            x.codes[x.cols_padded + i] = -127;
+        }
+        for (size_t c = 0; c < x.cols_padded / 32; c++) {
+            const int32_t n = c < cols / 32 ? 32 : cols % 32;
+            x.sums[c] = 127 * n;
+            x.sums[x.cols_padded / 32 + c] = -127 * n;
+        }
+        const size_t q_max = (1u << bits) - 1;
+        const size_t n_grids = m.packed.n_panels * m.packed.n_groups * 16;
+        memset((uint8_t *)m.bytes + KFI_HEADER_BYTES, 0xFF,
+               2 * m.packed.n_chunks * bits * KFI_LINE_BYTES);
+        uint8_t *const bytes = m.bytes;
+        memset(bytes + ((const uint8_t *)m.packed.scales - bytes), (int)(255 / q_max), n_grids);
+        memset(bytes + ((const uint8_t *)m.packed.zeros - bytes), 0, n_grids);
+        float expected[2 * 17];
+        float actual[2 * 17];
+        scratch s = scratch_make(cols);
+        kfi_matmul_int8_generic(expected, 17, &m.packed, 0, 2, &x, s.bytes);
+        kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+        check_same(expected, actual, 34, name, 17, cols, 2);
+        for (size_t r = 0; r < 17; r++) {
+            const double exact = (double)(255 / q_max * q_max) * 127.0 * cols *
+                                 (double)x.scales[0] * (double)m.packed.row_scales[r];
+            check_bound(actual[r], exact, exact, 8);
+            check_bound(actual[17 + r], -exact * (double)x.scales[1] / (double)x.scales[0],
+                        exact * (double)x.scales[1] / (double)x.scales[0], 8);
+        }
+        x.n_tokens = 1;
+        kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+        check_same(expected, actual, 17, name, 17, cols, 1);
+        x.n_tokens = 2;
+        scratch_free(&s);
+        random_activations_free(&x);
+        random_packed_free(&m);
     }
 }
 
@@ -272,11 +329,12 @@ static void gives_the_same_for_every_batch(void **state)
         rows = 37,
         cols = 200
     };
+    static const char *const zeros[] = {"", "ar", "o", "r"};
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
     for (unsigned bits = 2; bits <= 8; bits++) {
         char name[KF_FORMAT_NAME_BYTES];
-        (void)snprintf(name, sizeof name, "int%ug64%s", bits, kinds[bits % 3].zero);
+        (void)snprintf(name, sizeof name, "int%ug64%s", bits, zeros[bits % 4]);
         random_packed m = random_packed_make(name, rows, cols, false, &rng);
         kfi_activations x = random_activations_make(n, cols, 64, false, &rng);
         float *floats = random_floats(n * cols, &rng);
@@ -339,6 +397,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiplies_int8_as_plain_c_does),
         cmocka_unit_test(does_not_saturate_or_overflow),
+        cmocka_unit_test(two_level_sums_do_not_overflow),
         cmocka_unit_test(multiplies_floats_as_plain_c_does),
         cmocka_unit_test(gives_the_same_for_every_batch),
         cmocka_unit_test(does_nothing_for_no_tokens_or_panels),

@@ -20,6 +20,26 @@ static float random_half(kfi_rng *rng)
     return kfi_half_to_float(kfi_half_from_float(0.02f * kfi_rng_normal(rng)));
 }
 
+/* Two-level scales: multipliers of both signs, zeros among the codes. */
+static kfi_grid random_two_level_grid(kf_format format, float row_scale, kfi_rng *rng)
+{
+    const int q_max = (1 << format.bits) - 1;
+    const int most = 255 / q_max;
+    kfi_grid grid = {.zero = 1 << (format.bits - 1), .row_scale = row_scale};
+    grid.multiplier = (int)kfi_rng_below(rng, 2 * (uint64_t)most + 1) - most;
+    grid.scale = row_scale * (float)grid.multiplier;
+    if (format.zero == KF_ZERO_INTEGER) {
+        grid.zero = (int32_t)kfi_rng_below(rng, (uint64_t)q_max + 1);
+    }
+    return grid;
+}
+
+/* 16 significant bits. */
+static float random_row_scale(kfi_rng *rng)
+{
+    return 0x1p-24f * (float)(0x8000u + kfi_rng_below(rng, 0x8000u));
+}
+
 static kfi_grid random_grid(kf_format format, kfi_rng *rng)
 {
     kfi_grid grid = {.zero = 1 << (format.bits - 1)};
@@ -57,8 +77,14 @@ random_packed random_packed_make(const char *name, size_t rows, size_t cols, boo
             extremes ? q_max * kfi_rng_below(rng, 2) : kfi_rng_below(rng, q_max + 1);
         codes[i] = (uint8_t)any;
     }
+    float row_scale = 0.0f;
     for (size_t i = 0; i < n_grids; i++) {
-        grids[i] = random_grid(format, rng);
+        if (format.scale != KF_SCALE_TWO_LEVEL) {
+            grids[i] = random_grid(format, rng);
+            continue;
+        }
+        row_scale = i % (n_grids / rows) == 0 ? random_row_scale(rng) : row_scale;
+        grids[i] = random_two_level_grid(format, row_scale, rng);
     }
     kfi_packed_begin(m.bytes, format, rows, cols);
     kfi_packed_write(m.bytes, 0, (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS, codes, grids);

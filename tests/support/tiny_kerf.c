@@ -63,16 +63,12 @@ static void encode(uint8_t *codes, kfi_grid *grids, kf_format format, const tiny
     const kfi_fit fit = {.kind = KFI_FIT_MIN_MAX, .exponent = 2.0f, .steps = 1, .shrink = 1.0f};
     for (size_t r = 0; r < t->rows; r++) {
         float *row = t->data + r * t->cols;
-        for (size_t g = 0; g < n_groups; g++) {
-            const size_t begin = g * group;
-            const size_t n = t->cols - begin < group ? t->cols - begin : group;
-            kfi_grid *grid = &grids[r * n_groups + g];
-            kfi_format_fit(grid, format, row + begin, NULL, n, &fit);
-            for (size_t k = begin; k < begin + n; k++) {
-                const uint8_t code = kfi_grid_encode(grid, format.bits, row[k]);
-                codes[r * t->cols + k] = code;
-                row[k] = kfi_grid_decode(grid, code);
-            }
+        kfi_format_fit_row(grids + r * n_groups, format, row, NULL, t->cols, &fit);
+        for (size_t k = 0; k < t->cols; k++) {
+            const kfi_grid *grid = &grids[r * n_groups + k / group];
+            const uint8_t code = kfi_grid_encode(grid, format.bits, row[k]);
+            codes[r * t->cols + k] = code;
+            row[k] = kfi_grid_decode(grid, code);
         }
     }
 }

@@ -136,13 +136,15 @@ static void check_format(const char *directory, const char *architecture, const 
 
 static void packed_weights_compute_what_they_decode_to(void **state)
 {
-    static const char *const formats[] = {"int8g64",  "int7row",  "int6g32a", "int5g128", "int4g64",
-                                          "int4g32o", "int3g64a", "int2g32a", "mxint4g32"};
+    static const char *const formats[] = {"int8g64",   "int7row",  "int6g32a", "int5g128",
+                                          "int4g64",   "int4g32o", "int3g64a", "int2g32a",
+                                          "mxint4g32", "int4g32r", "int2g64ar"};
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         check_format(*state, i % 2 == 0 ? "llama" : "qwen2", formats[i],
                      i % 3 == 0 ? "int8t" : "int8tg64");
     }
     check_format(*state, "llama", "int4g64", "float");
+    check_format(*state, "llama", "int3g32r", "float");
 }
 
 static void any_batch_and_thread_count_gives_the_same_bits(void **state)

@@ -6,7 +6,8 @@
 
 static const struct {
     const char *element, *zero;
-} kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}};
+} kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}, {"int", "r"}, {"int", "ar"}};
+#define N_KINDS (sizeof kinds / sizeof kinds[0])
 
 static void reads_and_writes_every_name(void **state)
 {
@@ -14,7 +15,7 @@ static void reads_and_writes_every_name(void **state)
     static const char *const groups[] = {"g32", "g64", "g128", "row"};
     for (unsigned bits = 2; bits <= 8; bits++) {
         for (size_t g = 0; g < 4; g++) {
-            for (size_t k = 0; k < 4; k++) {
+            for (size_t k = 0; k < (g == 3 ? 4 : N_KINDS); k++) { /* two levels need groups */
                 char name[KF_FORMAT_NAME_BYTES];
                 char back[KF_FORMAT_NAME_BYTES];
                 kf_format format = {0};
@@ -45,6 +46,11 @@ static void tells_the_parts_of_a_name(void **state)
     assert_int_equal(f.scale, KF_SCALE_POWER_OF_TWO);
     assert_int_equal(f.zero, KF_ZERO_NONE);
     assert_int_equal(f.group, KF_GROUP_ROW);
+    assert_int_equal(kf_format_parse(&f, "int2g64ar", NULL), KF_OK);
+    assert_int_equal(f.element, KF_ELEMENT_INT);
+    assert_int_equal(f.scale, KF_SCALE_TWO_LEVEL);
+    assert_int_equal(f.zero, KF_ZERO_INTEGER);
+    assert_int_equal(f.group, 64);
     assert_int_equal(kf_format_parse(&f, "float", NULL), KF_OK);
     assert_int_equal(f.element, KF_ELEMENT_FLOAT);
     assert_int_equal(f.bits, 32);
@@ -54,9 +60,10 @@ static void refuses_what_is_no_name(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "",         "int",      "int4",      "int1g64",   "int9g64",    "int4g63",    "int4g",
-        "int4g640", "int4g64b", "int4g64aa", "int4g64ao", "mxint4g32a", "mxint4g32o", "Int4g64",
-        " int4g64", "int4g64 ", "int44g64",  "int4rowx",  "floats",     "nf4g64",     "int4g256",
+        "",         "int",       "int4",      "int1g64",   "int9g64",    "int4g63",    "int4g",
+        "int4g640", "int4g64b",  "int4g64aa", "int4g64ao", "mxint4g32a", "mxint4g32o", "Int4g64",
+        " int4g64", "int4g64 ",  "int44g64",  "int4rowx",  "floats",     "nf4g64",     "int4g256",
+        "int4rowr", "int4g64or", "int4g64ra", "int4g64rr", "mxint4g32r", "int4rowar",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         kf_format format = {.bits = 99};
@@ -103,6 +110,8 @@ static void counts_header_codes_scales_and_zeros(void **state)
     assert_int_equal(bytes_of("int8row", 1, 1), 64 + 16 * 32 + 64);
     assert_int_equal(bytes_of("mxint4g32", 16, 128), 64 + 16 * 128 / 2 + 64);
     assert_int_equal(bytes_of("int2g64o", 17, 576), 64 + 32 * 576 / 4 + 9 * 32 * 2 * 2);
+    assert_int_equal(bytes_of("int4g64r", 32, 128), 64 + 32 * 128 / 2 + 2 * 64 + 2 * 2 * 16);
+    assert_int_equal(bytes_of("int2g64ar", 17, 576), 64 + 32 * 576 / 4 + 2 * 64 + 320 + 320);
     assert_int_equal(bytes_of("float", 3, 5), 60);
 }
 

@@ -18,6 +18,27 @@ typedef struct matrix {
     size_t n_bytes;
 } matrix;
 
+/* A row's scale of 16 significant bits, multipliers of both signs, zeros among the codes. */
+static void fill_two_level(matrix *m, kfi_rng *rng)
+{
+    const int q_max = (1 << m->format.bits) - 1;
+    const int most = 255 / q_max;
+    float row_scale = 0.0f;
+    for (size_t i = 0; i < m->rows * m->n_groups; i++) {
+        kfi_grid *g = &m->grids[i];
+        if (i % m->n_groups == 0) {
+            row_scale =
+                ldexpf((float)kfi_rng_below(rng, 0x10000), (int)kfi_rng_below(rng, 60) - 50);
+        }
+        *g = (kfi_grid){.zero = 1 << (m->format.bits - 1), .row_scale = row_scale};
+        g->multiplier = (int32_t)kfi_rng_below(rng, 2 * (uint64_t)most + 1) - most;
+        g->scale = row_scale * (float)g->multiplier;
+        if (m->format.zero == KF_ZERO_INTEGER) {
+            g->zero = (int32_t)kfi_rng_below(rng, (uint64_t)q_max + 1);
+        }
+    }
+}
+
 static matrix matrix_make(const char *name, size_t rows, size_t cols, kfi_rng *rng)
 {
     matrix m = {.rows = rows, .cols = cols};
@@ -33,7 +54,10 @@ static matrix matrix_make(const char *name, size_t rows, size_t cols, kfi_rng *r
     for (size_t i = 0; i < rows * cols; i++) {
         m.codes[i] = (uint8_t)kfi_rng_below(rng, 1u << m.format.bits);
     }
-    for (size_t i = 0; i < rows * m.n_groups; i++) {
+    if (m.format.scale == KF_SCALE_TWO_LEVEL) {
+        fill_two_level(&m, rng);
+    }
+    for (size_t i = 0; i < rows * m.n_groups && m.format.scale != KF_SCALE_TWO_LEVEL; i++) {
         const float x = kfi_rng_normal(rng);
         kfi_grid *g = &m.grids[i];
         g->scale = m.format.scale == KF_SCALE_FP16
@@ -65,7 +89,7 @@ static void matrix_free(matrix *m)
 static const char *const group_names[] = {"g32", "g64", "g128", "row"};
 static const struct {
     const char *element, *zero;
-} kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}};
+} kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}, {"int", "r"}, {"int", "ar"}};
 
 static void check_reads_back(const matrix *m)
 {
@@ -101,7 +125,10 @@ static void reads_back_what_was_written(void **state)
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
     for (unsigned bits = 2; bits <= 8; bits++) {
-        for (size_t k = 0; k < 16; k++) {
+        for (size_t k = 0; k < 24; k++) {
+            if (k >= 16 && k % 4 == 3) {
+                continue; /* two-level scales have groups */
+            }
             for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
                 char name[KF_FORMAT_NAME_BYTES];
                 (void)snprintf(name, sizeof name, "%s%u%s%s", kinds[k / 4].element, bits,
@@ -277,6 +304,44 @@ static void refuses_scales_that_are_not_finite(void **state)
     matrix_free(&m);
 }
 
+static void refuses_two_levels_that_leave_their_range(void **state)
+{
+    (void)state;
+    const size_t row_scales = 64 + 16 * 32;
+    const size_t multipliers = row_scales + 64;
+    const size_t zeros = multipliers + 64;
+    static const struct {
+        int plane; /* 0 row scales, 1 multipliers, 2 zeros */
+        size_t byte;
+        uint8_t value;
+        bool is_refused;
+    } cases[] = {
+        {0, 8, 1, true},    {0, 9, 1, false},    {1, 3, 17, false},
+        {1, 3, 18, true},   {1, 5, 0xEF, false}, {1, 5, 0xEE, true},
+        {1, 5, 0x80, true}, {2, 4, 15, false},   {2, 4, 16, true},
+    };
+    kfi_rng rng;
+    kfi_rng_init(&rng, 11);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const size_t planes[] = {row_scales, multipliers, zeros};
+        matrix m = matrix_make("int4g64ar", 16, 64, &rng);
+        const size_t at = planes[cases[i].plane] + cases[i].byte;
+        m.bytes[at] = cases[i].value;
+        expect(&m, false, cases[i].is_refused ? KF_FORMAT : KF_OK, at);
+        matrix_free(&m);
+    }
+    matrix m = matrix_make("int4g64r", 16, 64, &rng);
+    m.bytes[row_scales + 6] |= 0x80; /* an infinity in row 1 */
+    m.bytes[row_scales + 7] |= 0x7F;
+    expect(&m, false, KF_FORMAT, row_scales + 4);
+    matrix_free(&m);
+    m = matrix_make("int4g64r", 15, 64, &rng);
+    m.bytes[row_scales + 15 * 4 + 2] = 1; /* a row of padding */
+    expect(&m, false, KF_OK, 0);
+    expect(&m, true, KF_FORMAT, row_scales + 15 * 4);
+    matrix_free(&m);
+}
+
 static void verifies_padding_only_when_asked(void **state)
 {
     (void)state;
@@ -312,12 +377,13 @@ static void verifies_padding_only_when_asked(void **state)
 static void survives_mutations(void **state)
 {
     (void)state;
-    static const char *const names[] = {"int4g64", "int3g32a", "int2rowo", "mxint8g128"};
+    static const char *const names[] = {"int4g64",    "int3g32a", "int2rowo",
+                                        "mxint8g128", "int4g32r", "int2g64ar"};
     kfi_rng rng;
     kfi_rng_init(&rng, 10);
     size_t n_opened = 0;
     for (size_t i = 0; i < 12000; i++) {
-        matrix m = matrix_make(names[i % 4], 1 + kfi_rng_below(&rng, 20),
+        matrix m = matrix_make(names[i % 6], 1 + kfi_rng_below(&rng, 20),
                                1 + kfi_rng_below(&rng, 140), &rng);
         const size_t n_flips = 1 + kfi_rng_below(&rng, 4);
         for (size_t k = 0; k < n_flips; k++) {
@@ -355,6 +421,7 @@ int main(void)
         cmocka_unit_test(refuses_a_wrong_size),
         cmocka_unit_test(refuses_bytes_that_are_not_aligned),
         cmocka_unit_test(refuses_scales_that_are_not_finite),
+        cmocka_unit_test(refuses_two_levels_that_leave_their_range),
         cmocka_unit_test(verifies_padding_only_when_asked),
         cmocka_unit_test(survives_mutations),
     };

@@ -43,6 +43,23 @@ static unsigned expected_zero(unsigned row, unsigned group)
     return (row * 29 + group * 83) % 256;
 }
 
+/* Two-level scales: the bits of a row's float32, a multiplier, and a zero that is a code. */
+static uint32_t expected_row_scale(uint32_t row)
+{
+    return row == 11 ? 0 : 0x38800000u + (row * 40507u % 0x10000u << 8);
+}
+
+static int expected_multiplier(unsigned row, unsigned group, unsigned bits)
+{
+    const int most = 255 / ((1 << bits) - 1);
+    return most - (int)(row * 11 + group * 7) % (2 * most + 1);
+}
+
+static unsigned expected_zero_code(unsigned row, unsigned group, unsigned bits)
+{
+    return expected_zero(row, group) % (1u << bits);
+}
+
 static unsigned expected_offset_half(unsigned row, unsigned group)
 {
     return (0x3000u + (row * 53 + group * 211) % 0x0C00u) | (row % 2 == 1 ? 0x8000u : 0);
@@ -56,7 +73,7 @@ typedef struct document {
     size_t n;
     unsigned element, bits, scale, zero;
     size_t group, n_panels, n_chunks, n_groups;
-    size_t scales, zeros, end; /* offsets of the planes behind the codes */
+    size_t row_scales, scales, zeros, end; /* offsets of the planes behind the codes */
 } document;
 
 static uint64_t little_endian(const uint8_t *bytes, size_t n)
@@ -100,7 +117,8 @@ static document document_read(const char *name)
     d.n_chunks = divide_up(cols, 32);
     d.n_groups = d.group == 0 ? 1 : divide_up(cols, d.group);
     const size_t n_grids = d.n_panels * d.n_groups * 16;
-    d.scales = 64 + d.n_panels * d.n_chunks * d.bits * 64;
+    d.row_scales = 64 + d.n_panels * d.n_chunks * d.bits * 64;
+    d.scales = d.row_scales + (d.scale == 3 ? d.n_panels * 16 * 4 : 0);
     d.zeros = d.scales + divide_up(n_grids * (d.scale == 1 ? 2 : 1), 64) * 64;
     d.end = d.zeros + divide_up(n_grids * d.zero, 64) * 64; /* kind 0, 1, 2: as many bytes */
     return d;
@@ -155,12 +173,31 @@ static unsigned zero_bits(const document *d, size_t row, size_t group)
                         : d->bytes[d->zeros + i];
 }
 
+/* The S of a row: bits of a float32 that is never subnormal here. */
+static double document_row_scale(const document *d, size_t row)
+{
+    const uint32_t bits = (uint32_t)little_endian(d->bytes + d->row_scales + 4 * row, 4);
+    return bits == 0 ? 0.0 : ldexp((bits & 0x7FFFFFu) | 0x800000u, (int)(bits >> 23) - 150);
+}
+
+static double document_scale(const document *d, size_t row, size_t group)
+{
+    const unsigned bits = scale_bits(d, row, group);
+    switch (d->scale) {
+    case 1:
+        return half_value(bits);
+    case 2:
+        return ldexp(1.0, (int)bits - 127);
+    default:
+        return document_row_scale(d, row) * (bits < 128 ? (int)bits : (int)bits - 256);
+    }
+}
+
 /* A weight in double, where s q is exact and the sum with an offset is too. */
 static double document_weight(const document *d, size_t row, size_t col)
 {
     const size_t group = d->group == 0 ? 0 : col / d->group;
-    const unsigned bits = scale_bits(d, row, group);
-    const double s = d->scale == 1 ? half_value(bits) : ldexp(1.0, (int)bits - 127);
+    const double s = document_scale(d, row, group);
     const double q = document_code(d, row, col);
     switch (d->zero) {
     case 0:
@@ -175,22 +212,41 @@ static double document_weight(const document *d, size_t row, size_t col)
 /* ---- tests ---- */
 
 static const char *const names[] = {
-    "int2g32", "int2g32a", "int2g32o", "mxint2g32", "int3g32", "int3g32a",  "int3g32o", "mxint3g32",
-    "int4g32", "int4g32a", "int4g32o", "mxint4g32", "int5g32", "int5g32a",  "int5g32o", "mxint5g32",
-    "int6g32", "int6g32a", "int6g32o", "mxint6g32", "int7g32", "int7g32a",  "int7g32o", "mxint7g32",
-    "int8g32", "int8g32a", "int8g32o", "mxint8g32", "int4g64", "int3g128a", "int4rowo", "mxint4row",
+    "int2g32",   "int2g32a",  "int2g32o",  "mxint2g32", "int3g32",   "int3g32a",  "int3g32o",
+    "mxint3g32", "int4g32",   "int4g32a",  "int4g32o",  "mxint4g32", "int5g32",   "int5g32a",
+    "int5g32o",  "mxint5g32", "int6g32",   "int6g32a",  "int6g32o",  "mxint6g32", "int7g32",
+    "int7g32a",  "int7g32o",  "mxint7g32", "int8g32",   "int8g32a",  "int8g32o",  "mxint8g32",
+    "int4g64",   "int3g128a", "int4rowo",  "mxint4row", "int2g32r",  "int2g32ar", "int3g32r",
+    "int3g32ar", "int4g32r",  "int4g32ar", "int5g32r",  "int5g32ar", "int6g32r",  "int6g32ar",
+    "int7g32r",  "int7g32ar", "int8g32r",  "int8g32ar",
 };
 #define N_NAMES (sizeof names / sizeof names[0])
+
+static unsigned expected_scale_bits(const document *d, unsigned row, unsigned group)
+{
+    return d->scale == 1   ? expected_scale_half(row, group)
+           : d->scale == 2 ? expected_exponent(row, group)
+                           : (uint8_t)expected_multiplier(row, group, d->bits);
+}
+
+static unsigned expected_zero_bits(const document *d, unsigned row, unsigned group)
+{
+    return d->zero == 2    ? expected_offset_half(row, group)
+           : d->scale == 3 ? expected_zero_code(row, group, d->bits)
+                           : expected_zero(row, group);
+}
 
 static void check_grids(const document *d)
 {
     for (unsigned r = 0; r < rows; r++) {
+        if (d->scale == 3) {
+            assert_int_equal(little_endian(d->bytes + d->row_scales + (size_t)4 * r, 4),
+                             expected_row_scale(r));
+        }
         for (unsigned g = 0; g < d->n_groups; g++) {
-            assert_int_equal(scale_bits(d, r, g),
-                             d->scale == 1 ? expected_scale_half(r, g) : expected_exponent(r, g));
+            assert_int_equal(scale_bits(d, r, g), expected_scale_bits(d, r, g));
             if (d->zero != 0) {
-                assert_int_equal(zero_bits(d, r, g),
-                                 d->zero == 1 ? expected_zero(r, g) : expected_offset_half(r, g));
+                assert_int_equal(zero_bits(d, r, g), expected_zero_bits(d, r, g));
             }
         }
     }
@@ -237,13 +293,17 @@ static void the_library_reads_the_same_weights(void **state)
 
 static kfi_grid expected_grid(const document *d, unsigned row, unsigned group)
 {
-    return (kfi_grid){
-        .scale = d->scale == 1 ? (float)half_value(expected_scale_half(row, group))
-                               : ldexpf(1.0f, (int)expected_exponent(row, group) - 127),
-        .offset = d->zero == 2 ? (float)half_value(expected_offset_half(row, group)) : 0.0f,
-        .zero = d->zero == 1   ? (int32_t)expected_zero(row, group)
-                : d->zero == 0 ? (int32_t)1 << (d->bits - 1)
-                               : 0};
+    kfi_grid grid = {.scale = (float)document_scale(d, row, group),
+                     .offset =
+                         d->zero == 2 ? (float)half_value(expected_offset_half(row, group)) : 0.0f,
+                     .zero = d->zero == 1   ? (int32_t)expected_zero_bits(d, row, group)
+                             : d->zero == 0 ? (int32_t)1 << (d->bits - 1)
+                                            : 0};
+    if (d->scale == 3) {
+        grid.row_scale = (float)document_row_scale(d, row);
+        grid.multiplier = expected_multiplier(row, group, d->bits);
+    }
+    return grid;
 }
 
 static void the_library_writes_the_same_bytes(void **state)
@@ -283,8 +343,10 @@ static void sizes_are_those_of_the_document(void **state)
     static const struct {
         const char *name;
         uint64_t rows, cols, bytes;
-    } examples[] = {
-        {"int4g64", 576, 576, 176320}, {"int3g128a", 192, 576, 44416}, {"mxint4row", 18, 72, 1664}};
+    } examples[] = {{"int4g64", 576, 576, 176320},
+                    {"int3g128a", 192, 576, 44416},
+                    {"mxint4row", 18, 72, 1664},
+                    {"int2g64ar", 576, 576, 95680}};
     for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++) {
         kf_format format = {0};
         uint64_t bytes = 0;

@@ -180,7 +180,7 @@ static void assignments_change_the_resolved_recipe(void **state)
     kf_recipe *recipe = NULL;
     CHECK_OK(kf_recipe_open(&recipe, "gptq-w4", NULL, &err), &err);
     static const char *const good[] = {
-        "weights=int3g128a",    "activations=int8t",        "embedding=keep",   "head=int4g64",
+        "weights=int3g128a",    "activations=int8t",        "embedding=keep",   "head=int4g64r",
         "prefix=none",          "calib.samples=128",        "calib.length=512", "gptq.damping=0.05",
         "gptq.act_order=false", "tensors.*.v_proj=int8g64",
     };
@@ -191,7 +191,7 @@ static void assignments_change_the_resolved_recipe(void **state)
         "\"weights\": \"int3g128a\"",
         "\"activations\": \"int8t\"",
         "\"embedding\": \"keep\"",
-        "\"head\": \"int4g64\"",
+        "\"head\": \"int4g64r\"",
         "\"prefix\": \"none\"",
         "\"samples\": 128",
         "\"length\": 512",

@@ -8,19 +8,22 @@
 #include "kernels/grid_inline.h"
 #include "kernels/kernels_list.h"
 
-/* One group of one row: columns begin … end-1 of x. */
-static float add_group(float acc, const kfi_packed *w, size_t i_grid, const uint8_t *panel,
-                       size_t row, const float *x, size_t begin, size_t end)
+/* One group of one row of the matrix, whose panel is unpacked. */
+static float add_group(float acc, const kfi_packed *w, const uint8_t *panel, size_t row,
+                       size_t group, const float *x)
 {
+    const size_t begin = group * w->group;
+    const size_t end = begin + w->group < w->cols ? begin + w->group : w->cols;
+    const size_t i_grid = kfi_packed_grid_index(w, row, group);
     const int32_t zero = kfi_packed_zero(w, i_grid);
     float sum_qx = 0.0f;
     float sum_x = 0.0f;
     for (size_t k = begin; k < end; k++) {
-        const int32_t code = panel[k / 4 * KFI_LINE_BYTES + 4 * row + k % 4];
+        const int32_t code = panel[k / 4 * KFI_LINE_BYTES + 4 * (row % KFI_PANEL_ROWS) + k % 4];
         sum_qx = fmaf((float)(code - zero), x[k], sum_qx);
         sum_x += x[k];
     }
-    acc = fmaf(sum_qx, kfi_packed_scale(w, i_grid), acc);
+    acc = fmaf(sum_qx, kfi_packed_scale(w, row, group), acc);
     if (w->format.zero == KF_ZERO_OFFSET) {
         acc = fmaf(sum_x, kfi_packed_offset(w, i_grid), acc);
     }
@@ -38,9 +41,7 @@ void kfi_matmul_float_generic(float *y, size_t ld_y, const kfi_packed *w, size_t
                 const size_t row = p * KFI_PANEL_ROWS + r;
                 float acc = 0.0f;
                 for (size_t g = 0; g < w->n_groups; g++) {
-                    const size_t end = (g + 1) * w->group < w->cols ? (g + 1) * w->group : w->cols;
-                    acc = add_group(acc, w, kfi_packed_grid_index(w, row, g), panel, r,
-                                    x->x + t * x->ld, g * w->group, end);
+                    acc = add_group(acc, w, panel, row, g, x->x + t * x->ld);
                 }
                 y[t * ld_y + row] = acc;
             }

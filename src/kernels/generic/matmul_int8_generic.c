@@ -25,14 +25,16 @@ static void dot_chunks(int32_t isum[KFI_PANEL_ROWS], const uint8_t *panel, const
 
 /* One step of the float sum of every row: see the order in kernels.h. */
 static void add_segment(float acc[KFI_PANEL_ROWS], const int32_t isum[KFI_PANEL_ROWS],
-                        int32_t sum_x, float scale_x, const kfi_packed *w, size_t first_grid)
+                        int32_t sum_x, float scale_x, const kfi_packed *w, size_t first_row,
+                        size_t group)
 {
     for (size_t r = 0; r < KFI_PANEL_ROWS; r++) {
-        const float scale = kfi_packed_scale(w, first_grid + r);
-        const int32_t centred = isum[r] - kfi_packed_zero(w, first_grid + r) * sum_x;
+        const size_t i_grid = kfi_packed_grid_index(w, first_row + r, group);
+        const float scale = kfi_packed_scale(w, first_row + r, group);
+        const int32_t centred = isum[r] - kfi_packed_zero(w, i_grid) * sum_x;
         acc[r] = fmaf((float)centred, scale * scale_x, acc[r]);
         if (w->format.zero == KF_ZERO_OFFSET) {
-            acc[r] = fmaf((float)sum_x, kfi_packed_offset(w, first_grid + r) * scale_x, acc[r]);
+            acc[r] = fmaf((float)sum_x, kfi_packed_offset(w, i_grid) * scale_x, acc[r]);
         }
     }
 }
@@ -52,7 +54,46 @@ static void multiply_token(float acc[KFI_PANEL_ROWS], const kfi_packed *w, size_
         const float scale_x = x->scales[token * x->n_groups + (s >> segments->token_shift)];
         dot_chunks(isum, panel, codes, begin, end);
         add_segment(acc, isum, kfi_segment_sum(sums, begin, end), scale_x, w,
-                    kfi_packed_grid_index(w, i_panel * KFI_PANEL_ROWS, group));
+                    i_panel * KFI_PANEL_ROWS, group);
+    }
+}
+
+/* sum[r] += m (sum of q x - z sum of x) of one segment. */
+static void add_multiplied(int32_t sum[KFI_PANEL_ROWS], const kfi_packed *w, size_t i_panel,
+                           const uint8_t *panel, const kfi_activations *x, size_t token,
+                           const kfi_segments *segments, size_t s)
+{
+    const size_t n_chunks = x->cols_padded / KFI_CHUNK_COLS;
+    const size_t begin = kfi_segment_begin(segments, s);
+    const size_t end = kfi_segment_end(segments, s, n_chunks);
+    const int32_t sum_x = kfi_segment_sum(x->sums + token * n_chunks, begin, end);
+    const size_t first_grid =
+        kfi_packed_grid_index(w, i_panel * KFI_PANEL_ROWS, s >> segments->weight_shift);
+    int32_t isum[KFI_PANEL_ROWS] = {0};
+    dot_chunks(isum, panel, x->codes + token * x->cols_padded, begin, end);
+    for (size_t r = 0; r < KFI_PANEL_ROWS; r++) {
+        const int32_t centred = isum[r] - kfi_packed_zero(w, first_grid + r) * sum_x;
+        sum[r] += kfi_packed_multiplier(w, first_grid + r) * centred;
+    }
+}
+
+static void multiply_token_two_level(float acc[KFI_PANEL_ROWS], const kfi_packed *w, size_t i_panel,
+                                     const uint8_t *panel, const kfi_activations *x, size_t token,
+                                     const kfi_segments *segments)
+{
+    for (size_t s = 0; s < segments->n;) {
+        const size_t sum_end = kfi_segment_sum_end(segments, s);
+        const float scale_x = x->scales[token * x->n_groups + (s >> segments->token_shift)];
+        int32_t sum[KFI_PANEL_ROWS] = {0};
+        for (; s < sum_end; s++) {
+            add_multiplied(sum, w, i_panel, panel, x, token, segments, s);
+        }
+        for (size_t r = 0; r < KFI_PANEL_ROWS; r++) {
+            acc[r] = fmaf((float)sum[r], scale_x, acc[r]);
+        }
+    }
+    for (size_t r = 0; r < KFI_PANEL_ROWS; r++) {
+        acc[r] *= kfi_packed_row_scale(w, i_panel * KFI_PANEL_ROWS + r);
     }
 }
 
@@ -66,7 +107,11 @@ void kfi_matmul_int8_generic(float *y, size_t ld_y, const kfi_packed *w, size_t 
         kfi_unpack_panel(panel, w, p);
         for (size_t t = 0; t < x->n_tokens; t++) {
             float acc[KFI_PANEL_ROWS] = {0};
-            multiply_token(acc, w, p, panel, x, t, &segments);
+            if (w->format.scale == KF_SCALE_TWO_LEVEL) {
+                multiply_token_two_level(acc, w, p, panel, x, t, &segments);
+            } else {
+                multiply_token(acc, w, p, panel, x, t, &segments);
+            }
             for (size_t r = 0; r < KFI_PANEL_ROWS && first_row + r < w->rows; r++) {
                 y[t * ld_y + first_row + r] = acc[r];
             }

@@ -23,6 +23,17 @@ INLINE lanes panel_scales(const kfi_packed *w, size_t i_grid)
     return lanes_of_bits(ilanes_max(ilanes_shift_left(e, 23), ilanes_set1(0x00400000)));
 }
 
+/* The two levels of a scale. */
+INLINE lanes panel_row_scales(const kfi_packed *w, size_t i_panel)
+{
+    return lanes_load(w->row_scales + i_panel * KFI_PANEL_ROWS);
+}
+
+INLINE ilanes panel_multipliers(const kfi_packed *w, size_t i_grid)
+{
+    return ilanes_of_signed_bytes((const int8_t *)w->scales + i_grid);
+}
+
 INLINE lanes panel_offsets(const kfi_packed *w, size_t i_grid)
 {
     return lanes_of_halves((const uint16_t *)w->zeros + i_grid);

@@ -300,6 +300,17 @@ INLINE ilanes ilanes_of_bytes(const uint8_t *p)
                     _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8)))};
 }
 
+INLINE ilanes ilanes_of_signed_bytes(const int8_t *p)
+{
+    return (ilanes){_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)),
+                    _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p + 8)))};
+}
+
+INLINE ilanes ilanes_mul_words(ilanes x, ilanes y)
+{
+    return (ilanes){_mm256_madd_epi16(x.a, y.a), _mm256_madd_epi16(x.b, y.b)};
+}
+
 /* The low bytes of eight lanes, in the low half of the result. */
 INLINE __m128i low_bytes(__m256i x)
 {

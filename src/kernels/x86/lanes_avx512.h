@@ -267,6 +267,17 @@ INLINE ilanes ilanes_of_bytes(const uint8_t *p)
     return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
+INLINE ilanes ilanes_of_signed_bytes(const int8_t *p)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* The product of the low 16 bits of each lane, where the high ones of a are 0. */
+INLINE ilanes ilanes_mul_words(ilanes a, ilanes b)
+{
+    return _mm512_madd_epi16(a, b);
+}
+
 /* Stores the low bytes. */
 INLINE void ilanes_store_bytes(int8_t *p, ilanes x)
 {
@@ -315,6 +326,11 @@ INLINE bytes bytes_set1(unsigned x)
 INLINE bytes bytes_and(bytes a, bytes b)
 {
     return _mm512_and_si512(a, b);
+}
+
+INLINE bytes bytes_xor(bytes a, bytes b)
+{
+    return _mm512_xor_si512(a, b);
 }
 
 INLINE bytes bytes_or(bytes a, bytes b)

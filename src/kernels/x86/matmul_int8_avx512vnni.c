@@ -48,6 +48,23 @@ INLINE lanes add_segment(lanes acc, ilanes centred, lanes scales, float scale_x)
 
 /* ---- one token ---- */
 
+/* Σ q x of n chunks. */
+INLINE ilanes dot_chunks(const int bits, const uint8_t *chunk, const int8_t *codes, size_t n)
+{
+    ilanes even = ilanes_set1(0); /* two chains, since a step waits four cycles */
+    ilanes odd = ilanes_set1(0);
+    for (; n > 0; n--, chunk += (size_t)bits * KFI_LINE_BYTES, codes += KFI_CHUNK_COLS) {
+        bytes q[8];
+        unpack_chunk(q, chunk, bits);
+        UNROLL
+        for (int quad = 0; quad < 8; quad += 2) {
+            even = dot_memory(even, q[quad], codes + 4 * quad);
+            odd = dot_memory(odd, q[quad + 1], codes + 4 * quad + 4);
+        }
+    }
+    return ilanes_add(even, odd);
+}
+
 INLINE lanes multiply_panel(const int bits, const kfi_packed *w, size_t i_panel,
                             const kfi_activations *x, const kfi_segments *segments)
 {
@@ -58,22 +75,14 @@ INLINE lanes multiply_panel(const int bits, const kfi_packed *w, size_t i_panel,
     for (size_t s = 0; s < segments->n; s++) {
         const size_t begin = kfi_segment_begin(segments, s);
         const size_t end = kfi_segment_end(segments, s, w->n_chunks);
-        ilanes even = ilanes_set1(0); /* two chains, since a step waits four cycles */
-        ilanes odd = ilanes_set1(0);
-        for (size_t c = begin; c < end; c++, chunk += chunk_bytes, codes += KFI_CHUNK_COLS) {
-            bytes q[8];
-            unpack_chunk(q, chunk, bits);
-            UNROLL
-            for (int quad = 0; quad < 8; quad += 2) {
-                even = dot_memory(even, q[quad], codes + 4 * quad);
-                odd = dot_memory(odd, q[quad + 1], codes + 4 * quad + 4);
-            }
-        }
+        const ilanes isum = dot_chunks(bits, chunk, codes, end - begin);
+        chunk += (end - begin) * chunk_bytes;
+        codes += (end - begin) * KFI_CHUNK_COLS;
         const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
         const float scale_x = x->scales[s >> segments->token_shift];
         const int32_t sum_x = kfi_segment_sum(x->sums, begin, end);
         const ilanes zero = ilanes_mul(panel_zeros(w, i_grid), ilanes_set1(sum_x));
-        const ilanes centred = ilanes_sub(ilanes_add(even, odd), zero);
+        const ilanes centred = ilanes_sub(isum, zero);
         acc = add_segment(acc, centred, panel_scales(w, i_grid), scale_x);
         if (w->format.zero == KF_ZERO_OFFSET) {
             acc = add_offset(acc, w, i_grid, sum_x, scale_x);
@@ -216,13 +225,17 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
     }
 }
 
+#include "kernels/x86/two_level_avx512vnni.h"
+
 void kfi_matmul_int8_avx512vnni(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                                 size_t panel_end, const kfi_activations *x, void *scratch)
 {
+    const bool is_two_level = w->format.scale == KF_SCALE_TWO_LEVEL;
     assert(x->cols_padded == w->n_chunks * KFI_CHUNK_COLS);
     if (x->n_tokens == 1) {
-        multiply_token(y, w, panel_begin, panel_end, x);
+        (is_two_level ? multiply_token_two_level : multiply_token)(y, w, panel_begin, panel_end, x);
     } else if (x->n_tokens > 1) {
-        multiply_tokens(y, ld_y, w, panel_begin, panel_end, x, scratch);
+        (is_two_level ? multiply_tokens_two_level : multiply_tokens)(y, ld_y, w, panel_begin,
+                                                                     panel_end, x, scratch);
     }
 }

@@ -20,6 +20,14 @@ INLINE lanes add_offset(lanes acc, const kfi_packed *w, size_t i_grid, int32_t s
     return lanes_fma(lanes_set1((float)sum_x), offsets, acc);
 }
 
+/* m (isum - z sum_x) of a segment with two-level scales: at most 128 columns, so that sum_x has 16
+ * bits. */
+INLINE ilanes multiplied(const kfi_packed *w, size_t i_grid, ilanes isum, int32_t sum_x)
+{
+    const ilanes zero = ilanes_mul_words(panel_zeros(w, i_grid), ilanes_set1(sum_x));
+    return ilanes_mul(ilanes_sub(isum, zero), panel_multipliers(w, i_grid));
+}
+
 /* Some tokens; where fewer are left the last one stands in for the others. */
 typedef struct token_tile {
     const int8_t *codes[TILE_TOKENS];

@@ -60,6 +60,17 @@ INLINE __m256i dot_chunk(const int bits, __m256i sum, const uint8_t *chunk, cons
     return sum;
 }
 
+/* Σ q x of n chunks. */
+INLINE ilanes dot_chunks(const int bits, const uint8_t *chunk, const int8_t *codes, size_t n)
+{
+    ilanes isum = ilanes_set1(0);
+    for (; n > 0; n--, chunk += (size_t)bits * KFI_LINE_BYTES, codes += KFI_CHUNK_COLS) {
+        isum.a = dot_chunk(bits, isum.a, chunk, codes);
+        isum.b = dot_chunk(bits, isum.b, chunk + sizeof(bytes), codes);
+    }
+    return isum;
+}
+
 INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, size_t panel_begin,
                               size_t panel_end, const kfi_activations *x)
 {
@@ -68,15 +79,12 @@ INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, siz
     const uint8_t *chunk = w->codes + panel_begin * w->n_chunks * chunk_bytes;
     for (size_t i = panel_begin; i < panel_end; i++) {
         lanes acc = lanes_zero();
-        const int8_t *codes = x->codes;
         for (size_t s = 0; s < segments.n; s++) {
             const size_t begin = kfi_segment_begin(&segments, s);
             const size_t end = kfi_segment_end(&segments, s, w->n_chunks);
-            ilanes isum = ilanes_set1(0);
-            for (size_t c = begin; c < end; c++, chunk += chunk_bytes, codes += KFI_CHUNK_COLS) {
-                isum.a = dot_chunk(bits, isum.a, chunk, codes);
-                isum.b = dot_chunk(bits, isum.b, chunk + sizeof(bytes), codes);
-            }
+            const ilanes isum =
+                dot_chunks(bits, chunk, x->codes + begin * KFI_CHUNK_COLS, end - begin);
+            chunk += (end - begin) * chunk_bytes;
             acc = add_segment(acc, w, panel_grid(w, i, s >> segments.weight_shift), isum,
                               kfi_segment_sum(x->sums, begin, end),
                               x->scales[s >> segments.token_shift]);
@@ -85,9 +93,51 @@ INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, siz
     }
 }
 
+/* is_short (a constant): every segment has an activation scale of its own. */
+INLINE void multiply_token_two_level_of(const int bits, const bool is_short, float *y,
+                                        const kfi_packed *w, size_t panel_begin, size_t panel_end,
+                                        const kfi_activations *x)
+{
+    const kfi_segments segments = kfi_segments_make(w, x);
+    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const uint8_t *chunk = w->codes + panel_begin * w->n_chunks * chunk_bytes;
+    for (size_t i = panel_begin; i < panel_end; i++) {
+        lanes acc = lanes_zero();
+        ilanes sum = ilanes_set1(0);
+        size_t sum_end = kfi_segment_sum_end(&segments, 0);
+        for (size_t s = 0; s < segments.n; s++) {
+            const size_t begin = kfi_segment_begin(&segments, s);
+            const size_t end = kfi_segment_end(&segments, s, w->n_chunks);
+            const ilanes isum =
+                dot_chunks(bits, chunk, x->codes + begin * KFI_CHUNK_COLS, end - begin);
+            chunk += (end - begin) * chunk_bytes;
+            const ilanes part = multiplied(w, panel_grid(w, i, s >> segments.weight_shift), isum,
+                                           kfi_segment_sum(x->sums, begin, end));
+            sum = is_short ? part : ilanes_add(sum, part);
+            if (is_short || s + 1 == sum_end) {
+                const float scale_x = x->scales[s >> segments.token_shift];
+                acc = lanes_fma(lanes_of_int(sum), lanes_set1(scale_x), acc);
+                sum = ilanes_set1(0);
+                sum_end = kfi_segment_sum_end(&segments, s + 1);
+            }
+        }
+        acc = lanes_mul(acc, panel_row_scales(w, i));
+        lanes_store_n(y + i * KFI_PANEL_ROWS, acc, panel_rows(w, i));
+    }
+}
+
 static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, size_t panel_end,
-                           const kfi_activations *x){
-    FOR_BITS(w->format.bits, multiply_token_of, y, w, panel_begin, panel_end, x)}
+                           const kfi_activations *x)
+{
+    const int bits = w->format.bits;
+    if (w->format.scale != KF_SCALE_TWO_LEVEL) {
+        FOR_BITS(bits, multiply_token_of, y, w, panel_begin, panel_end, x)
+    } else if (kfi_segments_make(w, x).n_a_sum == 1) {
+        FOR_BITS(bits, multiply_token_two_level_of, true, y, w, panel_begin, panel_end, x)
+    } else {
+        FOR_BITS(bits, multiply_token_two_level_of, false, y, w, panel_begin, panel_end, x)
+    }
+}
 
 /* ---- tiles ---- */
 
@@ -126,6 +176,19 @@ INLINE void dot_quads(const int bits, ilanes isum[TILE_TOKENS], const uint8_t *p
     }
 }
 
+/* isum = Σ q x over the chunks begin … end-1. */
+INLINE void dot_tile(const int bits, ilanes isum[TILE_TOKENS], const uint8_t *panel,
+                     const token_tile *tile, size_t begin, size_t end)
+{
+    const size_t quad_cols = 4 * (size_t)quads_a_sum(bits);
+    for (int t = 0; t < TILE_TOKENS; t++) {
+        isum[t] = ilanes_set1(0);
+    }
+    for (size_t k = begin * KFI_CHUNK_COLS; k < end * KFI_CHUNK_COLS; k += quad_cols) {
+        dot_quads(bits, isum, panel, tile, k);
+    }
+}
+
 INLINE void multiply_tile_of(const int bits, const kfi_packed *w, size_t i_panel,
                              const uint8_t *panel, const token_tile *tile,
                              const kfi_segments *segments)
@@ -138,14 +201,8 @@ INLINE void multiply_tile_of(const int bits, const kfi_packed *w, size_t i_panel
         const size_t begin = kfi_segment_begin(segments, s);
         const size_t end = kfi_segment_end(segments, s, w->n_chunks);
         const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
-        const size_t quad_cols = 4 * (size_t)quads_a_sum(bits);
         ilanes isum[TILE_TOKENS];
-        for (int t = 0; t < TILE_TOKENS; t++) {
-            isum[t] = ilanes_set1(0);
-        }
-        for (size_t k = begin * KFI_CHUNK_COLS; k < end * KFI_CHUNK_COLS; k += quad_cols) {
-            dot_quads(bits, isum, panel, tile, k);
-        }
+        dot_tile(bits, isum, panel, tile, begin, end);
         for (int t = 0; t < TILE_TOKENS; t++) {
             acc[t] =
                 add_segment(acc[t], w, i_grid, isum[t], kfi_segment_sum(tile->sums[t], begin, end),
@@ -154,6 +211,43 @@ INLINE void multiply_tile_of(const int bits, const kfi_packed *w, size_t i_panel
     }
     for (size_t t = 0; t < tile->n_tokens; t++) {
         lanes_store_n(tile->y[t] + i_panel * KFI_PANEL_ROWS, acc[t], panel_rows(w, i_panel));
+    }
+}
+
+INLINE void multiply_tile_two_level_of(const int bits, const bool is_short, const kfi_packed *w,
+                                       size_t i_panel, const uint8_t *panel, const token_tile *tile,
+                                       const kfi_segments *segments)
+{
+    const lanes row_scales = panel_row_scales(w, i_panel);
+    lanes acc[TILE_TOKENS];
+    ilanes sum[TILE_TOKENS];
+    size_t sum_end = kfi_segment_sum_end(segments, 0);
+    for (int t = 0; t < TILE_TOKENS; t++) {
+        acc[t] = lanes_zero();
+        sum[t] = ilanes_set1(0);
+    }
+    for (size_t s = 0; s < segments->n; s++) {
+        const size_t begin = kfi_segment_begin(segments, s);
+        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
+        const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
+        const bool is_last = is_short || s + 1 == sum_end;
+        ilanes isum[TILE_TOKENS];
+        dot_tile(bits, isum, panel, tile, begin, end);
+        for (int t = 0; t < TILE_TOKENS; t++) {
+            const int32_t sum_x = kfi_segment_sum(tile->sums[t], begin, end);
+            const ilanes part = multiplied(w, i_grid, isum[t], sum_x);
+            sum[t] = is_short ? part : ilanes_add(sum[t], part);
+            if (is_last) {
+                const float scale_x = tile->scales[t][s >> segments->token_shift];
+                acc[t] = lanes_fma(lanes_of_int(sum[t]), lanes_set1(scale_x), acc[t]);
+                sum[t] = ilanes_set1(0);
+            }
+        }
+        sum_end = is_last ? kfi_segment_sum_end(segments, s + 1) : sum_end;
+    }
+    for (size_t t = 0; t < tile->n_tokens; t++) {
+        lanes_store_n(tile->y[t] + i_panel * KFI_PANEL_ROWS, lanes_mul(acc[t], row_scales),
+                      panel_rows(w, i_panel));
     }
 }
 
@@ -167,13 +261,32 @@ INLINE void multiply_panel_of(const int bits, float *y, size_t ld_y, const kfi_p
     }
 }
 
+INLINE void multiply_panel_two_level_of(const int bits, float *y, size_t ld_y, const kfi_packed *w,
+                                        size_t i_panel, const uint8_t *panel,
+                                        const kfi_activations *x, const kfi_segments *segments)
+{
+    for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
+        const token_tile tile = tile_make(y, ld_y, x, t);
+        if (segments->n_a_sum == 1) {
+            multiply_tile_two_level_of(bits, true, w, i_panel, panel, &tile, segments);
+        } else {
+            multiply_tile_two_level_of(bits, false, w, i_panel, panel, &tile, segments);
+        }
+    }
+}
+
 static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                             size_t panel_end, const kfi_activations *x, uint8_t *panel)
 {
     const kfi_segments segments = kfi_segments_make(w, x);
     for (size_t i = panel_begin; i < panel_end; i++) {
         unpack_panel(panel, w, i);
-        FOR_BITS(w->format.bits, multiply_panel_of, y, ld_y, w, i, panel, x, &segments)
+        if (w->format.scale == KF_SCALE_TWO_LEVEL) {
+            FOR_BITS(w->format.bits, multiply_panel_two_level_of, y, ld_y, w, i, panel, x,
+                     &segments)
+        } else {
+            FOR_BITS(w->format.bits, multiply_panel_of, y, ld_y, w, i, panel, x, &segments)
+        }
     }
 }
 

@@ -88,18 +88,18 @@ typedef struct fit_context {
     const kfi_round_grid *grid;
     const float *importance;
     const uint8_t *dead;
-    float *scratch; /* [threads][group]: a group with its dead columns set to 0 */
-    size_t group, n_groups;
+    float *scratch; /* [threads][cols]: a row with its dead columns set to 0 */
+    size_t n_groups;
 } fit_context;
 
 static const float *live_weights(const fit_context *fit, float *scratch, const float *weights,
-                                 size_t begin, size_t n)
+                                 size_t n)
 {
-    if (fit->dead == NULL || memchr(fit->dead + begin, 1, n) == NULL) {
+    if (fit->dead == NULL || memchr(fit->dead, 1, n) == NULL) {
         return weights;
     }
     for (size_t i = 0; i < n; i++) {
-        scratch[i] = fit->dead[begin + i] != 0 ? 0.0f : weights[i];
+        scratch[i] = fit->dead[i] != 0 ? 0.0f : weights[i];
     }
     return scratch;
 }
@@ -108,17 +108,11 @@ static void fit_rows(void *ctx, size_t i_task, size_t i_thread)
 {
     const fit_context *fit = ctx;
     const kfi_round_job *job = fit->job;
-    float *scratch = fit->scratch + i_thread * fit->group;
+    float *scratch = fit->scratch + i_thread * job->cols;
     for (size_t r = i_task * KFI_ROUND_ROWS; r < row_end(job->rows, i_task); r++) {
-        for (size_t g = 0; g < fit->n_groups; g++) {
-            const size_t begin = g * fit->group;
-            const size_t n = job->cols - begin < fit->group ? job->cols - begin : fit->group;
-            const float *weights =
-                live_weights(fit, scratch, job->weights + r * job->cols + begin, begin, n);
-            const float *importance = fit->importance != NULL ? fit->importance + begin : NULL;
-            kfi_format_fit(&job->grids[r * fit->n_groups + g], job->format, weights, importance, n,
-                           &fit->grid->fit);
-        }
+        const float *weights = live_weights(fit, scratch, job->weights + r * job->cols, job->cols);
+        kfi_format_fit_row(job->grids + r * fit->n_groups, job->format, weights, fit->importance,
+                           job->cols, &fit->grid->fit);
     }
 }
 
@@ -128,7 +122,6 @@ kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid, const ui
     fit_context fit = {.job = job,
                        .grid = grid,
                        .dead = dead,
-                       .group = kfi_format_group(job->format, job->cols),
                        .n_groups = kfi_format_groups(job->format, job->cols)};
     float *importance = NULL;
     KFI_TRY(kfi_round_importance(&importance, grid, job->statistics, job->cols, job->alloc, err));
@@ -136,7 +129,7 @@ kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid, const ui
 
     kf_status st = KF_OK;
     const size_t threads = kf_pool_threads(job->pool);
-    const size_t scratch_bytes = threads * fit.group * sizeof *fit.scratch;
+    const size_t scratch_bytes = threads * job->cols * sizeof *fit.scratch;
     fit.scratch = kfi_alloc(job->alloc, scratch_bytes);
     if (fit.scratch == NULL) {
         st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "scratch of %zu bytes", scratch_bytes);

@@ -1,0 +1,249 @@
+/* two_level_avx512vnni.h - the int8 product of matmul_int8_avx512vnni.c for scales of two levels.
+ *
+ * One token multiplies each segment's sum by m. For several tokens the unpacked bytes are
+ * multiplied once, m q, which fits a byte: so a sum goes on over segments without a step at their
+ * ends, and where activations have a scale a token there is one float step a row. Where m < 0 the
+ * bytes are |m| (q_max - q), with the zero q_max - z.
+ *
+ * Zeros are undone with 16-bit products, |m| z below 256 times a segment's sum of codes, at most
+ * 128 * 127.
+ *
+ * Included once by matmul_int8_avx512vnni.c, after its products.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+/* ---- one token ---- */
+
+/* is_short (a constant): every segment has an activation scale of its own. */
+INLINE lanes multiply_panel_two_level(const int bits, const bool is_short, const kfi_packed *w,
+                                      size_t i_panel, const kfi_activations *x,
+                                      const kfi_segments *segments)
+{
+    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
+    const int8_t *codes = x->codes;
+    lanes acc = lanes_zero();
+    ilanes sum = ilanes_set1(0);
+    size_t sum_end = kfi_segment_sum_end(segments, 0);
+    for (size_t s = 0; s < segments->n; s++) {
+        const size_t begin = kfi_segment_begin(segments, s);
+        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
+        const ilanes isum = dot_chunks(bits, chunk, codes, end - begin);
+        chunk += (end - begin) * chunk_bytes;
+        codes += (end - begin) * KFI_CHUNK_COLS;
+        const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
+        const int32_t sum_x = kfi_segment_sum(x->sums, begin, end);
+        const ilanes part = multiplied(w, i_grid, isum, sum_x);
+        sum = is_short ? part : ilanes_add(sum, part);
+        if (is_short || s + 1 == sum_end) {
+            const float scale_x = x->scales[s >> segments->token_shift];
+            acc = lanes_fma(lanes_of_int(sum), lanes_set1(scale_x), acc);
+            sum = ilanes_set1(0);
+            sum_end = kfi_segment_sum_end(segments, s + 1);
+        }
+    }
+    return lanes_mul(acc, panel_row_scales(w, i_panel));
+}
+
+INLINE void multiply_token_two_level_of(const int bits, const bool is_short, float *y,
+                                        const kfi_packed *w, size_t panel_begin, size_t panel_end,
+                                        const kfi_activations *x)
+{
+    const kfi_segments segments = kfi_segments_make(w, x);
+    for (size_t i = panel_begin; i < panel_end; i++) {
+        const lanes acc = multiply_panel_two_level(bits, is_short, w, i, x, &segments);
+        lanes_store_n(y + i * KFI_PANEL_ROWS, acc, panel_rows(w, i));
+    }
+}
+
+static void multiply_token_two_level(float *y, const kfi_packed *w, size_t panel_begin,
+                                     size_t panel_end, const kfi_activations *x)
+{
+    const int bits = w->format.bits;
+    if (kfi_segments_make(w, x).n_a_sum == 1) {
+        FOR_BITS(bits, multiply_token_two_level_of, true, y, w, panel_begin, panel_end, x)
+    } else {
+        FOR_BITS(bits, multiply_token_two_level_of, false, y, w, panel_begin, panel_end, x)
+    }
+}
+
+/* ---- tiles ---- */
+
+/* Codes of a panel, a byte each. */
+INLINE size_t unpacked_bytes(const kfi_packed *w)
+{
+    return w->n_chunks * KFI_CHUNK_COLS * KFI_PANEL_ROWS;
+}
+
+/* Unpacks a panel with two-level scales to the bytes |m| q, or |m| (q_max - q) where m < 0:
+ * products of 16-bit words, of which neither byte carries. The zeros of such codes, |m| z or |m|
+ * (q_max - z), lie behind it: [group][16 rows]. */
+INLINE void unpack_multiplied_of(const int bits, uint8_t *dst, const kfi_packed *w, size_t i_panel)
+{
+    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
+    uint8_t *const zeros = dst + unpacked_bytes(w);
+    for (size_t c = 0; c < w->n_chunks; c++, chunk += chunk_bytes) {
+        const size_t group = c * KFI_CHUNK_COLS / w->group;
+        const size_t i_grid = panel_grid(w, i_panel, group);
+        const ilanes m = panel_multipliers(w, i_grid);
+        const ilanes magnitude = _mm512_abs_epi32(m);
+        const ilanes factors = ilanes_or(magnitude, ilanes_shift_left(magnitude, 16));
+        const bytes flip =
+            bytes_and(ilanes_shift_right_signed(m, 31), bytes_set1((1u << bits) - 1));
+        const ilanes zero = bytes_xor(panel_zeros(w, i_grid), bytes_and(flip, ilanes_set1(0xFF)));
+        bytes q[8];
+        unpack_chunk(q, chunk, bits);
+        UNROLL
+        for (int quad = 0; quad < 8; quad++, dst += KFI_LINE_BYTES) {
+            const words product = (words)bytes_xor(q[quad], flip) * (words)factors;
+            _mm512_storeu_si512(dst, (bytes)product);
+        }
+        _mm512_storeu_si512(zeros + group * KFI_LINE_BYTES, ilanes_mul_words(zero, magnitude));
+    }
+}
+
+static void unpack_multiplied(uint8_t *dst, const kfi_packed *w, size_t i_panel){
+    FOR_BITS(w->format.bits, unpack_multiplied_of, dst, w, i_panel)}
+
+/* sum += words a · b, of which a's are below 256 and every second one is 0. */
+INLINE ilanes dot_words(ilanes sum, ilanes a, ilanes b)
+{
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+}
+
+INLINE void clear_sums(ilanes isum[TILE_TOKENS][TILE_PANELS], const int n_panels)
+{
+    UNROLL
+    for (int t = 0; t < TILE_TOKENS; t++) {
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            isum[t][p] = ilanes_set1(0);
+        }
+    }
+}
+
+/* acc += s_x isum, with the activation scales of a group. */
+INLINE void add_sums(lanes acc[TILE_TOKENS][TILE_PANELS], ilanes isum[TILE_TOKENS][TILE_PANELS],
+                     const int n_panels, const token_tile *tile, size_t group_x)
+{
+    UNROLL
+    for (int t = 0; t < TILE_TOKENS; t++) {
+        const lanes scale_x = lanes_set1(tile->scales[t][group_x]);
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            acc[t][p] = lanes_fma(lanes_of_int(isum[t][p]), scale_x, acc[t][p]);
+        }
+    }
+}
+
+INLINE void multiply_tile_two_level(const bool is_short, const kfi_packed *w, size_t i_panel,
+                                    const int n_panels, const uint8_t *const panels[TILE_PANELS],
+                                    const token_tile *tile, const kfi_segments *segments)
+{
+    lanes acc[TILE_TOKENS][TILE_PANELS];
+    ilanes isum[TILE_TOKENS][TILE_PANELS];
+    size_t sum_end = kfi_segment_sum_end(segments, 0);
+    clear_sums(isum, n_panels);
+    UNROLL
+    for (int t = 0; t < TILE_TOKENS; t++) {
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            acc[t][p] = lanes_zero();
+        }
+    }
+    for (size_t s = 0; s < segments->n; s++) {
+        const size_t begin = kfi_segment_begin(segments, s);
+        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
+        const size_t group = s >> segments->weight_shift;
+        ilanes zeros[TILE_PANELS];
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            zeros[p] = bytes_load(panels[p] + unpacked_bytes(w) + group * KFI_LINE_BYTES);
+        }
+        UNROLL
+        for (int t = 0; t < TILE_TOKENS; t++) {
+            const ilanes sum_x = ilanes_set1(-kfi_segment_sum(tile->sums[t], begin, end));
+            UNROLL
+            for (int p = 0; p < n_panels; p++) {
+                isum[t][p] = is_short ? ilanes_mul_words(zeros[p], sum_x)
+                                      : dot_words(isum[t][p], zeros[p], sum_x);
+            }
+        }
+        dot_tile(isum, n_panels, panels, tile, begin, end);
+        if (is_short || s + 1 == sum_end) {
+            add_sums(acc, isum, n_panels, tile, s >> segments->token_shift);
+            clear_sums(isum, n_panels);
+            sum_end = kfi_segment_sum_end(segments, s + 1);
+        }
+    }
+    UNROLL
+    for (int p = 0; p < n_panels; p++) {
+        const size_t panel = i_panel + (size_t)p;
+        const lanes scales = panel_row_scales(w, panel);
+        UNROLL
+        for (int t = 0; t < TILE_TOKENS; t++) {
+            if ((size_t)t < tile->n_tokens) {
+                lanes_store_n(tile->y[t] + panel * KFI_PANEL_ROWS, lanes_mul(acc[t][p], scales),
+                              panel_rows(w, panel));
+            }
+        }
+    }
+}
+
+/* Every kind of tile as a function of its own, so that each has the registers to itself. */
+static void multiply_one_short(const kfi_packed *w, size_t i_panel,
+                               const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                               const kfi_segments *segments)
+{
+    multiply_tile_two_level(true, w, i_panel, 1, panels, tile, segments);
+}
+
+static void multiply_pair_short(const kfi_packed *w, size_t i_panel,
+                                const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                                const kfi_segments *segments)
+{
+    multiply_tile_two_level(true, w, i_panel, TILE_PANELS, panels, tile, segments);
+}
+
+static void multiply_one_long(const kfi_packed *w, size_t i_panel,
+                              const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                              const kfi_segments *segments)
+{
+    multiply_tile_two_level(false, w, i_panel, 1, panels, tile, segments);
+}
+
+static void multiply_pair_long(const kfi_packed *w, size_t i_panel,
+                               const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                               const kfi_segments *segments)
+{
+    multiply_tile_two_level(false, w, i_panel, TILE_PANELS, panels, tile, segments);
+}
+
+static void multiply_tokens_two_level(float *y, size_t ld_y, const kfi_packed *w,
+                                      size_t panel_begin, size_t panel_end,
+                                      const kfi_activations *x, uint8_t *scratch)
+{
+    const kfi_segments segments = kfi_segments_make(w, x);
+    const bool is_short = segments.n_a_sum == 1;
+    const size_t panel_bytes = unpacked_bytes(w) + w->n_groups * KFI_LINE_BYTES;
+    const uint8_t *const panels[TILE_PANELS] = {scratch, scratch + panel_bytes};
+    for (size_t i = panel_begin; i < panel_end; i += TILE_PANELS) {
+        const bool is_pair = panel_end - i >= TILE_PANELS;
+        unpack_multiplied(scratch, w, i);
+        if (is_pair) {
+            unpack_multiplied(scratch + panel_bytes, w, i + 1);
+        }
+        for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
+            const token_tile tile = tile_make(y, ld_y, x, t);
+            if (is_pair) {
+                (is_short ? multiply_pair_short : multiply_pair_long)(w, i, panels, &tile,
+                                                                      &segments);
+            } else {
+                (is_short ? multiply_one_short : multiply_one_long)(w, i, panels, &tile, &segments);
+            }
+        }
+    }
+}
