@@ -151,14 +151,17 @@ static void assert_same_result(const layer *l, uint8_t *codes, kfi_grid *grids)
     assert_memory_equal(l->codes, codes, l->rows * l->cols);
     for (size_t i = 0; i < n_grids; i++) {
         assert_true(l->grids[i].scale == grids[i].scale && l->grids[i].zero == grids[i].zero &&
-                    l->grids[i].offset == grids[i].offset);
+                    l->grids[i].offset == grids[i].offset &&
+                    l->grids[i].row_scale == grids[i].row_scale &&
+                    l->grids[i].multiplier == grids[i].multiplier);
     }
     free(codes);
     free(grids);
 }
 
-static const char *const formats[] = {"int4g64", "int4g64a", "int3g32a", "int2g64a",
-                                      "int8row", "int4g32o", "mxint4g32"};
+static const char *const formats[] = {"int4g64",   "int4g64a", "int3g32a",  "int2g64a",
+                                      "int8row",   "int4g32o", "mxint4g32", "int4g64r",
+                                      "int3g32ar", "int2g64ar"};
 #define N_FORMATS (sizeof formats / sizeof formats[0])
 
 static void gptq_with_a_diagonal_gram_is_rtn_bit_for_bit(void **state)

@@ -24,7 +24,9 @@
  * nothing changes); a dead column (H_ii = 0) gets the mean diagonal instead of 1; when the Cholesky
  * fails, lambda is multiplied by ten and it is tried again; the loss has no factor 1/2. act_order
  * (columns by descending H_ii) implies static groups: every grid is fitted to the original weights,
- * so that groups stay contiguous and nothing is gathered at run time.
+ * so that groups stay contiguous and nothing is gathered at run time. With two-level scales and
+ * groups that are not static, the row's scale is fitted to the original weights, the multipliers on
+ * the way.
  *
  * The first token of a sequence (an attention sink) decides which settings carry. SmolLM2-135M, W4
  * with zero points, groups of 64, the exact start token, float activations, WikiText-2 test
@@ -425,10 +427,12 @@ static kf_status gptq_round(kfi_round_job *job, const void *shared, kf_error *er
                       .static_groups =
                           job->knobs[KNOB_STATIC_GROUPS] > 0.5 || job->knobs[KNOB_ACT_ORDER] > 0.5};
     pass.block = pass.block < job->cols ? pass.block : job->cols;
+    /* The scale of a row comes from its original weights in any case. */
+    const bool fits_first = pass.static_groups || job->format.scale == KF_SCALE_TWO_LEVEL;
+    if (fits_first && (!job->is_fitted || memchr(factor->dead, 1, factor->n) != NULL)) {
+        KFI_TRY(kfi_round_fit(job, &grid, factor->dead, err));
+    }
     if (pass.static_groups) {
-        if (!job->is_fitted || memchr(factor->dead, 1, factor->n) != NULL) {
-            KFI_TRY(kfi_round_fit(job, &grid, factor->dead, err));
-        }
         return run_pass(&pass, err);
     }
     float *importance = NULL;
