@@ -13,7 +13,8 @@
 /* No cache is as large: a larger buffer is not read slower. */
 #define READ_BYTES_MOST ((uint64_t)1 << 30)
 
-kf_status bench_open(bench_bed *bed, const cli_subject *subject, size_t n_ids, kf_error *err)
+kf_status bench_open(bench_bed *bed, const cli_subject *subject, size_t n_ids, kf_kv kv,
+                     kf_error *err)
 {
     kf_session_options options = KF_SESSION_OPTIONS_INIT;
     size_t n_used = 0;
@@ -30,6 +31,7 @@ kf_status bench_open(bench_bed *bed, const cli_subject *subject, size_t n_ids, k
     }
     options.context = n_ids + bed->info.n_prefix;
     options.batch = BATCH;
+    options.kv = kv;
     kf_status st = kf_session_new(&bed->session, subject->model, &options, err);
     if (st == KF_OK) {
         st = kf_session_begin(bed->session, NULL, 0, &n_used, err);

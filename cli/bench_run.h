@@ -41,7 +41,8 @@ typedef struct bench_bed {
 } bench_bed;
 
 /* Room for n_ids tokens behind the prefix. */
-kf_status bench_open(bench_bed *bed, const cli_subject *subject, size_t n_ids, kf_error *err);
+kf_status bench_open(bench_bed *bed, const cli_subject *subject, size_t n_ids, kf_kv kv,
+                     kf_error *err);
 void bench_close(bench_bed *bed);
 
 /* Measures one test, once to warm up and then `repeats` times. Tests of one depth after the other:

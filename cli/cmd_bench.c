@@ -17,7 +17,7 @@ typedef struct bench_options {
     common_options common;
     const char *shape, *head;
     const char *weights; /* a word of --weights for a checkpoint, a format for a shape */
-    const char *activations;
+    const char *activations, *kv;
     count_list prompts, depths;
     uint64_t tokens, repeats;
 } bench_options;
@@ -132,9 +132,9 @@ static void print_head(const bench_options *options, const bench_bed *bed)
 {
     char name[256];
     if (!options->common.json) {
-        (void)printf("%s: %s; activations %s; %zu threads\n",
+        (void)printf("%s: %s; activations %s; kv %s; %zu threads\n",
                      show_text(name, sizeof name, subject_name(options)), bed->info.source,
-                     bed->info.activations, kf_pool_threads(bed->subject->pool));
+                     bed->info.activations, options->kv, kf_pool_threads(bed->subject->pool));
         (void)printf("%-14s %10s %10s %8s %10s %7s %7s  %s\n", "test", "tokens/s", "MB/token",
                      "GB/s", "read GB/s", "share", "TOPS", "kernels");
     }
@@ -143,10 +143,10 @@ static void print_head(const bench_options *options, const bench_bed *bed)
 static void print_json(const bench_options *options, const bench_bed *bed, const bench_test *test,
                        const bench_result *r)
 {
-    json_print(json_pack("{s:s, s:o, s:o, s:s, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:o}", "test",
-                         test->name, "model", json_text(subject_name(options)), "source",
-                         json_text(bed->info.source), "activations", bed->info.activations,
-                         "threads", (json_int_t)kf_pool_threads(bed->subject->pool),
+    json_print(json_pack("{s:s, s:o, s:o, s:s, s:s, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:o}",
+                         "test", test->name, "model", json_text(subject_name(options)), "source",
+                         json_text(bed->info.source), "activations", bed->info.activations, "kv",
+                         options->kv, "threads", (json_int_t)kf_pool_threads(bed->subject->pool),
                          "tokens_per_second", r->tokens_per_second, "bytes_per_token",
                          (json_int_t)(r->bytes_per_token + 0.5), "gb_per_second",
                          1e-9 * r->bytes_per_second, "read_gb_per_second",
@@ -183,7 +183,7 @@ static kf_status bench(const bench_options *options, const cli_subject *subject,
     kf_model_info info;
     kf_model_get_info(subject->model, &info);
     make_plan(&plan, options, &info);
-    kf_status st = bench_open(&bed, subject, plan.n_ids, err);
+    kf_status st = bench_open(&bed, subject, plan.n_ids, kv_named(options->kv), err);
     if (st == KF_OK) {
         print_head(options, &bed);
     }
@@ -288,7 +288,7 @@ static int print_shapes(const bench_options *options)
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    bench_options options = {.tokens = 128, .repeats = 3};
+    bench_options options = {.kv = "f32", .tokens = 128, .repeats = 3};
     int exit_code = EXIT_DONE;
     cli_subject subject = {0};
     kf_error err = {0};
@@ -332,6 +332,7 @@ static const cli_option options_table[] = {
     {"activations", 0, OPTION_TEXT, "FORMAT",
      "of a shape (default int8tg64); of a model recipe or float (default recipe)",
      offsetof(bench_options, activations), 0, 0},
+    OPTION_KV(bench_options),
 };
 
 const cli_command command_bench = {

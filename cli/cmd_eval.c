@@ -14,7 +14,7 @@
 typedef struct eval_options {
     common_options common;
     const char *text, *against, *reference, *save_reference, *logits, *start, *weights,
-        *activations;
+        *activations, *kv;
     uint64_t window, windows;
     bool no_prefix, positions;
 } eval_options;
@@ -43,15 +43,15 @@ static void print_json(const eval_options *options, const kf_model_info *info,
                        const kf_eval_result *r)
 {
     json_t *report = json_pack(
-        "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:o, s:s, s:I, s:I}", "model",
-        json_text(options->common.positional[0]), "tokens", (json_int_t)r->tokens, "windows",
-        (json_int_t)r->windows, "perplexity", json_number(r->perplexity), "perplexity_se",
-        json_number(r->perplexity_se), "kl_mean", json_number(r->kl_mean), "top1",
+        "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:o, s:s, s:I, s:I}",
+        "model", json_text(options->common.positional[0]), "tokens", (json_int_t)r->tokens,
+        "windows", (json_int_t)r->windows, "perplexity", json_number(r->perplexity),
+        "perplexity_se", json_number(r->perplexity_se), "kl_mean", json_number(r->kl_mean), "top1",
         json_number(r->top1), "bits_per_weight", json_number(info->bits_per_weight), "bytes",
         (json_int_t)info->bytes, "seconds", json_number(r->seconds), "tokens_per_second",
-        json_number(r->tokens_per_second), "activations", info->activations, "source",
-        json_text(info->source), "start", in_front(options, r), "prefix_tokens", (json_int_t)r->n_prefix,
-        "peak_rss_bytes", (json_int_t)kf_memory_peak());
+        json_number(r->tokens_per_second), "activations", info->activations, "kv", options->kv,
+        "source", json_text(info->source), "start", in_front(options, r), "prefix_tokens",
+        (json_int_t)r->n_prefix, "peak_rss_bytes", (json_int_t)kf_memory_peak());
     if (options->against != NULL) {
         (void)json_object_set_new(report, "against", json_text(options->against));
         (void)json_object_set_new(report, "reference_perplexity",
@@ -88,8 +88,9 @@ static void print_text(const eval_options *options, const kf_model_info *info,
     char source[256];
     (void)printf("model        %s (%s)\n", options->common.positional[0],
                  show_text(source, sizeof source, info->source));
-    (void)printf("weights      %.3f bits per weight, %s; activations %s\n", info->bits_per_weight,
-                 format_bytes(a, info->bytes), info->activations);
+    (void)printf("weights      %.3f bits per weight, %s; activations %s; kv %s\n",
+                 info->bits_per_weight, format_bytes(a, info->bytes), info->activations,
+                 options->kv);
     (void)printf("text         %s, %zu windows of %llu tokens, %zu scored, in front: %s\n",
                  options->text, r->windows, (unsigned long long)options->window, r->tokens,
                  r->n_prefix > 0                      ? "the stored exact prefix"
@@ -183,6 +184,7 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
     eval.start = bos ? &start : NULL;
     eval.n_start = 1;
     eval.no_prefix = options->no_prefix;
+    eval.kv = kv_named(options->kv);
     eval.reference = reference->model;
     eval.reference_file = options->reference;
     eval.save_reference = options->save_reference;
@@ -193,7 +195,7 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
 static int run(const cli_command *command, int argc, char **argv)
 {
     eval_options options = {
-        .window = 2048, .start = "none", .weights = "float", .activations = "recipe"};
+        .window = 2048, .start = "none", .weights = "float", .activations = "recipe", .kv = "f32"};
     int exit_code = EXIT_DONE;
     cli_subject main = {0};
     cli_subject reference = {0};
@@ -240,6 +242,7 @@ static const cli_option options_table[] = {
      "of a GGUF: packed is what kerf run executes (default float)", offsetof(eval_options, weights),
      0, 0},
     OPTION_ACTIVATIONS(eval_options),
+    OPTION_KV(eval_options),
     {"positions", 0, OPTION_FLAG, NULL, "the loss by position in the window, too",
      offsetof(eval_options, positions), 0, 0},
     {"save-reference", 0, OPTION_TEXT, "FILE", "keep this model's final hidden states",

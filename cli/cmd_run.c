@@ -11,7 +11,7 @@
 
 typedef struct run_options {
     common_options common;
-    const char *prompt, *file, *system, *weights, *activations;
+    const char *prompt, *file, *system, *weights, *activations, *kv;
     text_list stop;
     bool chat, no_prefix;
     uint64_t tokens, context, top_k;
@@ -60,10 +60,10 @@ static void report(const run_options *options, const cli_generator *g, const cli
     const double rate = a->seconds > 0 ? (double)a->n_tokens / a->seconds : 0;
     if (options->common.json) {
         json_t *line =
-            json_pack("{s:o, s:I, s:I, s:f, s:f, s:s}", "text", json_bytes(g->text, g->n_text),
+            json_pack("{s:o, s:I, s:I, s:f, s:f, s:s, s:s}", "text", json_bytes(g->text, g->n_text),
                       "prompt_tokens", (json_int_t)a->n_prompt, "tokens", (json_int_t)a->n_tokens,
                       "prompt_tokens_per_second", prompt_rate, "tokens_per_second", rate,
-                      "stopped_by", stop_reason_name(a->reason));
+                      "stopped_by", stop_reason_name(a->reason), "kv", options->kv);
         json_print(line, 6);
         return;
     }
@@ -257,6 +257,7 @@ static kf_status open_generator(cli_generator *g, const run_options *options,
     kf_sampler_options sampler = KF_SAMPLER_OPTIONS_INIT;
     session.context = (size_t)options->context;
     session.no_prefix = options->no_prefix;
+    session.kv = kv_named(options->kv);
     sampler.temperature = (float)options->temperature;
     sampler.top_k = (uint32_t)options->top_k;
     sampler.top_p = (float)options->top_p;
@@ -292,6 +293,7 @@ static int run(const cli_command *command, int argc, char **argv)
 {
     run_options options = {.weights = "auto",
                            .activations = "recipe",
+                           .kv = "f32",
                            .temperature = 0.8,
                            .top_k = 40,
                            .top_p = 0.95,
@@ -363,6 +365,7 @@ static const cli_option options_table[] = {
      "linear layers are of these",
      offsetof(run_options, weights), 0, 0},
     OPTION_ACTIVATIONS(run_options),
+    OPTION_KV(run_options),
 };
 
 const cli_command command_run = {

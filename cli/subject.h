@@ -50,6 +50,12 @@ void subject_close(cli_subject *subject);
         "no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",             \
             offsetof(options, no_prefix), 0, 0                                                     \
     }
+#define KV_NAMES "f32|k8v8|k8v4|k4v4"
+#define OPTION_KV(options)                                                                         \
+    {                                                                                              \
+        "kv", 0, OPTION_WORD, KV_NAMES, "keep keys and values in 32, 8 or 4 bits (default f32)",   \
+            offsetof(options, kv), 0, 0                                                            \
+    }
 #define OPTION_WINDOW(options)                                                                     \
     {                                                                                              \
         "window", 0, OPTION_COUNT, "N", "tokens a window (default 2048)",                          \
@@ -60,6 +66,9 @@ void subject_close(cli_subject *subject);
         "windows", 0, OPTION_COUNT, "N", "only the first N windows (default: all)",                \
             offsetof(options, windows), 0, 1e9                                                     \
     }
+
+/* The cache that a word of --kv names. */
+kf_kv kv_named(const char *word);
 
 /* Prints a warning, unless it is NULL or --quiet was given. */
 void subject_warn(const cli_subject *subject, const char *message);

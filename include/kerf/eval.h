@@ -38,12 +38,14 @@ typedef struct kf_eval_options {
     const char *save_reference; /**< Save this model's final hidden states here; NULL = do not. */
     const char
         *logits; /**< Write all logits as .npy [tokens][vocabulary] here (large); NULL = do not. */
+    kf_kv kv;    /**< How the model keeps keys and values; the reference keeps them in float32. */
 } kf_eval_options;
 
 /** The defaults. */
 #define KF_EVAL_OPTIONS_INIT                                                                       \
     {                                                                                              \
-        sizeof(kf_eval_options), NULL, NULL, 2048, 0, NULL, 0, false, NULL, NULL, NULL, NULL       \
+        sizeof(kf_eval_options), NULL, NULL, 2048, 0, NULL, 0, false, NULL, NULL, NULL, NULL,      \
+            KF_KV_F32                                                                              \
     }
 
 /** Bands that a result has room for: one for each power of two of a position. */
@@ -99,7 +101,8 @@ typedef struct kf_eval_result {
  * @retval KF_OK
  * @retval KF_RANGE      fewer ids than a window; window above the model's context; an id outside
  * the vocabulary; a file to be written is one that is read, or both are one file
- * @retval KF_INVALID    reference_file without reference
+ * @retval KF_INVALID    reference_file without reference, or no such kv
+ * @retval KF_UNSUPPORTED  what kf_session_new() says of kv
  * @retval KF_FORMAT     the reference has another vocabulary; reference_file belongs to another
  * model, text, start or window
  * @retval KF_INPUT, KF_IO, KF_NOMEM, KF_CANCELLED

@@ -189,18 +189,42 @@ KF_API void kf_model_get_tensor(const kf_model *model, size_t i, kf_model_tensor
 /** The stored prefix's token ids (info.n_prefix of them), borrowed; NULL when none. */
 KF_API const uint32_t *kf_model_prefix(const kf_model *model);
 
+/**
+ * How a session keeps keys and values.
+ *
+ * KvM: keys as codes of v bits and values of M, each token and head with one fp16 scale. Before
+ * that a head is rotated, queries and keys alike, values there and their sums back, by the
+ * normalised Walsh-Hadamard matrix: it spreads a head's outliers over all its numbers and changes
+ * no score. A head whose size is no power of two is rotated in blocks of the greatest one that
+ * divides it (96: 32; 80: 16), which spreads less. A stored prefix stays in float32.
+ *
+ * Source: Ashkboos et al., "QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs", 2024,
+ * arXiv:2404.00456: its cache of keys after RoPE and of values. Here scales are symmetric, one a
+ * token and head, and values are rotated while running, not in the weights.
+ */
+typedef enum kf_kv {
+    KF_KV_F32 = 0,  /**< float32, exact. */
+    KF_KV_K8V8 = 1, /**< 8 bits; with a head of 64, 8.25 a value with its scale. */
+    KF_KV_K8V4 = 2, /**< 6.25 a value. */
+    KF_KV_K4V4 = 3  /**< 4.25 a value. */
+} kf_kv;
+
+/** Returns "f32", "k8v8", "k8v4" or "k4v4", static; NULL for any other number. */
+KF_API const char *kf_kv_name(kf_kv kv);
+
 /** How to run; start from #KF_SESSION_OPTIONS_INIT. */
 typedef struct kf_session_options {
     size_t size;    /**< sizeof(kf_session_options), set by the initialiser. */
     size_t context; /**< Room for tokens; 0 = the model's. */
     size_t batch;   /**< Most tokens computed together; 0 = 512. More are split. */
     bool no_prefix; /**< Do not use the stored prefix. */
+    kf_kv kv;       /**< How keys and values are kept. */
 } kf_session_options;
 
 /** The defaults. */
 #define KF_SESSION_OPTIONS_INIT                                                                    \
     {                                                                                              \
-        sizeof(kf_session_options), 0, 0, false                                                    \
+        sizeof(kf_session_options), 0, 0, false, KF_KV_F32                                         \
     }
 
 /**
@@ -214,10 +238,11 @@ typedef struct kf_session_options {
  * @retval KF_OK
  * @retval KF_NOMEM
  * @retval KF_RANGE    context above the model's, or batch above 65536
- * @retval KF_INVALID  options of another size than this library's
+ * @retval KF_INVALID  options of another size than this library's, or no such kv
+ * @retval KF_UNSUPPORTED  keys and values as codes for heads of more than 512
  *
- * Cost: allocates 2 * n_layers * n_kv_heads * head_dim * 4 bytes a token of context, and work space
- * for a batch.
+ * Cost: allocates 2 * n_layers * n_kv_heads * head_dim * 4 bytes a token of context (as codes: 8 or
+ * 4 bits a number and 2 bytes a head), and work space for a batch.
  * @see kf_session_free()
  */
 KF_API KF_NODISCARD kf_status kf_session_new(kf_session **session, kf_model *model,
@@ -250,6 +275,8 @@ KF_API KF_NODISCARD kf_status kf_session_begin(kf_session *session, const uint32
 
 /** Tokens in the cache, the prefix included. */
 KF_API size_t kf_session_position(const kf_session *session);
+/** How its keys and values are kept. */
+KF_API kf_kv kf_session_kv(const kf_session *session);
 /** Room for tokens. */
 KF_API size_t kf_session_context(const kf_session *session);
 /** Forgets all tokens from @p position on; position <= kf_session_position(). */

@@ -35,6 +35,7 @@ typedef struct side {
     const uint32_t *front; /* what stands in front of every window; borrowed */
     size_t n_front;
     bool no_prefix; /* a stored prefix is not used */
+    kf_kv kv;
     size_t n_hidden;
     uint32_t *ids; /* front, then the window */
     float *hidden; /* [window][n_hidden] */
@@ -96,6 +97,7 @@ static kf_status side_open(evaluation *e, side *s, kf_error *err)
     options.context = e->window + s->n_front;
     options.batch = options.context < BATCH_TOKENS ? options.context : BATCH_TOKENS;
     options.no_prefix = s->no_prefix;
+    options.kv = s->kv;
     KFI_TRY(kf_session_new(&s->session, s->model, &options, err));
     s->ids = kfi_alloc(e->alloc, side_ids_bytes(e, s));
     s->hidden = kfi_alloc(e->alloc, side_hidden_bytes(e, s));
@@ -267,6 +269,7 @@ static kf_status make_key(kfi_reference_key *key, const evaluation *e, const sid
     kf_model_info info;
     kf_model_get_info(s->model, &info);
     (void)snprintf(key->activations, sizeof key->activations, "%s", info.activations);
+    key->kv = kf_kv_name(s->kv);
     KFI_TRY(kfi_model_source_hash(s->model, key->model, err));
     return kfi_sha256_bytes(key->text, e->ids, e->windows * e->window * sizeof *e->ids, err);
 }
@@ -426,9 +429,11 @@ static void set_fronts(evaluation *e, kf_model *model)
                       .n_front = has_prefix         ? prefix->n
                                  : o->start != NULL ? o->n_start
                                                     : 0,
-                      .no_prefix = !has_prefix};
+                      .no_prefix = !has_prefix,
+                      .kv = o->kv};
     e->reference = e->model;
     e->reference.model = o->reference;
+    e->reference.kv = KF_KV_F32;
     if (o->reference != NULL) {
         const kfi_prefix *own = kfi_model_get_prefix(o->reference);
         e->reference.no_prefix = own->n == 0 || own->n > e->model.n_front ||

@@ -41,6 +41,7 @@ static void put_header(kfi_json_writer *json, const kfi_reference_key *key)
     kfi_json_member_text(json, "kind", "kerf reference hidden states");
     kfi_json_member_text(json, "model", key->model);
     kfi_json_member_text(json, "activations", key->activations);
+    kfi_json_member_text(json, "kv", key->kv);
     kfi_json_member_text(json, "text", key->text);
     kfi_json_member_text(json, "front", key->front);
     put_count(json, "prefix", key->n_prefix);
@@ -130,12 +131,23 @@ static kf_status check_count(const kfi_safetensors *file, const char *path, cons
     return check_text(file, path, key, text, meaning, err);
 }
 
+/* Files of before there was a choice do not tell: float32. */
+static kf_status check_kv(const kfi_safetensors *file, const char *path, const char *expected,
+                          kf_error *err)
+{
+    const bool told = kfi_safetensors_metadata(file, 0, "kv") != NULL;
+    return !told && strcmp(expected, "f32") == 0
+               ? KF_OK
+               : check_text(file, path, "kv", expected, "KV cache", err);
+}
+
 static kf_status check_key(kfi_reference *r, const char *path, const kfi_reference_key *key,
                            kf_error *err)
 {
     KFI_TRY(check_text(r->file, path, "kind", "kerf reference hidden states", "program", err));
     KFI_TRY(check_text(r->file, path, "model", key->model, "reference model", err));
     KFI_TRY(check_text(r->file, path, "activations", key->activations, "activation format", err));
+    KFI_TRY(check_kv(r->file, path, key->kv, err));
     KFI_TRY(check_count(r->file, path, "window", key->window, "window", err));
     KFI_TRY(check_text(r->file, path, "front", key->front, "start", err));
     KFI_TRY(check_count(r->file, path, "prefix", key->n_prefix, "prefix", err));

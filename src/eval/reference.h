@@ -19,6 +19,7 @@
 typedef struct kfi_reference_key {
     char model[KFI_SHA256_HEX];
     char activations[KF_FORMAT_NAME_BYTES]; /* that it ran with */
+    const char *kv;                         /* how it kept keys and values; static */
     char text[KFI_SHA256_HEX];              /* of the ids of all windows */
     char front[KFI_SHA256_HEX];             /* of the ids in front of every window */
     size_t n_prefix;                        /* of them from a stored prefix */

@@ -1,5 +1,8 @@
 /* attention.c - from the projections of a batch to its attention: rotating, storing, attending.
  *
+ * Where the cache has codes, every head is also rotated by hadamard(): queries and keys, which
+ * changes no score, and values, which is undone when they are summed.
+ *
  * How the work is split does not show in the result. Of a batch, one piece is a kv head and some
  * queries. A lone token has too few heads for the threads and much to read: its keys are split
  * too, at the fixed chunks that one thread would merge in the same order.
@@ -12,15 +15,12 @@
 #include "model/rope.h"
 #include "model/workspace.h"
 
-/* Queries that one piece of a batch takes: enough to read each key once for many. */
-#define QUERY_TOKENS 32
 /* Pieces of a lone token for each thread, so that the last one to end is not long alone. */
 #define PIECES_A_THREAD 3
 
 typedef struct attending {
     kfi_workspace *workspace;
-    float *dst, *q, *k;
-    const float *v;
+    float *dst, *q, *k, *v;
     kfi_kv *kv;
     size_t first, n;
     size_t n_chunks, chunks_a_piece; /* of a lone token */
@@ -42,25 +42,43 @@ static void prepare_rope(kfi_workspace *w, size_t first, size_t n)
     w->rope_n = n;
 }
 
+/* A token's heads into their places for the cache: by its position, and to be cut to codes. */
+static void rotate(const kfi_workspace *w, const attending *a, size_t t)
+{
+    const size_t half = w->head_dim / 2;
+    const float *cosine = w->cosine + t * half;
+    const float *sine = w->sine + t * half;
+    float *q = a->q + t * w->n_heads * w->head_dim;
+    float *k = a->k + t * w->n_kv_heads * w->head_dim;
+    w->kernels->rope(q, w->n_heads, w->head_dim, cosine, sine);
+    w->kernels->rope(k, w->n_kv_heads, w->head_dim, cosine, sine);
+    if (kfi_kv_is_packed(a->kv)) {
+        w->kernels->hadamard(q, w->n_heads, w->head_dim);
+        w->kernels->hadamard(k, w->n_kv_heads, w->head_dim);
+        w->kernels->hadamard(a->v + t * w->n_kv_heads * w->head_dim, w->n_kv_heads, w->head_dim);
+    }
+}
+
+/* Where the batch begins, counted in the cache's panels. */
+static size_t panel_start(const attending *a)
+{
+    return a->first + KFI_KV_PANEL - kfi_kv_shift(a->kv);
+}
+
 /* Rotates and stores the tokens of one panel of the cache, so that no two threads share one. */
 static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
 {
     (void)i_thread;
     const attending *a = ctx;
     const kfi_workspace *w = a->workspace;
-    const size_t half = w->head_dim / 2;
-    const size_t panel = (a->first / KFI_KV_PANEL + i_item) * KFI_KV_PANEL;
-    const size_t begin = panel < a->first ? 0 : panel - a->first;
-    size_t end = panel + KFI_KV_PANEL - a->first;
+    const size_t start = panel_start(a);
+    const size_t panel = (start / KFI_KV_PANEL + i_item) * KFI_KV_PANEL;
+    const size_t begin = panel < start ? 0 : panel - start;
+    size_t end = panel + KFI_KV_PANEL - start;
     end = end < a->n ? end : a->n;
     for (size_t t = begin; t < end; t++) {
-        const float *cosine = w->cosine + t * half;
-        const float *sine = w->sine + t * half;
-        w->kernels->rope(a->q + t * w->n_heads * w->head_dim, w->n_heads, w->head_dim, cosine,
-                         sine);
-        w->kernels->rope(a->k + t * w->n_kv_heads * w->head_dim, w->n_kv_heads, w->head_dim, cosine,
-                         sine);
         const size_t kv_place = t * w->n_kv_heads * w->head_dim;
+        rotate(w, a, t);
         kfi_kv_put(a->kv, a->first + t, a->k + kv_place, a->v + kv_place);
     }
 }
@@ -95,34 +113,142 @@ static kfi_attention_args head_args(const attending *a, size_t i_head, size_t be
     };
 }
 
-/* One kv head and up to QUERY_TOKENS queries; the last ones first, since they see the most keys. */
+/* The same of the keys and values in codes, from their token `first_key` on. */
+static kfi_attention_packed_args packed_args(const attending *a, size_t i_head, size_t begin,
+                                             size_t n_tokens, size_t first_key, size_t i_thread)
+{
+    const kfi_kv *kv = a->kv;
+    const size_t n_front = kv->n_exact + first_key;
+    const kfi_attention_args like = head_args(a, i_head, begin, n_tokens, 0, i_thread);
+    return (kfi_attention_packed_args){
+        .dst = like.dst,
+        .ld_dst = like.ld_dst,
+        .q = like.q,
+        .ld_q = like.ld_q,
+        .n_tokens = n_tokens,
+        .n_heads = like.n_heads,
+        .head_dim = like.head_dim,
+        .first = like.first - n_front,
+        .n_keys = like.n_keys - n_front,
+        .kv = kfi_packed_kv_from(&kv->packed, i_head * kv->packed_capacity + first_key),
+        .scale = like.scale,
+        .scratch = like.scratch,
+    };
+}
+
+/* Queries behind the exact tokens: these first, then those in codes. */
+static void attend_packed(const attending *a, size_t i_head, size_t begin, size_t n_tokens,
+                          size_t i_thread)
+{
+    const kfi_kernels *kernels = a->workspace->kernels;
+    kfi_attention_state *states = kfi_workspace_states(a->workspace, i_thread);
+    kfi_attention_packed_args packed = packed_args(a, i_head, begin, n_tokens, 0, i_thread);
+    if (a->kv->n_exact == 0) {
+        kernels->attention_packed(&packed);
+        return;
+    }
+    kfi_attention_args exact = head_args(a, i_head, begin, n_tokens, 0, i_thread);
+    exact.n_keys = a->kv->n_exact;
+    exact.state = packed.state = states;
+    packed.continues = true;
+    kernels->attention(&exact);
+    kernels->attention_packed(&packed);
+    for (size_t i = 0; i < n_tokens * packed.n_heads; i++) {
+        float *dst =
+            packed.dst + i / packed.n_heads * packed.ld_dst + i % packed.n_heads * packed.head_dim;
+        const kfi_attention_merge_args end = {
+            .dst = dst, .results = dst, .states = &states[i], .n = 1, .head_dim = packed.head_dim};
+        kernels->attention_merge(&end);
+    }
+}
+
+/* Queries of a cache with codes. Those within the exact tokens see nothing else: there are some
+ * only where a sequence is taken back to within its prefix. */
+static void attend_rotated(const attending *a, size_t i_head, size_t begin, size_t n_tokens,
+                           size_t i_thread)
+{
+    const kfi_workspace *w = a->workspace;
+    const size_t first = a->first + begin;
+    const size_t n_front = kfi_kv_n_float(a->kv, first + n_tokens) > first
+                               ? kfi_kv_n_float(a->kv, first + n_tokens) - first
+                               : 0;
+    const kfi_attention_args all = head_args(a, i_head, begin, n_tokens, 0, i_thread);
+    if (n_front > 0) {
+        const kfi_attention_args front = head_args(a, i_head, begin, n_front, 0, i_thread);
+        w->kernels->attention(&front);
+    }
+    if (n_front < n_tokens) {
+        attend_packed(a, i_head, begin + n_front, n_tokens - n_front, i_thread);
+    }
+    for (size_t t = 0; t < n_tokens; t++) {
+        w->kernels->hadamard(all.dst + t * all.ld_dst, all.n_heads, all.head_dim);
+    }
+}
+
+/* One kv head and up to KFI_QUERY_TOKENS queries; the last ones first, since they see the most
+ * keys. */
 static void attend_queries(void *ctx, size_t i_item, size_t i_thread)
 {
     const attending *a = ctx;
     const size_t n_kv_heads = a->kv->n_kv_heads;
-    const size_t n_tiles = (a->n + QUERY_TOKENS - 1) / QUERY_TOKENS;
-    const size_t begin = (n_tiles - 1 - i_item / n_kv_heads) * QUERY_TOKENS;
-    const size_t n_tokens = a->n - begin < QUERY_TOKENS ? a->n - begin : QUERY_TOKENS;
-    const kfi_attention_args args = head_args(a, i_item % n_kv_heads, begin, n_tokens, 0, i_thread);
-    a->workspace->kernels->attention(&args);
+    const size_t i_head = i_item % n_kv_heads;
+    const size_t n_tiles = (a->n + KFI_QUERY_TOKENS - 1) / KFI_QUERY_TOKENS;
+    const size_t begin = (n_tiles - 1 - i_item / n_kv_heads) * KFI_QUERY_TOKENS;
+    const size_t n_tokens = a->n - begin < KFI_QUERY_TOKENS ? a->n - begin : KFI_QUERY_TOKENS;
+    if (kfi_kv_is_packed(a->kv)) {
+        attend_rotated(a, i_head, begin, n_tokens, i_thread);
+    } else {
+        const kfi_attention_args args = head_args(a, i_head, begin, n_tokens, 0, i_thread);
+        a->workspace->kernels->attention(&args);
+    }
+}
+
+/* ---- a lone token ---- */
+
+static size_t count_chunks(size_t n_keys)
+{
+    return (n_keys + KFI_ATTENTION_CHUNK - 1) / KFI_ATTENTION_CHUNK;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Chunk i of a lone token's keys, those in float32 first. */
+static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_thread)
+{
+    const kfi_workspace *w = a->workspace;
+    const size_t n_float = kfi_kv_n_float(a->kv, a->first + 1);
+    const size_t n_float_chunks = count_chunks(n_float);
+    const size_t row = i * w->n_heads + i_head * (w->n_heads / w->n_kv_heads);
+    float *dst = a->kv->chunk_results + row * w->head_dim;
+    kfi_attention_state *state = a->kv->chunk_states + row;
+    if (i < n_float_chunks) {
+        const size_t begin = i * KFI_ATTENTION_CHUNK;
+        kfi_attention_args args = head_args(a, i_head, 0, 1, begin, i_thread);
+        args.dst = dst;
+        args.state = state;
+        args.n_keys = least(n_float - begin, KFI_ATTENTION_CHUNK);
+        w->kernels->attention(&args);
+    } else {
+        const size_t begin = (i - n_float_chunks) * KFI_ATTENTION_CHUNK;
+        kfi_attention_packed_args args = packed_args(a, i_head, 0, 1, begin, i_thread);
+        args.dst = dst;
+        args.state = state;
+        args.n_keys = least(args.n_keys, KFI_ATTENTION_CHUNK);
+        w->kernels->attention_packed(&args);
+    }
 }
 
 /* A lone token, one kv head and some chunks of its keys. */
 static void attend_chunks(void *ctx, size_t i_item, size_t i_thread)
 {
     const attending *a = ctx;
-    const kfi_workspace *w = a->workspace;
-    const size_t i_head = i_item % a->kv->n_kv_heads;
     const size_t begin = i_item / a->kv->n_kv_heads * a->chunks_a_piece;
-    const size_t end =
-        begin + a->chunks_a_piece < a->n_chunks ? begin + a->chunks_a_piece : a->n_chunks;
+    const size_t end = least(begin + a->chunks_a_piece, a->n_chunks);
     for (size_t i = begin; i < end; i++) {
-        kfi_attention_args args = head_args(a, i_head, 0, 1, i * KFI_ATTENTION_CHUNK, i_thread);
-        const size_t row = i * w->n_heads + i_head * args.n_heads;
-        args.dst = a->kv->chunk_results + row * w->head_dim;
-        args.state = a->kv->chunk_states + row;
-        args.n_keys = args.n_keys < KFI_ATTENTION_CHUNK ? args.n_keys : KFI_ATTENTION_CHUNK;
-        w->kernels->attention(&args);
+        attend_chunk(a, i_item % a->kv->n_kv_heads, i, i_thread);
     }
 }
 
@@ -135,18 +261,25 @@ static void attend_lone_token(attending *a)
     kfi_pool_run(w->pool, attend_chunks, a,
                  (a->n_chunks + a->chunks_a_piece - 1) / a->chunks_a_piece * w->n_kv_heads);
     for (size_t h = 0; h < w->n_heads; h++) {
-        const kfi_attention_merge_args merge = {.dst = a->dst + h * w->head_dim,
-                                                .results = a->kv->chunk_results + h * w->head_dim,
-                                                .ld = w->n_heads * w->head_dim,
-                                                .states = a->kv->chunk_states + h,
-                                                .n_states = w->n_heads,
-                                                .n = a->n_chunks,
-                                                .head_dim = w->head_dim};
+        const kfi_attention_merge_args merge = {
+            .dst = a->dst + h * w->head_dim,
+            .results = a->kv->chunk_results + h * w->head_dim,
+            .ld = w->n_heads * w->head_dim,
+            .states = a->kv->chunk_states + h,
+            .n_states = w->n_heads,
+            .n = a->n_chunks,
+            .head_dim = w->head_dim,
+        };
         w->kernels->attention_merge(&merge);
+    }
+    if (kfi_kv_is_packed(a->kv)) {
+        w->kernels->hadamard(a->dst, w->n_heads, w->head_dim);
     }
 }
 
-void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float *k, const float *v,
+/* ---- the whole ---- */
+
+void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float *k, float *v,
                            kfi_kv *kv, size_t first, size_t n)
 {
     attending a = {.workspace = workspace,
@@ -157,15 +290,17 @@ void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float
                    .kv = kv,
                    .first = first,
                    .n = n};
+    const size_t start = panel_start(&a);
+    const size_t n_float = kfi_kv_n_float(kv, first + n);
     prepare_rope(workspace, first, n);
-    const size_t n_panels = (first + n - 1) / KFI_KV_PANEL - first / KFI_KV_PANEL + 1;
-    kfi_pool_run(workspace->pool, rotate_and_store, &a, n_panels);
-    a.n_chunks = (first + n + KFI_ATTENTION_CHUNK - 1) / KFI_ATTENTION_CHUNK;
+    kfi_pool_run(workspace->pool, rotate_and_store, &a,
+                 (start + n - 1) / KFI_KV_PANEL - start / KFI_KV_PANEL + 1);
+    a.n_chunks = count_chunks(n_float) + count_chunks(first + n - n_float);
     if (n == 1 && a.n_chunks > 1 && kv->chunk_results != NULL &&
         kf_pool_threads(workspace->pool) > 1) {
         attend_lone_token(&a);
         return;
     }
-    const size_t n_tiles = (n + QUERY_TOKENS - 1) / QUERY_TOKENS;
+    const size_t n_tiles = (n + KFI_QUERY_TOKENS - 1) / KFI_QUERY_TOKENS;
     kfi_pool_run(workspace->pool, attend_queries, &a, n_tiles * kv->n_kv_heads);
 }

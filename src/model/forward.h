@@ -23,23 +23,48 @@ void kfi_workspace_free(kfi_workspace *workspace);
 /* Tokens whose keys lie together in the cache, see kernels.h. */
 #define KFI_KV_PANEL ((size_t)KFI_PANEL_ROWS)
 
-/* KV cache of one layer in float32: [kv head][capacity] in the layout of kernels.h. */
+/* KV cache of one layer: tokens in float32, [kv head][capacity] in the layout of kernels.h, and
+ * behind the first n_exact of them tokens in codes, [kv head][packed_capacity] in that of
+ * packed_kv.h. Without codes (packed.key_bits 0) all tokens are in float32; with them all heads are
+ * rotated by hadamard(), in both parts. */
 typedef struct kfi_kv {
-    size_t capacity; /* tokens, a multiple of KFI_KV_PANEL */
+    size_t capacity; /* tokens in float32, a multiple of KFI_KV_PANEL */
     size_t n_kv_heads, head_dim;
     float *keys;
     float *values;
+    size_t n_exact;
+    size_t packed_capacity; /* tokens in codes, a multiple of KFI_KV_BLOCK */
+    kfi_packed_kv packed;   /* of the first kv head */
     /* Room for what the query heads of a lone token gather from each chunk of keys, shared by all
      * layers: [chunk][n_heads][head_dim] and [chunk][n_heads]. NULL: one thread a kv head. */
     float *chunk_results;
     kfi_attention_state *chunk_states;
 } kfi_kv;
+
+/* Bytes of the float32 part. */
 size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim);
-/* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each, at a position.
- * Positions are put in ascending order; those of different panels may be put by different
- * threads. */
+/* Bytes of both parts, by the shape alone; of whole panels, a multiple of 64. */
+size_t kfi_kv_layer_bytes(const kfi_kv *kv);
+/* Sets the pointers into memory of that size; clears the float32 part where there are codes. */
+void kfi_kv_lay_out(kfi_kv *kv, void *memory);
+static inline bool kfi_kv_is_packed(const kfi_kv *kv)
+{
+    return kv->packed.key_bits != 0;
+}
+/* How many of the first n tokens are in float32. */
+static inline size_t kfi_kv_n_float(const kfi_kv *kv, size_t n)
+{
+    return kfi_kv_is_packed(kv) && n > kv->n_exact ? kv->n_exact : n;
+}
+/* Tokens t with the same (t - shift) / KFI_KV_PANEL share memory: they are put by one thread. */
+static inline size_t kfi_kv_shift(const kfi_kv *kv)
+{
+    return kfi_kv_is_packed(kv) ? kv->n_exact % KFI_KV_PANEL : 0;
+}
+/* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each and rotated where there
+ * are codes, at a position. Positions are put in ascending order. */
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value);
-/* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1. */
+/* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1, in float32. */
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);
 
 /* y[n][rows] = x W^T + bias. Packed layers quantize x by their activation format first. x and y
@@ -54,9 +79,9 @@ void kfi_linear_forward_shared(kfi_workspace *workspace, const kfi_linear *const
 void kfi_norm_forward(kfi_workspace *workspace, float *dst, const float *x, const float *weight,
                       size_t n);
 /* Rotates q and k of n tokens at positions first …, stores k and v in the cache, attends: dst
- * [n][n_heads * head_dim]. q [n][n_heads * head_dim] and k [n][n_kv_heads * head_dim] are changed.
- */
-void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float *k, const float *v,
+ * [n][n_heads * head_dim]. q [n][n_heads * head_dim] and k and v [n][n_kv_heads * head_dim] are
+ * changed. */
+void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float *k, float *v,
                            kfi_kv *kv, size_t first, size_t n);
 /* dst = silu(gate) * up; n tokens of feed_forward values. */
 void kfi_silu_forward(kfi_workspace *workspace, float *dst, const float *gate, const float *up,

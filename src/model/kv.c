@@ -1,4 +1,4 @@
-/* kv.c - the float32 KV cache of a layer.
+/* kv.c - the KV cache of a layer.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -11,6 +11,39 @@ size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim)
     return 2 * capacity * n_kv_heads * head_dim * sizeof(float);
 }
 
+/* ---- memory ---- */
+
+static size_t code_bytes(const kfi_kv *kv, unsigned bits)
+{
+    return kfi_packed_kv_code_bytes(kv->n_kv_heads * kv->packed_capacity, kv->packed.cols, bits);
+}
+
+size_t kfi_kv_layer_bytes(const kfi_kv *kv)
+{
+    const size_t scale_bytes = 2 * kv->n_kv_heads * kv->packed_capacity * sizeof(uint16_t);
+    return kfi_kv_bytes(kv->capacity, kv->n_kv_heads, kv->head_dim) +
+           code_bytes(kv, kv->packed.key_bits) + code_bytes(kv, kv->packed.value_bits) +
+           scale_bytes;
+}
+
+void kfi_kv_lay_out(kfi_kv *kv, void *memory)
+{
+    const size_t float_bytes = kfi_kv_bytes(kv->capacity, kv->n_kv_heads, kv->head_dim);
+    kv->keys = memory;
+    kv->values = kv->keys + float_bytes / sizeof(float) / 2;
+    if (!kfi_kv_is_packed(kv)) {
+        return;
+    }
+    memset(memory, 0, float_bytes); /* a panel is read whole, see clear_panel() */
+    kv->packed.keys = (uint8_t *)memory + float_bytes;
+    kv->packed.values = kv->packed.keys + code_bytes(kv, kv->packed.key_bits);
+    kv->packed.key_scales =
+        (uint16_t *)(void *)(kv->packed.values + code_bytes(kv, kv->packed.value_bits));
+    kv->packed.value_scales = kv->packed.key_scales + kv->n_kv_heads * kv->packed_capacity;
+}
+
+/* ---- tokens ---- */
+
 /* A panel is read whole, though only its stored tokens count: what else stands there must be
  * finite. Clearing it when its first token comes costs less than clearing the whole cache. */
 static void clear_panel(float *keys, size_t position, size_t head_dim)
@@ -18,24 +51,57 @@ static void clear_panel(float *keys, size_t position, size_t head_dim)
     memset(keys + position * head_dim, 0, KFI_KV_PANEL * head_dim * sizeof(float));
 }
 
+static void put_float(const kfi_kv *kv, size_t i_head, size_t position, const float *key,
+                      const float *value)
+{
+    float *keys = kv->keys + i_head * kv->capacity * kv->head_dim;
+    float *values = kv->values + i_head * kv->capacity * kv->head_dim;
+    if (position % KFI_KV_PANEL == 0 && !kfi_kv_is_packed(kv)) {
+        clear_panel(keys, position, kv->head_dim);
+    }
+    kfi_kv_store(keys, values, position, key, value, kv->head_dim);
+}
+
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value)
 {
     for (size_t h = 0; h < kv->n_kv_heads; h++) {
-        float *keys = kv->keys + h * kv->capacity * kv->head_dim;
-        float *values = kv->values + h * kv->capacity * kv->head_dim;
-        if (position % KFI_KV_PANEL == 0) {
-            clear_panel(keys, position, kv->head_dim);
+        const float *head_key = key + h * kv->head_dim;
+        const float *head_value = value + h * kv->head_dim;
+        if (kfi_kv_n_float(kv, position + 1) > position) {
+            put_float(kv, h, position, head_key, head_value);
+        } else {
+            const size_t token = h * kv->packed_capacity + position - kv->n_exact;
+            kfi_packed_kv_store(&kv->packed, token, head_key, head_value, kv->head_dim);
         }
-        kfi_kv_store(keys, values, position, key + h * kv->head_dim, value + h * kv->head_dim,
-                     kv->head_dim);
     }
+}
+
+/* Of a cache with codes: its float32 part is rotated, too. */
+static void put_rotated(const kfi_kv *kv, size_t i_head, size_t position, const float *key,
+                        const float *value)
+{
+    float rotated[2][KFI_PACKED_HEAD_DIM_MOST];
+    memcpy(rotated[0], key, kv->head_dim * sizeof *key);
+    memcpy(rotated[1], value, kv->head_dim * sizeof *value);
+    kfi_kernels_get()->hadamard(rotated[0], 1, kv->head_dim);
+    kfi_kernels_get()->hadamard(rotated[1], 1, kv->head_dim);
+    put_float(kv, i_head, position, rotated[0], rotated[1]);
 }
 
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n)
 {
     const size_t width = kv->n_kv_heads * kv->head_dim;
+    kv->n_exact = n;
     for (size_t t = 0; t < n; t++) {
         const size_t row = (i_layer * prefix->n + t) * width;
-        kfi_kv_put(kv, t, prefix->keys + row, prefix->values + row);
+        for (size_t h = 0; h < kv->n_kv_heads; h++) {
+            const float *key = prefix->keys + row + h * kv->head_dim;
+            const float *value = prefix->values + row + h * kv->head_dim;
+            if (kfi_kv_is_packed(kv)) {
+                put_rotated(kv, h, t, key, value);
+            } else {
+                put_float(kv, h, t, key, value);
+            }
+        }
     }
 }

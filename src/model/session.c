@@ -17,11 +17,12 @@ struct kf_session {
     kfi_workspace *workspace;
     size_t context, batch;
     bool uses_prefix;
+    kf_kv kv;
     size_t position;
     size_t n_hidden; /* tokens of the last batch */
     float *x;        /* [batch][hidden], the residual stream */
     kfi_kv *kvs;     /* [n_layers] */
-    float *kv_memory;
+    unsigned char *kv_memory;
     size_t kv_bytes; /* of kv_memory */
     void *chunk_memory;
     size_t chunk_bytes; /* of chunk_memory */
@@ -29,11 +30,48 @@ struct kf_session {
 
 /* ---- new and free ---- */
 
+/* Codes that keys and values are kept as; 0 bits: float32. */
+typedef struct kv_kind {
+    const char *name;
+    unsigned key_bits, value_bits;
+} kv_kind;
+
+static const kv_kind kv_kinds[] = {
+    [KF_KV_F32] = {"f32", 0, 0},
+    [KF_KV_K8V8] = {"k8v8", 8, 8},
+    [KF_KV_K8V4] = {"k8v4", 8, 4},
+    [KF_KV_K4V4] = {"k4v4", 4, 4},
+};
+
+const char *kf_kv_name(kf_kv kv)
+{
+    return (size_t)kv < sizeof kv_kinds / sizeof kv_kinds[0] ? kv_kinds[kv].name : NULL;
+}
+
+/* With codes, only what a stored prefix takes is in float32. */
+static kfi_kv kv_shape(const kf_session *s)
+{
+    const kfi_config *config = kfi_model_config(s->model);
+    const kv_kind *kind = &kv_kinds[s->kv];
+    kfi_kv kv = {.n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim};
+    if (kind->key_bits == 0) {
+        kv.capacity = kfi_round_up(s->context, KFI_KV_PANEL);
+        return kv;
+    }
+    kv.capacity =
+        s->uses_prefix ? kfi_round_up(kfi_model_get_prefix(s->model)->n, KFI_KV_PANEL) : 0;
+    kv.packed_capacity = kfi_round_up(s->context, KFI_KV_BLOCK);
+    kv.packed = (kfi_packed_kv){.key_bits = kind->key_bits,
+                                .value_bits = kind->value_bits,
+                                .cols = kfi_packed_kv_cols(config->head_dim)};
+    return kv;
+}
+
 static kf_status allocate_cache(kf_session *s, kf_error *err)
 {
     const kfi_config *config = kfi_model_config(s->model);
-    const size_t capacity = kfi_round_up(s->context, KFI_KV_PANEL);
-    const size_t layer_bytes = kfi_kv_bytes(capacity, config->n_kv_heads, config->head_dim);
+    const kfi_kv shape = kv_shape(s);
+    const size_t layer_bytes = kfi_kv_layer_bytes(&shape);
     size_t bytes = 0;
     s->kvs = kfi_calloc(s->model->alloc, config->n_layers, sizeof *s->kvs);
     if (s->kvs == NULL || !kfi_mul_size(layer_bytes, config->n_layers, &bytes)) {
@@ -48,13 +86,9 @@ static kf_status allocate_cache(kf_session *s, kf_error *err)
                         s->context, bytes);
     }
     s->kv_bytes = bytes;
-    const size_t half = layer_bytes / 2 / sizeof(float);
     for (size_t i = 0; i < config->n_layers; i++) {
-        s->kvs[i] = (kfi_kv){.capacity = capacity,
-                             .n_kv_heads = config->n_kv_heads,
-                             .head_dim = config->head_dim,
-                             .keys = s->kv_memory + 2 * i * half,
-                             .values = s->kv_memory + (2 * i + 1) * half};
+        s->kvs[i] = shape;
+        kfi_kv_lay_out(&s->kvs[i], s->kv_memory + i * layer_bytes);
     }
     return KF_OK;
 }
@@ -63,8 +97,8 @@ static kf_status allocate_cache(kf_session *s, kf_error *err)
 static kf_status allocate_chunks(kf_session *s, kf_error *err)
 {
     const kfi_config *config = kfi_model_config(s->model);
-    const size_t n_rows =
-        (s->context + KFI_ATTENTION_CHUNK - 1) / KFI_ATTENTION_CHUNK * config->n_heads;
+    /* The last chunk of the float32 part and the last one of the codes may both be short. */
+    const size_t n_rows = (s->context / KFI_ATTENTION_CHUNK + 2) * config->n_heads;
     const size_t row_bytes = config->head_dim * sizeof(float) + sizeof(kfi_attention_state);
     if (kf_pool_threads(s->model->pool) == 1) {
         return KF_OK;
@@ -107,6 +141,15 @@ static kf_status check_options(const kf_session_options *options, const kfi_conf
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a context of %zu tokens, the model's is %zu",
                         options->context, config->context);
     }
+    if (kf_kv_name(options->kv) == NULL) {
+        return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "no KV cache has the number %d",
+                        (int)options->kv);
+    }
+    if (options->kv != KF_KV_F32 && config->head_dim > KFI_PACKED_HEAD_DIM_MOST) {
+        return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                        "a KV cache of %s has heads of at most %zu, this model's have %zu",
+                        kf_kv_name(options->kv), KFI_PACKED_HEAD_DIM_MOST, config->head_dim);
+    }
     if (options->batch > MAX_BATCH) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a batch of %zu tokens, at most %zu",
                         options->batch, MAX_BATCH);
@@ -131,6 +174,7 @@ kf_status kf_session_new(kf_session **session, kf_model *model, const kf_session
     s->batch = options->batch == 0 ? DEFAULT_BATCH : options->batch;
     s->batch = s->batch < s->context ? s->batch : s->context;
     s->uses_prefix = !options->no_prefix && kfi_model_get_prefix(model)->n > 0;
+    s->kv = options->kv;
     const kf_status st = allocate(s, err);
     if (st != KF_OK) {
         kf_session_free(s);
@@ -288,8 +332,19 @@ size_t kf_session_position(const kf_session *session)
 uint64_t kf_session_kv_bytes(const kf_session *session, size_t n_tokens)
 {
     const kfi_config *config = kfi_model_config(session->model);
-    return (uint64_t)config->n_layers *
-           kfi_kv_bytes(n_tokens, config->n_kv_heads, config->head_dim);
+    const kfi_kv *kv = &session->kvs[0];
+    const size_t n_float = kfi_kv_n_float(kv, n_tokens);
+    const kfi_kv read = {.capacity = n_float,
+                         .n_kv_heads = config->n_kv_heads,
+                         .head_dim = config->head_dim,
+                         .packed_capacity = n_tokens - n_float,
+                         .packed = kv->packed};
+    return (uint64_t)config->n_layers * kfi_kv_layer_bytes(&read);
+}
+
+kf_kv kf_session_kv(const kf_session *session)
+{
+    return session->kv;
 }
 
 size_t kf_session_context(const kf_session *session)

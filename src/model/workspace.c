@@ -59,10 +59,13 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->scales = cut_floats(c, w->batch, n_chunks);
     w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
     w->scratch_bytes = kfi_round_up(
-        most(kfi_matmul_scratch_bytes(widest), kfi_attention_scratch_bytes(w->head_dim)),
+        most(kfi_matmul_scratch_bytes(widest),
+             most(kfi_attention_scratch_bytes(w->head_dim), kfi_attention_packed_scratch_bytes())),
         KFI_ALIGN);
     const size_t n_threads = kf_pool_threads(w->pool);
     w->scratch = cut(c, n_threads, w->scratch_bytes);
+    w->states =
+        cut(c, n_threads * KFI_QUERY_TOKENS * (w->n_heads / w->n_kv_heads), sizeof *w->states);
     w->rope_frequencies = cut(c, w->head_dim / 2, sizeof(double));
     w->cosine = cut_floats(c, w->batch, w->head_dim / 2);
     w->sine = cut_floats(c, w->batch, w->head_dim / 2);

@@ -26,6 +26,9 @@ struct kfi_workspace {
     unsigned char *scratch;
     size_t scratch_bytes;
 
+    /* States of a piece of attention, [thread][KFI_QUERY_TOKENS * n_heads / n_kv_heads]. */
+    kfi_attention_state *states;
+
     /* Rotary tables of the positions rope_first … rope_first + rope_n - 1, [position][head_dim /
      * 2]; the same for every block of a pass. */
     double *rope_frequencies;
@@ -38,12 +41,22 @@ struct kfi_workspace {
     size_t memory_bytes;
 };
 
+/* Queries that one piece of attention takes: enough to read each key once for many. */
+#define KFI_QUERY_TOKENS 32u
+
 /* Rows of the head that are decoded together where it is not in memory. */
 #define KFI_HEAD_ROWS 4096u
 
 static inline void *kfi_workspace_scratch(const kfi_workspace *workspace, size_t i_thread)
 {
     return workspace->scratch + i_thread * workspace->scratch_bytes;
+}
+
+static inline kfi_attention_state *kfi_workspace_states(const kfi_workspace *workspace,
+                                                        size_t i_thread)
+{
+    return workspace->states +
+           i_thread * KFI_QUERY_TOKENS * (workspace->n_heads / workspace->n_kv_heads);
 }
 
 #endif /* KFI_MODEL_WORKSPACE_H */

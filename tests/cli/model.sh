@@ -186,6 +186,17 @@ fails 3 "context" "a window above the context" eval "$model" --text "$text" --wi
 run eval "$scratch/rtn" --text "$text" $small --activations float --json
 [ "$(field activations)" = float ]
 result "float activations are said in the report" $?
+[ "$(field kv)" = f32 ]
+result "and the cache, which is exact" $?
+exact=$(field perplexity)
+run eval "$scratch/rtn" --text "$text" $small --activations float --json --kv k8v8
+[ "$(field kv)" = k8v8 ] && [ "$(field perplexity)" != "$exact" ]
+result "unless it is told otherwise" $?
+run eval "$scratch/rtn" --text "$text" $small --kv k4v4
+prints "^weights .*; activations int8tg64; kv k4v4$" "also in a report to read"
+run eval "$model" --text "$text" $small --json --kv k8v8 --save-reference "$scratch/codes"
+fails 3 "another KV cache" "a reference is exact" eval "$model" --text "$text" $small \
+    --against "$model" --reference "$scratch/codes"
 
 # --- run, bench, compare -------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ static inline kfi_reference_key reference_key(void)
 {
     return (kfi_reference_key){.model = "a",
                                .activations = "float",
+                               .kv = "f32",
                                .text = "b",
                                .front = "c",
                                .n_prefix = 1,

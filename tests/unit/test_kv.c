@@ -1,0 +1,394 @@
+/* Sessions that keep keys and values as codes.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "check.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "fixtures.h"
+#include "kerf/model.h"
+#include "model/model.h"
+#include "tiny_kerf.h"
+
+#define N_IDS    300u /* the second chunk of keys begins among them */
+#define N_PREFIX 20u  /* no multiple of a block */
+
+static const kf_kv all_codes[] = {KF_KV_K8V8, KF_KV_K8V4, KF_KV_K4V4};
+
+static int make_directory(void **state)
+{
+    *state = fixture_directory_new();
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    fixture_directory_free(*state);
+    return 0;
+}
+
+/* A packed model with room for all ids, and a prefix that is the first of them. */
+typedef struct subject {
+    tiny_model *tiny;
+    char path[600];
+    float *rows; /* of the prefix */
+    kf_pool *pool;
+    kf_model *model;
+    uint32_t ids[N_IDS];
+} subject;
+
+static subject subject_make_of(const char *directory, size_t n_prefix, size_t n_threads,
+                               bool float_activations)
+{
+    kf_error err = {0};
+    tiny_options tiny = tiny_options_of("llama");
+    tiny.config.context = N_IDS + N_PREFIX;
+    subject s = {.tiny = tiny_model_new(directory, &tiny)};
+    const size_t n_rows = 2 * N_PREFIX * 2 * 16; /* layers, tokens, kv heads, head size */
+    kfi_rng rng;
+    kfi_rng_init(&rng, 1);
+    s.rows = kfi_alloc(NULL, 2 * n_rows * sizeof *s.rows);
+    assert_non_null(s.rows);
+    for (size_t i = 0; i < 2 * n_rows; i++) {
+        s.rows[i] = kfi_rng_normal(&rng);
+    }
+    tiny_ids(s.ids, N_IDS, 4);
+    tiny_kerf_options kerf = tiny_kerf_defaults();
+    kerf.n_prefix = n_prefix;
+    kerf.prefix_ids = s.ids;
+    kerf.prefix_keys = s.rows;
+    kerf.prefix_values = s.rows + n_rows;
+    (void)snprintf(s.path, sizeof s.path, "%s/packed", directory);
+    tiny_kerf_write(s.path, s.tiny, &kerf);
+    CHECK_OK(kf_pool_new(&s.pool, n_threads, NULL, &err), &err);
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.pool = s.pool;
+    options.float_activations = float_activations;
+    CHECK_OK(kf_model_open(&s.model, s.path, &options, &err), &err);
+    return s;
+}
+
+static subject subject_make(const char *directory, size_t n_prefix, size_t n_threads)
+{
+    return subject_make_of(directory, n_prefix, n_threads, false);
+}
+
+static void subject_free(subject *s)
+{
+    kf_model_close(s->model);
+    kf_pool_free(s->pool);
+    tiny_model_free(s->tiny);
+    kfi_free(NULL, s->rows, 0);
+}
+
+static kf_session *new_session(const subject *s, kf_kv kv)
+{
+    kf_error err = {0};
+    kf_session *session = NULL;
+    kf_session_options options = KF_SESSION_OPTIONS_INIT;
+    options.kv = kv;
+    CHECK_OK(kf_session_new(&session, s->model, &options, &err), &err);
+    assert_int_equal(kf_session_kv(session), kv);
+    return session;
+}
+
+static float *new_logits(void)
+{
+    float *logits = kfi_alloc(NULL, N_IDS * TINY_VOCABULARY * sizeof *logits);
+    assert_non_null(logits);
+    return logits;
+}
+
+/* Evaluates ids begin … end-1, some at a time: their logits, the first's in front. */
+static void eval(kf_session *session, float *logits, const uint32_t *ids, size_t begin, size_t end,
+                 size_t at_a_time)
+{
+    kf_error err = {0};
+    for (size_t i = begin; i < end; i += at_a_time) {
+        const size_t n = end - i < at_a_time ? end - i : at_a_time;
+        size_t n_hidden = 0;
+        CHECK_OK(kf_session_eval(session, ids + i, n, &err), &err);
+        const float *hidden = kf_session_hidden(session, &n_hidden);
+        assert_int_equal(n_hidden, n);
+        CHECK_OK(kf_session_head(session, logits + (i - begin) * TINY_VOCABULARY, hidden, n, &err),
+                 &err);
+    }
+}
+
+/* A session behind the prefix, or empty where the model has none. */
+static size_t begin(kf_session *session, const uint32_t *ids, size_t n)
+{
+    kf_error err = {0};
+    size_t n_used = 0;
+    CHECK_OK(kf_session_begin(session, ids, n, &n_used, &err), &err);
+    return n_used;
+}
+
+/* Root of the mean square of the difference, over that of the expected logits. */
+static double distance(const float *logits, const float *expected, size_t n)
+{
+    double error = 0.0;
+    double size = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        const double difference = (double)logits[i] - (double)expected[i];
+        error += difference * difference;
+        size += (double)expected[i] * (double)expected[i];
+    }
+    return sqrt(error / size);
+}
+
+/* The codes of keys and values are within 1/255 or 1/15 of a head's greatest number; what the rest
+ * of a block makes of that is less than as much again. With activations of 8 bits every difference
+ * would be as large as their rounding. */
+static void fewer_bits_lose_more(void **state)
+{
+    static const double most[] = {2.0 / 255.0, 2.0 / 15.0, 4.0 / 15.0};
+    for (size_t n_prefix = 0; n_prefix <= N_PREFIX; n_prefix += N_PREFIX) {
+        subject s = subject_make_of(*state, n_prefix, 2, true);
+        float *expected = new_logits();
+        float *found = new_logits();
+        double before = 0.0;
+        kf_session *session = new_session(&s, KF_KV_F32);
+        eval(session, expected, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
+        kf_session_free(session);
+        for (size_t i = 0; i < 3; i++) {
+            session = new_session(&s, all_codes[i]);
+            eval(session, found, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
+            kf_session_free(session);
+            const double lost = distance(found, expected, (N_IDS - n_prefix) * TINY_VOCABULARY);
+            if (!(lost > before && lost < most[i])) {
+                fail_msg("%s loses %g, the one before %g", kf_kv_name(all_codes[i]), lost, before);
+            }
+            before = lost;
+        }
+        kfi_free(NULL, expected, 0);
+        kfi_free(NULL, found, 0);
+        subject_free(&s);
+    }
+}
+
+static void any_batch_and_thread_count_gives_the_same_bits(void **state)
+{
+    static const size_t at_a_time[] = {N_IDS, 1, 7, 33};
+    for (size_t i = 0; i < 6; i++) {
+        const size_t n_prefix = i % 2 == 0 ? 0 : N_PREFIX;
+        float *expected = new_logits();
+        float *found = new_logits();
+        for (size_t b = 0; b < 4; b++) {
+            subject s = subject_make(*state, n_prefix, 1 + b % 3);
+            kf_session *session = new_session(&s, all_codes[i / 2]);
+            const size_t n_used = begin(session, s.ids, N_IDS);
+            assert_int_equal(n_used, n_prefix);
+            eval(session, b == 0 ? expected : found, s.ids, n_used, N_IDS, at_a_time[b]);
+            if (b > 0) {
+                assert_memory_equal(found, expected,
+                                    (N_IDS - n_prefix) * TINY_VOCABULARY * sizeof *found);
+            }
+            kf_session_free(session);
+            subject_free(&s);
+        }
+        kfi_free(NULL, expected, 0);
+        kfi_free(NULL, found, 0);
+    }
+}
+
+/* Taken back to any place behind the prefix and on with other tokens, a session is as a new one. */
+static void going_back_forgets(void **state)
+{
+    static const size_t places[] = {N_PREFIX, N_PREFIX + 1, 40, 256, 275, 276, 277};
+    subject s = subject_make(*state, N_PREFIX, 2);
+    float *expected = new_logits();
+    float *found = new_logits();
+    uint32_t other[N_IDS];
+    tiny_ids(other, N_IDS, 77);
+    memcpy(other, s.ids, N_PREFIX * sizeof *other);
+    for (size_t i = 0; i < 3; i++) {
+        kf_session *session = new_session(&s, all_codes[i]);
+        eval(session, expected, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
+        for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
+            const size_t place = places[p];
+            kf_session_truncate(session, N_PREFIX);
+            eval(session, found, other, N_PREFIX, N_IDS, 50);
+            kf_session_truncate(session, N_PREFIX);
+            eval(session, found, s.ids, N_PREFIX, place, N_IDS);
+            eval(session, found, other, place, N_IDS, 50);
+            kf_session_truncate(session, place);
+            eval(session, found, s.ids, place, N_IDS, 100);
+            assert_memory_equal(found, expected + (place - N_PREFIX) * TINY_VOCABULARY,
+                                (N_IDS - place) * TINY_VOCABULARY * sizeof *found);
+        }
+        kf_session_free(session);
+    }
+    kfi_free(NULL, expected, 0);
+    kfi_free(NULL, found, 0);
+    subject_free(&s);
+}
+
+/* Then some tokens are computed where exact ones stood, and one batch goes over the border. */
+static void going_back_into_the_prefix_goes_on_in_float(void **state)
+{
+    static const size_t at_a_time[] = {N_IDS, 1, 7};
+    float *expected = new_logits();
+    float *found = new_logits();
+    for (size_t place = 1; place < N_PREFIX; place += 6) {
+        for (size_t b = 0; b < 3; b++) {
+            subject s = subject_make(*state, N_PREFIX, 1 + b);
+            kf_session *session = new_session(&s, KF_KV_K8V4);
+            (void)begin(session, s.ids, N_IDS);
+            kf_session_truncate(session, place);
+            eval(session, b == 0 ? expected : found, s.ids, place, N_IDS, at_a_time[b]);
+            if (b > 0) {
+                assert_memory_equal(found, expected,
+                                    (N_IDS - place) * TINY_VOCABULARY * sizeof *found);
+            }
+            kf_session_free(session);
+            subject_free(&s);
+        }
+    }
+    kfi_free(NULL, expected, 0);
+    kfi_free(NULL, found, 0);
+}
+
+/* A prompt that shares only a part of the prefix, or nothing but what is put in front. */
+static void a_shorter_prefix_is_exact_too(void **state)
+{
+    static const size_t n_common[] = {0, 3, N_PREFIX};
+    subject s = subject_make_of(*state, N_PREFIX, 2, true);
+    float *expected = new_logits();
+    float *found = new_logits();
+    for (size_t i = 0; i < 3; i++) {
+        uint32_t prompt[N_IDS];
+        tiny_ids(prompt, N_IDS, 78);
+        memcpy(prompt, s.ids, n_common[i] * sizeof *prompt);
+        if (n_common[i] < N_PREFIX) {
+            prompt[n_common[i]] = (s.ids[n_common[i]] + 1) % TINY_VOCABULARY;
+        }
+        kf_session *exact = new_session(&s, KF_KV_F32);
+        kf_session *session = new_session(&s, KF_KV_K8V8);
+        for (size_t pass = 0; pass < 2; pass++) { /* the second in place of the first */
+            const size_t n_used = begin(session, prompt, N_IDS);
+            assert_int_equal(n_used, n_common[i]);
+            assert_int_equal(begin(exact, prompt, N_IDS), n_common[i]);
+            assert_int_equal(kf_session_position(session), n_used == 0 ? 1 : n_used);
+            eval(exact, expected, prompt, n_used, N_IDS, N_IDS);
+            eval(session, found, prompt, n_used, N_IDS, N_IDS);
+            /* The first sees only itself in codes. */
+            assert_true(distance(found, expected, TINY_VOCABULARY) < 2.0 / 255.0);
+            assert_true(distance(found, expected, (N_IDS - n_used) * TINY_VOCABULARY) <
+                        2.0 / 255.0);
+        }
+        kf_session_free(exact);
+        kf_session_free(session);
+    }
+    kfi_free(NULL, expected, 0);
+    kfi_free(NULL, found, 0);
+    subject_free(&s);
+}
+
+static void tells_how_many_bytes_a_token_reads(void **state)
+{
+    static const struct {
+        kf_kv kv;
+        size_t head_bytes; /* of a token's key and value, 16 numbers each */
+    } cases[] = {
+        {KF_KV_F32, 2 * 64}, {KF_KV_K8V8, 2 * 18}, {KF_KV_K8V4, 18 + 10}, {KF_KV_K4V4, 20}};
+    subject s = subject_make(*state, N_PREFIX, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kf_session *session = new_session(&s, cases[i].kv);
+        assert_int_equal(kf_session_kv_bytes(session, 160), 2 * 2 * 160 * cases[i].head_bytes);
+        (void)begin(session, s.ids, N_IDS); /* 20 of them are now in float */
+        assert_int_equal(kf_session_kv_bytes(session, 180),
+                         2 * 2 * (20 * 2 * 64 + 160 * cases[i].head_bytes));
+        kf_session_free(session);
+    }
+    subject_free(&s);
+}
+
+static void decoding_allocates_nothing(void **state)
+{
+    kf_error err = {0};
+    subject s = subject_make(*state, N_PREFIX, 1);
+    fixture_allocator a;
+    fixture_allocator_init(&a, 0);
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    options.alloc = &a.allocator;
+    kf_model *model = NULL;
+    kf_session *session = NULL;
+    kf_session_options session_options = KF_SESSION_OPTIONS_INIT;
+    session_options.kv = KF_KV_K8V8;
+    CHECK_OK(kf_model_open(&model, s.path, &options, &err), &err);
+    CHECK_OK(kf_session_new(&session, model, &session_options, &err), &err);
+    const size_t n_used = begin(session, s.ids, N_IDS);
+    const size_t n_calls = a.n_calls;
+    for (size_t i = n_used; i < N_IDS; i++) {
+        CHECK_OK(kf_session_eval(session, s.ids + i, 1, &err), &err);
+    }
+    assert_int_equal(a.n_calls, n_calls);
+    kf_session_free(session);
+    kf_model_close(model);
+    assert_true(fixture_allocator_is_clean(&a));
+    subject_free(&s);
+}
+
+static void names_all_and_refuses_others(void **state)
+{
+    kf_error err = {0};
+    kf_session *session = NULL;
+    kf_session_options options = KF_SESSION_OPTIONS_INIT;
+    subject s = subject_make(*state, 0, 1);
+    static const char *const names[] = {"f32", "k8v8", "k8v4", "k4v4"};
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(kf_kv_name((kf_kv)i), names[i]);
+    }
+    assert_null(kf_kv_name((kf_kv)4));
+    assert_null(kf_kv_name((kf_kv)-1));
+    options.kv = (kf_kv)4;
+    assert_int_equal(kf_session_new(&session, s.model, &options, &err), KF_INVALID);
+    assert_null(session);
+    subject_free(&s);
+}
+
+static void refuses_heads_that_are_too_wide(void **state)
+{
+    kf_error err = {0};
+    tiny_options o = tiny_options_of("llama");
+    o.container = TINY_SAFETENSORS;
+    o.config.n_layers = 1;
+    o.config.n_heads = o.config.n_kv_heads = 1;
+    for (size_t head_dim = 512; head_dim <= 514; head_dim += 2) {
+        o.config.head_dim = head_dim;
+        tiny_model *tiny = tiny_model_new(*state, &o);
+        kf_model *model = NULL;
+        kf_session *session = NULL;
+        kf_session_options options = KF_SESSION_OPTIONS_INIT;
+        options.kv = KF_KV_K8V8;
+        CHECK_OK(kf_model_open(&model, tiny->path, NULL, &err), &err);
+        const kf_status st = kf_session_new(&session, model, &options, &err);
+        assert_int_equal(st, head_dim == 512 ? KF_OK : KF_UNSUPPORTED);
+        if (st != KF_OK) {
+            assert_non_null(strstr(err.msg, "512"));
+        }
+        kf_session_free(session);
+        kf_model_close(model);
+        tiny_model_free(tiny);
+    }
+}
+
+int main(void)
+{
+#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(fewer_bits_lose_more),
+        IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
+        IN_DIRECTORY(going_back_forgets),
+        IN_DIRECTORY(going_back_into_the_prefix_goes_on_in_float),
+        IN_DIRECTORY(a_shorter_prefix_is_exact_too),
+        IN_DIRECTORY(tells_how_many_bytes_a_token_reads),
+        IN_DIRECTORY(decoding_allocates_nothing),
+        IN_DIRECTORY(names_all_and_refuses_others),
+        IN_DIRECTORY(refuses_heads_that_are_too_wide),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
