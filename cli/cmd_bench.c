@@ -350,7 +350,7 @@ const cli_command command_bench = {
         "a second in products with weights; and the instruction sets of the kernels in use.",
     .examples = "  kerf bench smol-w4\n"
                 "  kerf bench smol-w4 --prompt 16,512 --depth 1536,full --json\n"
-                "  kerf bench --shape tinyllama-1.1b --weights int4g64 --head int4g64\n",
+                "  kerf bench --shape tinyllama-1.1b --weights int4g64r --head int4g64r\n",
     .options = options_table,
     .n_options = sizeof options_table / sizeof options_table[0],
     .arguments_min = 0,

@@ -102,14 +102,33 @@ static float middle_scale(unsigned bits, size_t cols)
     return (float)(1.0 / sqrt((double)cols * variance));
 }
 
-/* A quarter above or below the middle, or the power of two that is next below it. */
+/* The power of two that is next below the middle. */
+static void draw_power(kfi_grid *grid, float middle)
+{
+    int exponent = 0;
+    (void)frexpf(middle, &exponent);
+    grid->scale = ldexpf(1.0f, exponent - 1);
+}
+
+/* The same scale for all rows, and multipliers from half of the greatest to all of it. */
+static void draw_two_level(kfi_grid *grid, unsigned bits, float middle, kfi_rng *rng)
+{
+    const int32_t most = 255 / ((1 << bits) - 1);
+    const int32_t least = (most + 1) / 2;
+    const float row_scale = middle / (0.5f * (float)(least + most));
+    grid->row_scale = kfi_bits_float(kfi_float_bits(row_scale) & 0xFFFFFF00u); /* 16 bits */
+    grid->multiplier = least + (int32_t)kfi_rng_below(rng, (uint64_t)(most - least + 1));
+    grid->scale = grid->row_scale * (float)grid->multiplier;
+}
+
+/* A scale about the middle, a quarter above or below where the format can tell them apart. */
 static kfi_grid draw_grid(kf_format format, float middle, kfi_rng *rng)
 {
     kfi_grid grid = {.zero = 1 << (format.bits - 1)};
-    if (format.scale == KF_SCALE_POWER_OF_TWO) {
-        int exponent = 0;
-        (void)frexpf(middle, &exponent);
-        grid.scale = ldexpf(1.0f, exponent - 1);
+    if (format.scale == KF_SCALE_TWO_LEVEL) {
+        draw_two_level(&grid, format.bits, middle, rng);
+    } else if (format.scale == KF_SCALE_POWER_OF_TWO) {
+        draw_power(&grid, middle);
     } else {
         const float scale = middle * (0.75f + 0.5f * kfi_rng_uniform(rng));
         grid.scale = kfi_half_to_float(kfi_half_from_float(scale));

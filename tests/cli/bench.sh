@@ -47,7 +47,7 @@ shallow, deep = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8"
 # 2 layers, keys and values of 2 heads of 14, 256 tokens more, of 4 bytes at most
 assert 0 < deep["bytes_per_token"] - shallow["bytes_per_token"] <= 2 * 2 * 28 * 256 * 4' "$scratch/out" 2>>"$scratch/err"
 result "a token behind others reads their keys and values too" $?
-run $tiny --json --prompt 0 -n 8 --weights int2g64 --head int4g64
+run $tiny --json --prompt 0 -n 8 --weights int2g64r --head int4g64r
 narrow=$(field bytes_per_token)
 run $tiny --json --prompt 0 -n 8 --weights int8g64 --head int4g64
 [ "$narrow" -lt "$(field bytes_per_token)" ]
