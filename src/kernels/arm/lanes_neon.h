@@ -321,6 +321,21 @@ INLINE ilanes ilanes_of_bytes(const uint8_t *p)
     return ILANES_OF(vreinterpretq_s32_u32(parts[i]));
 }
 
+INLINE ilanes ilanes_of_signed_bytes(const int8_t *p)
+{
+    const int8x16_t x = vld1q_s8(p);
+    const int16x8_t low = vmovl_s8(vget_low_s8(x));
+    const int16x8_t high = vmovl_high_s8(x);
+    const int32x4_t parts[4] = {vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
+                                vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)};
+    return ILANES_OF(parts[i]);
+}
+
+INLINE ilanes ilanes_mul_words(ilanes x, ilanes y)
+{
+    return ilanes_mul(x, y);
+}
+
 INLINE void ilanes_store_bytes(int8_t *p, ilanes x)
 {
     const int16x8_t low = vcombine_s16(vmovn_s32(x.val[0]), vmovn_s32(x.val[1]));
@@ -375,6 +390,11 @@ INLINE bytes bytes_set1(unsigned x)
 INLINE bytes bytes_and(bytes a, bytes b)
 {
     return vandq_u8(a, b);
+}
+
+INLINE bytes bytes_xor(bytes a, bytes b)
+{
+    return veorq_u8(a, b);
 }
 
 INLINE bytes bytes_or(bytes a, bytes b)
