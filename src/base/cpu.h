@@ -19,7 +19,8 @@
 #define KFI_CPU_NEON       (1u << 4) /* Advanced SIMD of 64-bit Arm, which all of them have */
 #define KFI_CPU_DOTPROD    (1u << 5) /* NEON and its dot products of bytes */
 
-/* Reads CPUID and XGETBV and asks the kernel for AMX, or reads what the kernel says. Cost: some microseconds; call once and keep. */
+/* Reads CPUID and XGETBV and asks the kernel for AMX, or reads what the kernel says. Cost: some
+ * microseconds; call once and keep. */
 uint32_t kfi_cpu_features(void);
 
 /* The features up to the cap that KERF_ISA names (generic, avx2, avxvnni, avx512vnni, amx, neon,

@@ -162,9 +162,8 @@ static kf_status time_forward(double *seconds, const estimate *e, kf_error *err)
     kfi_workspace *workspace = NULL;
     const size_t kv_bytes = kfi_kv_bytes(PROBE_TOKENS, config->n_kv_heads, config->head_dim);
     const size_t x_n = PROBE_TOKENS * config->hidden;
-    kfi_kv kv = {.capacity = PROBE_TOKENS,
-                 .n_kv_heads = config->n_kv_heads,
-                 .head_dim = config->head_dim};
+    kfi_kv kv = {
+        .capacity = PROBE_TOKENS, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim};
     float *x = kfi_calloc(e->alloc, x_n, sizeof *x);
     kf_status st = KF_OK;
     kv.keys = kfi_calloc(e->alloc, 1, kv_bytes);
