@@ -96,6 +96,15 @@ run quantize "$scratch/tied" -o "$scratch/tied-w8" --recipe rtn-w8 --set embeddi
 [ "$code" -eq 0 ] && grep -q "^kerf: warning: embedding= changes nothing" "$scratch/err"
 result "a format of a tied embedding is said to change nothing" $?
 
+run quantize "$model" -o "$scratch/two-level" --recipe gptq-w3 --calib "$text" $calibration \
+    --set weights=int3g32ar --set head=int4g64r
+[ "$code" -eq 0 ]
+result "two-level scales in blocks and head" $?
+exits 0 "verify accepts them" verify "$scratch/two-level"
+run info "$scratch/two-level" --tensors
+[ "$(grep -c int3g32ar "$scratch/out")" -ge 14 ] && grep -q "lm_head.*int4g64r" "$scratch/out"
+result "info names them" $?
+
 # Interrupted before anything is on disk: here it waits for its text.
 mkfifo "$scratch/fifo"
 for calib in - "$scratch/fifo"; do
