@@ -228,7 +228,7 @@ INLINE ilanes ilanes_set1(int32_t x)
 INLINE ilanes ilanes_load(const void *p)
 {
     const __m256i *const halves = p;
-    return (ilanes){_mm256_load_si256(halves), _mm256_load_si256(halves + 1)};
+    return (ilanes){_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
 }
 
 INLINE ilanes ilanes_add(ilanes x, ilanes y)
@@ -347,7 +347,7 @@ INLINE int32_t ilanes_sum(ilanes x)
     const __m128i four =
         _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
     const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
-    return _mm_cvtsi128_si32(two) + _mm_extract_epi32(two, 1);
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
 /* ---- half a line of codes: 32 bytes, 8 rows x 4 columns ---- */

@@ -196,10 +196,10 @@ INLINE ilanes ilanes_set1(int32_t x)
     return _mm512_set1_epi32(x);
 }
 
-/* 64 bytes, aligned to 64. */
+/* 64 bytes, at any address. */
 INLINE ilanes ilanes_load(const void *p)
 {
-    return _mm512_load_si512(p);
+    return _mm512_loadu_si512(p);
 }
 
 INLINE ilanes ilanes_add(ilanes a, ilanes b)
@@ -292,9 +292,15 @@ INLINE void ilanes_store_pairs(int16_t *p, ilanes x)
     _mm256_storeu_si256((__m256i *)(void *)p, _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(x), order));
 }
 
+/* Wraps around; _mm512_reduce_add_epi32 adds the last two as C does, where that is undefined. */
 INLINE int32_t ilanes_sum(ilanes x)
 {
-    return _mm512_reduce_add_epi32(x);
+    const __m256i eight =
+        _mm256_add_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64(x, 1));
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
 /* ---- a line of codes: 64 bytes, 16 rows x 4 columns ---- */
