@@ -162,8 +162,8 @@ typedef struct kf_random_options {
  * @param[out] err      failure report, or NULL
  *
  * @retval KF_OK
- * @retval KF_INVALID      no such shape (the message lists them), or options of another size than
- *                         this library's
+ * @retval KF_INVALID      no such shape (the message lists them), a format or activations that have
+ *                         no name, or options of another size than this library's
  * @retval KF_UNSUPPORTED  a format that is float
  * @retval KF_NOMEM        the packed weights are larger than the memory that is available
  * @retval KF_CANCELLED    by the options' callbacks

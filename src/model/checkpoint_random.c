@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "base/threads.h"
 #include "format/format.h"
+#include "format/layout.h"
 #include "model/architecture.h"
 #include "model/checkpoint.h"
 #include "model/checkpoint_names.h"
@@ -309,13 +310,40 @@ static kf_status check_room(const making *m, kf_error *err)
     return KF_OK;
 }
 
-static kf_status check_formats(const kf_random_options *options, kf_error *err)
+/* Loops over activations rely on groups of whole chunks. */
+static kf_status check_activation(kf_activation activation, kf_error *err)
 {
-    if (options->weights.element == KF_ELEMENT_FLOAT || options->head.element == KF_ELEMENT_FLOAT) {
+    char name[KF_FORMAT_NAME_BYTES];
+    kf_activation known;
+    kf_activation_name(name, activation);
+    KFI_TRY(kf_activation_parse(&known, name, err));
+    return known.bits == activation.bits
+               ? KF_OK
+               : kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                          "activations of %u bits: expected 8, or 32 for float",
+                          (unsigned)activation.bits);
+}
+
+static kf_status check_weights(kf_format format, kf_error *err)
+{
+    if (format.element == KF_ELEMENT_FLOAT) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "random weights are packed, not float: expected a format like int4g64");
     }
-    return KF_OK;
+    return kfi_format_is_known(format)
+               ? KF_OK
+               : kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
+                          "no weight format has element %u, %u bits, scale kind %u, zero kind %u "
+                          "and group %" PRIu32,
+                          (unsigned)format.element, (unsigned)format.bits, (unsigned)format.scale,
+                          (unsigned)format.zero, format.group);
+}
+
+static kf_status check_formats(const kf_random_options *options, kf_error *err)
+{
+    KFI_TRY(check_weights(options->weights, err));
+    KFI_TRY(check_weights(options->head, err));
+    return check_activation(options->activation, err);
 }
 
 kf_status kfi_checkpoint_load_random(kfi_checkpoint *checkpoint, const kf_random_options *options,
