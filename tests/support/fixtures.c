@@ -76,6 +76,13 @@ void fixture_directory_free(char *directory)
  */
 #define HEADER_BYTES KFI_ALIGN
 
+static void keep_most(atomic_size_t *most, size_t value)
+{
+    size_t before = atomic_load(most);
+    while (before < value && !atomic_compare_exchange_weak(most, &before, value)) {
+    }
+}
+
 static void *counted_alloc(void *ctx, size_t align, size_t size)
 {
     fixture_allocator *a = ctx;
@@ -90,7 +97,7 @@ static void *counted_alloc(void *ctx, size_t align, size_t size)
     }
     memcpy(block, &size, sizeof size);
     atomic_fetch_add(&a->n_live, 1);
-    atomic_fetch_add(&a->n_bytes, size);
+    keep_most(&a->n_most, atomic_fetch_add(&a->n_bytes, size) + size);
     return block + HEADER_BYTES;
 }
 

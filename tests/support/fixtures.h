@@ -45,6 +45,7 @@ typedef struct fixture_allocator {
     size_t fail_at;        /* this one returns NULL, and all later ones too */
     atomic_size_t n_live;  /* blocks not freed */
     atomic_size_t n_bytes; /* bytes not freed */
+    atomic_size_t n_most;  /* the most that they were at any time */
     atomic_size_t n_wrong; /* frees with another size than was asked for */
 } fixture_allocator;
 
