@@ -14,6 +14,7 @@
 
 #define N_IDS    300u /* the second chunk of keys begins among them */
 #define N_PREFIX 20u  /* no multiple of a block */
+#define N_LOGITS (N_IDS * TINY_VOCABULARY)
 
 static const kf_kv all_codes[] = {KF_KV_K8V8, KF_KV_K8V4, KF_KV_K4V4};
 
@@ -94,13 +95,6 @@ static kf_session *new_session(const subject *s, kf_kv kv)
     return session;
 }
 
-static float *new_logits(void)
-{
-    float *logits = kfi_alloc(NULL, N_IDS * TINY_VOCABULARY * sizeof *logits);
-    assert_non_null(logits);
-    return logits;
-}
-
 /* Evaluates ids begin … end-1, some at a time: their logits, the first's in front. */
 static void eval(kf_session *session, float *logits, const uint32_t *ids, size_t begin, size_t end,
                  size_t at_a_time)
@@ -114,6 +108,17 @@ static void eval(kf_session *session, float *logits, const uint32_t *ids, size_t
         assert_int_equal(n_hidden, n);
         CHECK_OK(kf_session_head(session, logits + (i - begin) * TINY_VOCABULARY, hidden, n, &err),
                  &err);
+    }
+}
+
+/* Evaluates ids begin …, some at a time: what is expected of the others, or the same bits. */
+static void eval_alike(kf_session *session, float *expected, const uint32_t *ids, size_t begin,
+                       size_t at_a_time, bool is_first)
+{
+    static float found[N_LOGITS];
+    eval(session, is_first ? expected : found, ids, begin, N_IDS, at_a_time);
+    if (!is_first) {
+        assert_memory_equal(found, expected, (N_IDS - begin) * TINY_VOCABULARY * sizeof *found);
     }
 }
 
@@ -144,11 +149,11 @@ static double distance(const float *logits, const float *expected, size_t n)
  * would be as large as their rounding. */
 static void fewer_bits_lose_more(void **state)
 {
+    static float expected[N_LOGITS];
+    static float found[N_LOGITS];
     static const double most[] = {2.0 / 255.0, 2.0 / 15.0, 4.0 / 15.0};
     for (size_t n_prefix = 0; n_prefix <= N_PREFIX; n_prefix += N_PREFIX) {
         subject s = subject_make_of(*state, n_prefix, 2, true);
-        float *expected = new_logits();
-        float *found = new_logits();
         double before = 0.0;
         kf_session *session = new_session(&s, KF_KV_F32);
         eval(session, expected, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
@@ -163,44 +168,35 @@ static void fewer_bits_lose_more(void **state)
             }
             before = lost;
         }
-        kfi_free(NULL, expected, 0);
-        kfi_free(NULL, found, 0);
         subject_free(&s);
     }
 }
 
 static void any_batch_and_thread_count_gives_the_same_bits(void **state)
 {
+    static float expected[N_LOGITS];
     static const size_t at_a_time[] = {N_IDS, 1, 7, 33};
     for (size_t i = 0; i < 6; i++) {
         const size_t n_prefix = i % 2 == 0 ? 0 : N_PREFIX;
-        float *expected = new_logits();
-        float *found = new_logits();
         for (size_t b = 0; b < 4; b++) {
             subject s = subject_make(*state, n_prefix, 1 + b % 3);
             kf_session *session = new_session(&s, all_codes[i / 2]);
             const size_t n_used = begin(session, s.ids, N_IDS);
             assert_int_equal(n_used, n_prefix);
-            eval(session, b == 0 ? expected : found, s.ids, n_used, N_IDS, at_a_time[b]);
-            if (b > 0) {
-                assert_memory_equal(found, expected,
-                                    (N_IDS - n_prefix) * TINY_VOCABULARY * sizeof *found);
-            }
+            eval_alike(session, expected, s.ids, n_used, at_a_time[b], b == 0);
             kf_session_free(session);
             subject_free(&s);
         }
-        kfi_free(NULL, expected, 0);
-        kfi_free(NULL, found, 0);
     }
 }
 
 /* Taken back to any place behind the prefix and on with other tokens, a session is as a new one. */
 static void going_back_forgets(void **state)
 {
+    static float expected[N_LOGITS];
+    static float found[N_LOGITS];
     static const size_t places[] = {N_PREFIX, N_PREFIX + 1, 40, 256, 275, 276, 277};
     subject s = subject_make(*state, N_PREFIX, 2);
-    float *expected = new_logits();
-    float *found = new_logits();
     uint32_t other[N_IDS];
     tiny_ids(other, N_IDS, 77);
     memcpy(other, s.ids, N_PREFIX * sizeof *other);
@@ -221,43 +217,34 @@ static void going_back_forgets(void **state)
         }
         kf_session_free(session);
     }
-    kfi_free(NULL, expected, 0);
-    kfi_free(NULL, found, 0);
     subject_free(&s);
 }
 
 /* Then some tokens are computed where exact ones stood, and one batch goes over the border. */
 static void going_back_into_the_prefix_goes_on_in_float(void **state)
 {
+    static float expected[N_LOGITS];
     static const size_t at_a_time[] = {N_IDS, 1, 7};
-    float *expected = new_logits();
-    float *found = new_logits();
     for (size_t place = 1; place < N_PREFIX; place += 6) {
         for (size_t b = 0; b < 3; b++) {
             subject s = subject_make(*state, N_PREFIX, 1 + b);
             kf_session *session = new_session(&s, KF_KV_K8V4);
             (void)begin(session, s.ids, N_IDS);
             kf_session_truncate(session, place);
-            eval(session, b == 0 ? expected : found, s.ids, place, N_IDS, at_a_time[b]);
-            if (b > 0) {
-                assert_memory_equal(found, expected,
-                                    (N_IDS - place) * TINY_VOCABULARY * sizeof *found);
-            }
+            eval_alike(session, expected, s.ids, place, at_a_time[b], b == 0);
             kf_session_free(session);
             subject_free(&s);
         }
     }
-    kfi_free(NULL, expected, 0);
-    kfi_free(NULL, found, 0);
 }
 
 /* A prompt that shares only a part of the prefix, or nothing but what is put in front. */
 static void a_shorter_prefix_is_exact_too(void **state)
 {
+    static float expected[N_LOGITS];
+    static float found[N_LOGITS];
     static const size_t n_common[] = {0, 3, N_PREFIX};
     subject s = subject_make_of(*state, N_PREFIX, 2, true);
-    float *expected = new_logits();
-    float *found = new_logits();
     for (size_t i = 0; i < 3; i++) {
         uint32_t prompt[N_IDS];
         tiny_ids(prompt, N_IDS, 78);
@@ -282,8 +269,6 @@ static void a_shorter_prefix_is_exact_too(void **state)
         kf_session_free(exact);
         kf_session_free(session);
     }
-    kfi_free(NULL, expected, 0);
-    kfi_free(NULL, found, 0);
     subject_free(&s);
 }
 
