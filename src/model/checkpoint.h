@@ -1,9 +1,9 @@
 /* checkpoint.h - any container behind one lookup: tensors under Hugging Face's names.
  *
  * One loader a container (checkpoint_gguf.c, checkpoint_hf.c, checkpoint_llama2c.c) fills the
- * same struct; a directory that says it is Kerf's goes on in checkpoint_kerf.c. After
- * kfi_checkpoint_open() every tensor that the architecture needs is there, has the expected shape,
- * and can be decoded.
+ * same struct, and so does checkpoint_random.c, which reads nothing; a directory that says it is
+ * Kerf's goes on in checkpoint_kerf.c. After kfi_checkpoint_open() or its sibling every tensor that
+ * the architecture needs is there, has the expected shape, and can be decoded.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -25,7 +25,7 @@ typedef struct kfi_stored {
     size_t permuted_heads;
     kfi_packed packed;                        /* codes NULL: not packed, decoded by its dtype */
     char packed_format[KF_FORMAT_NAME_BYTES]; /* as the file has it; "" where we packed it */
-    void *memory;                             /* what we packed; owned */
+    void *memory;                             /* what we packed or drew; owned */
     size_t memory_bytes;
 } kfi_stored;
 
@@ -34,7 +34,7 @@ typedef struct kfi_checkpoint {
     kfi_arena arena;
     kfi_config config;
     const char *name;      /* what it calls itself, or "" */
-    const char *container; /* "GGUF", "safetensors", "llama2.c", "Kerf checkpoint" */
+    const char *container; /* "GGUF", "safetensors", "random weights", … */
     kfi_tensor_table table;
     kfi_stored *stored; /* [table.n], beside table.tensors */
     kfi_prefix prefix;
