@@ -169,9 +169,8 @@ static void attend_rotated(const attending *a, size_t i_head, size_t begin, size
 {
     const kfi_workspace *w = a->workspace;
     const size_t first = a->first + begin;
-    const size_t n_front = kfi_kv_n_float(a->kv, first + n_tokens) > first
-                               ? kfi_kv_n_float(a->kv, first + n_tokens) - first
-                               : 0;
+    const size_t n_float = kfi_kv_n_float(a->kv, first + n_tokens);
+    const size_t n_front = n_float > first ? n_float - first : 0;
     const kfi_attention_args all = head_args(a, i_head, begin, n_tokens, 0, i_thread);
     if (n_front > 0) {
         const kfi_attention_args front = head_args(a, i_head, begin, n_front, 0, i_thread);
@@ -296,8 +295,7 @@ void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float
     kfi_pool_run(workspace->pool, rotate_and_store, &a,
                  (start + n - 1) / KFI_KV_PANEL - start / KFI_KV_PANEL + 1);
     a.n_chunks = count_chunks(n_float) + count_chunks(first + n - n_float);
-    if (n == 1 && a.n_chunks > 1 && kv->chunk_results != NULL &&
-        kf_pool_threads(workspace->pool) > 1) {
+    if (n == 1 && a.n_chunks > 1 && kv->chunk_results != NULL) {
         attend_lone_token(&a);
         return;
     }

@@ -169,11 +169,9 @@ static kf_status take_tensors(kf_model *model, kf_error *err)
     return KF_OK;
 }
 
-/* From an open checkpoint, of this status, to a model. */
-static kf_status build(kf_model *model, const kf_model_options *options, kf_status st,
-                       kf_error *err)
+/* From an open checkpoint to a model. */
+static kf_status build(kf_model *model, const kf_model_options *options, kf_error *err)
 {
-    KFI_TRY(st);
     KFI_TRY(take_tensors(model, err));
     KFI_TRY(kfi_model_account(model, err));
     uint64_t cache_bytes = options->float_cache_bytes;
@@ -218,11 +216,13 @@ static kf_status model_new(kf_model **model, const kf_model_options *options, co
     return KF_OK;
 }
 
-/* Builds it, or frees it. */
+/* Builds it from its checkpoint, whose opening gave this status, or frees it. */
 static kf_status model_finish(kf_model **model, const kf_model_options *options, kf_status st,
                               kf_error *err)
 {
-    st = build(*model, options, st, err);
+    if (st == KF_OK) {
+        st = build(*model, options, err);
+    }
     if (st != KF_OK) {
         free_blocks(*model);
         *model = NULL;
