@@ -6,7 +6,7 @@
  *     e^x = (e^r 2^(n / 2)) 2^(n - n / 2)   two powers, so that subnormals and infinity come out
  *
  * Within 1 ulp of the exact value for every float (tests/kernels/test_exp.c); NaN stays NaN. The
- * vector versions (x86/) are these same steps, one intrinsic each.
+ * vector version (lanes/exp.h) is these same steps, one intrinsic each.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -4,7 +4,7 @@
  *     |e|^p = e^(p / 2 ln 2 log2(e^2))
  *
  * log2 of x = 2^n m, 1 <= m < 2, is n + f P(f) with f = m - 1; P, of degree 4, makes it exact at
- * both ends and off by 2e-5 at most. The vector version (x86/power_x86.h) takes the same steps.
+ * both ends and off by 2e-5 at most. The vector version (lanes/power.h) takes the same steps.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

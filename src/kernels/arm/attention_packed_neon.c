@@ -20,4 +20,4 @@ INLINE int units_of(const int rows)
 }
 
 #define VARIANT neon
-#include "kernels/x86/attention_packed_x86.h"
+#include "kernels/lanes/attention_packed.h"

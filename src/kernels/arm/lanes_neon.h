@@ -1,4 +1,4 @@
-/* lanes_neon.h - 16 floats or integers in four registers: the vocabulary of the vector kernels.
+/* lanes_neon.h - 16 floats or integers in four registers: the vocabulary of lanes/.
  *
  * x86/lanes_avx512.h has the same names and says what they do.
  *
@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/x86/unroll.h"
+#include "kernels/lanes/unroll.h"
 
 #define INLINE static inline __attribute__((always_inline, unused))
 

@@ -16,7 +16,7 @@
 #include "kernels/arm/lanes_neon.h"
 
 #define TILE_TOKENS 4
-#include "kernels/x86/matmul_int8_x86.h"
+#include "kernels/lanes/matmul_int8.h"
 
 INLINE int8x16_t broadcast(const int8_t *x)
 {

@@ -4,4 +4,4 @@
  */
 #include "kernels/arm/lanes_neon.h"
 #define VARIANT neon
-#include "kernels/x86/vector_x86.h"
+#include "kernels/lanes/vector.h"

@@ -4,4 +4,4 @@
  */
 #include "kernels/x86/lanes_avx2.h"
 #define VARIANT avx2
-#include "kernels/x86/attention_x86.h"
+#include "kernels/lanes/attention.h"

@@ -4,4 +4,4 @@
  */
 #include "kernels/x86/lanes_avx512.h"
 #define VARIANT avx512vnni
-#include "kernels/x86/gemm_x86.h"
+#include "kernels/lanes/gemm.h"

@@ -1,4 +1,4 @@
-/* lanes_avx2.h - 16 floats or integers in two registers: the vocabulary of the x86 kernels.
+/* lanes_avx2.h - 16 floats or integers in two registers: the vocabulary of lanes/.
  *
  * lanes_avx512.h has the same names and says what they do.
  *
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/x86/unroll.h"
+#include "kernels/lanes/unroll.h"
 
 #define INLINE static inline __attribute__((always_inline, unused))
 

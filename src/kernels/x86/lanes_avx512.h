@@ -1,4 +1,4 @@
-/* lanes_avx512.h - 16 floats or integers in one register: the vocabulary of the x86 kernels.
+/* lanes_avx512.h - 16 floats or integers in one register: the vocabulary of lanes/.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/x86/unroll.h"
+#include "kernels/lanes/unroll.h"
 
 #define INLINE static inline __attribute__((always_inline, unused))
 

@@ -4,4 +4,4 @@
  */
 #include "kernels/x86/lanes_avx512.h"
 #define VARIANT avx512vnni
-#include "kernels/x86/matmul_float_x86.h"
+#include "kernels/lanes/matmul_float.h"

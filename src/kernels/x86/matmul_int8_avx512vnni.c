@@ -25,7 +25,7 @@
 #include "kernels/x86/lanes_avx512.h"
 
 #define TILE_TOKENS 6
-#include "kernels/x86/matmul_int8_x86.h"
+#include "kernels/lanes/matmul_int8.h"
 
 /* sum += line * word. Assembly, because gcc 12 spills accumulators around the intrinsic. */
 INLINE ilanes dot(ilanes sum, bytes line, ilanes word_of_all)

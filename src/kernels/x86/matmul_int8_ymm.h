@@ -17,8 +17,8 @@
 #include <assert.h>
 
 #define TILE_TOKENS 4
-#include "kernels/x86/matmul_int8_x86.h"
-#include "kernels/x86/names_x86.h"
+#include "kernels/lanes/matmul_int8.h"
+#include "kernels/lanes/names.h"
 
 INLINE __m256i broadcast(const int8_t *x)
 {

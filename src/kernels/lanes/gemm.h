@@ -1,4 +1,4 @@
-/* gemm_x86.h - products of float matrices.
+/* gemm.h - products of float matrices.
  *
  *                b, packed [depth][COLS]     b is cut in panels of COLS columns and KFI_GEMM_DEPTH
  *                ┌────────────────┐          rows, which are copied (and turned, where b is given
@@ -21,7 +21,7 @@
  * Source: Goto, van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008,
  *         doi:10.1145/1356052.1356053.
  *
- * Included once by gemm_avx2.c and gemm_avx512vnni.c, after their lanes and VARIANT.
+ * Included once by each gemm_VARIANT.c, after their lanes and VARIANT.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -30,7 +30,7 @@
 #include <stdbool.h>
 
 #include "kernels/kernels_list.h"
-#include "kernels/x86/names_x86.h"
+#include "kernels/lanes/names.h"
 
 #define LANES ((size_t)16)
 #define COLS  (TILE_PANELS * LANES)

@@ -1,4 +1,4 @@
-/* matmul_float_x86.h - packed weights times float activations.
+/* matmul_float.h - packed weights times float activations.
  *
  *            TILE_PANELS x 16 rows                  a panel is unpacked once to floats q - z,
  *           ┌────────────────┐ column k             [column][16], and then serves all tokens,
@@ -8,8 +8,7 @@
  *
  * Every lane goes through the steps of generic/matmul_float_generic.c in the same order.
  *
- * Included once by matmul_float_avx2.c and matmul_float_avx512vnni.c, after their lanes and
- * VARIANT.
+ * Included once by each matmul_float_VARIANT.c, after their lanes and VARIANT.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -17,9 +16,9 @@
 #include <stdbool.h>
 
 #include "kernels/kernels_list.h"
-#include "kernels/x86/grid_x86.h"
-#include "kernels/x86/names_x86.h"
-#include "kernels/x86/unpack_x86.h"
+#include "kernels/lanes/grid.h"
+#include "kernels/lanes/names.h"
+#include "kernels/lanes/unpack.h"
 
 #define TILE_TOKENS 6
 

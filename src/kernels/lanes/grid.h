@@ -1,9 +1,9 @@
-/* grid_x86.h - scales and zeros of the 16 rows of a panel, and the float step of a segment.
+/* grid.h - scales and zeros of the 16 rows of a panel, and the float step of a segment.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef KFI_KERNELS_X86_GRID_X86_H
-#define KFI_KERNELS_X86_GRID_X86_H
+#ifndef KFI_KERNELS_LANES_GRID_H
+#define KFI_KERNELS_LANES_GRID_H
 
 #include "kernels/packed.h"
 
@@ -59,4 +59,4 @@ INLINE size_t panel_rows(const kfi_packed *w, size_t i_panel)
     return left < KFI_PANEL_ROWS ? left : KFI_PANEL_ROWS;
 }
 
-#endif /* KFI_KERNELS_X86_GRID_X86_H */
+#endif /* KFI_KERNELS_LANES_GRID_H */

@@ -1,7 +1,7 @@
-/* unpack_x86.h - codes of a chunk as unsigned bytes in registers.
+/* unpack.h - codes of a chunk as unsigned bytes in registers.
  *
- * Included after lanes_avx2.h or lanes_avx512.h, whose `bytes` is one register: a line, or half of
- * one. packed.h draws the planes. A part of a plane is shifted to its place in the code as 16-bit
+ * Included after the lanes, whose `bytes` is one register: a line, or one of LINE_PARTS of it.
+ * packed.h draws the planes. A part of a plane is shifted to its place in the code as 16-bit
  * words (there are no byte shifts) and masked, which also drops what came from the other byte.
  *
  * Registers for 64 codes a row of 16: 4 bits ½ shift + 1 and; 2 bits ¾ + 1; 3 bits 2 planes and an
@@ -9,11 +9,11 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef KFI_KERNELS_X86_UNPACK_X86_H
-#define KFI_KERNELS_X86_UNPACK_X86_H
+#ifndef KFI_KERNELS_LANES_UNPACK_H
+#define KFI_KERNELS_LANES_UNPACK_H
 
+#include "kernels/lanes/unroll.h"
 #include "kernels/packed.h"
-#include "kernels/x86/unroll.h"
 
 /* Moves every 16-bit word by n bits, to the left where n > 0. */
 INLINE bytes bytes_move(bytes x, int n)
@@ -105,4 +105,4 @@ static inline void unpack_panel(uint8_t *dst, const kfi_packed *w, size_t i_pane
     FOR_BITS(w->format.bits, unpack_panel_of, dst, w, i_panel)
 }
 
-#endif /* KFI_KERNELS_X86_UNPACK_X86_H */
+#endif /* KFI_KERNELS_LANES_UNPACK_H */

@@ -4,8 +4,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef KFI_KERNELS_X86_UNROLL_H
-#define KFI_KERNELS_X86_UNROLL_H
+#ifndef KFI_KERNELS_LANES_UNROLL_H
+#define KFI_KERNELS_LANES_UNROLL_H
 
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -13,4 +13,4 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-#endif /* KFI_KERNELS_X86_UNROLL_H */
+#endif /* KFI_KERNELS_LANES_UNROLL_H */

@@ -1,9 +1,9 @@
-/* exp_x86.h - kernels/exp.h, 16 at a time: the same steps.
+/* exp.h - kernels/exp.h, 16 at a time: the same steps.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef KFI_KERNELS_X86_EXP_X86_H
-#define KFI_KERNELS_X86_EXP_X86_H
+#ifndef KFI_KERNELS_LANES_EXP_H
+#define KFI_KERNELS_LANES_EXP_H
 
 #include "kernels/exp.h"
 
@@ -33,4 +33,4 @@ INLINE lanes lanes_exp(lanes x)
     return lanes_mul(lanes_mul(p, exp_power(half)), exp_power(ilanes_sub(i, half)));
 }
 
-#endif /* KFI_KERNELS_X86_EXP_X86_H */
+#endif /* KFI_KERNELS_LANES_EXP_H */

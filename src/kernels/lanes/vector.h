@@ -1,7 +1,7 @@
-/* vector_x86.h - the loops over one vector, 16 lanes at a time; the same steps as
+/* vector.h - the loops over one vector, 16 lanes at a time; the same steps as
  * generic/vector_generic.c.
  *
- * Included once by vector_avx2.c and vector_avx512vnni.c, after their lanes and VARIANT.
+ * Included once by each vector_VARIANT.c, after their lanes and VARIANT.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -10,10 +10,10 @@
 #include "base/round.h"
 #include "kernels/hadamard_inline.h"
 #include "kernels/kernels_list.h"
+#include "kernels/lanes/exp.h"
+#include "kernels/lanes/names.h"
+#include "kernels/lanes/power.h"
 #include "kernels/lanes_inline.h"
-#include "kernels/x86/exp_x86.h"
-#include "kernels/x86/names_x86.h"
-#include "kernels/x86/power_x86.h"
 
 INLINE size_t least(size_t a, size_t b)
 {

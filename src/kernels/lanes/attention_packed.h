@@ -1,4 +1,4 @@
-/* attention_packed_x86.h - attention over packed keys and values; the steps of
+/* attention_packed.h - attention over packed keys and values; the steps of
  * attention_packed_inline.h.
  *
  * Scores and sums of values are the same loop, over lines of 64 bytes as packed_kv.h draws them: a
@@ -16,7 +16,7 @@
  *
  * A row that sees fewer keys than others gets weights of zero behind its last.
  *
- * Included once by attention_packed_avx2.c and its like, after their lanes, VARIANT, and
+ * Included once by each attention_packed_VARIANT.c, after their lanes, VARIANT, and
  *
  *     dot_pairs(sum, codes, x)   adds the products of the 16-bit pairs to a register of sums
  *     units_of(rows)             registers of lanes in a tile
@@ -29,8 +29,8 @@
 #include "base/round.h"
 #include "kernels/attention_packed_inline.h"
 #include "kernels/kernels_list.h"
-#include "kernels/x86/merge_x86.h"
-#include "kernels/x86/names_x86.h"
+#include "kernels/lanes/merge.h"
+#include "kernels/lanes/names.h"
 
 #define UNIT_LANES    (16 / LINE_PARTS)
 #define UNITS_MOST    4

@@ -1,12 +1,12 @@
-/* power_x86.h - kernels/power.h, 16 at a time: the same steps.
+/* power.h - kernels/power.h, 16 at a time: the same steps.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef KFI_KERNELS_X86_POWER_X86_H
-#define KFI_KERNELS_X86_POWER_X86_H
+#ifndef KFI_KERNELS_LANES_POWER_H
+#define KFI_KERNELS_LANES_POWER_H
 
+#include "kernels/lanes/exp.h"
 #include "kernels/power.h"
-#include "kernels/x86/exp_x86.h"
 
 INLINE lanes lanes_fast_log2(lanes x)
 {
@@ -33,4 +33,4 @@ INLINE lanes lanes_error_power(lanes square, float exponent)
     return lanes_zero_where_less(power, square, least);
 }
 
-#endif /* KFI_KERNELS_X86_POWER_X86_H */
+#endif /* KFI_KERNELS_LANES_POWER_H */

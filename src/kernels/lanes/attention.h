@@ -1,4 +1,4 @@
-/* attention_x86.h - causal attention of one kv head; the steps of attention_inline.h.
+/* attention.h - causal attention of one kv head; the steps of attention_inline.h.
  *
  * Six rows (token, head) go through the keys together, a chunk of 256 keys at a time:
  *
@@ -9,7 +9,7 @@
  * Rows of a block belong to neighbouring tokens and see a few keys more or less: what all see goes
  * through the tile, the rest row by row, so that nothing behind a row's last key is touched.
  *
- * Included once by attention_avx2.c and attention_avx512vnni.c, after their lanes and VARIANT.
+ * Included once by each attention_VARIANT.c, after their lanes and VARIANT.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -18,9 +18,9 @@
 
 #include "kernels/attention_inline.h"
 #include "kernels/kernels_list.h"
-#include "kernels/x86/merge_x86.h"
-#include "kernels/x86/names_x86.h"
-#include "kernels/x86/unpack_x86.h" /* UNROLL */
+#include "kernels/lanes/merge.h"
+#include "kernels/lanes/names.h"
+#include "kernels/lanes/unpack.h" /* UNROLL */
 
 #define ROWS ((int)KFI_ATTENTION_ROWS)
 

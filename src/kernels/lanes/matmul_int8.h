@@ -1,14 +1,13 @@
-/* matmul_int8_x86.h - what both int8 products share: the offset's step and the tokens of a tile.
+/* matmul_int8.h - what all int8 products share: the offset's step and the tokens of a tile.
  *
- * Included once by matmul_int8_ymm.h and matmul_int8_avx512vnni.c, after their lanes and
- * TILE_TOKENS.
+ * Included once by each of them, after its lanes and TILE_TOKENS.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "kernels/kernels_list.h"
+#include "kernels/lanes/grid.h"
+#include "kernels/lanes/unpack.h"
 #include "kernels/segments_inline.h"
-#include "kernels/x86/grid_x86.h"
-#include "kernels/x86/unpack_x86.h"
 
 /* Four activations as one unaligned word in memory. */
 typedef int32_t word __attribute__((may_alias, aligned(1)));

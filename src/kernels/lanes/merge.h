@@ -1,16 +1,16 @@
-/* merge_x86.h - how the attention kernels merge runs of keys; generic/merge_inline.h, 16 at a time.
+/* merge.h - how the attention kernels merge runs of keys; generic/merge_inline.h, 16 at a time.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#ifndef KFI_KERNELS_X86_MERGE_X86_H
-#define KFI_KERNELS_X86_MERGE_X86_H
+#ifndef KFI_KERNELS_LANES_MERGE_H
+#define KFI_KERNELS_LANES_MERGE_H
 
 #include <math.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "kernels/lanes/exp.h"
 #include "kernels/lanes_inline.h"
-#include "kernels/x86/exp_x86.h"
 
 INLINE size_t least(size_t a, size_t b)
 {
@@ -46,4 +46,4 @@ INLINE void divide(float *dst, float sum, size_t dim)
     }
 }
 
-#endif /* KFI_KERNELS_X86_MERGE_X86_H */
+#endif /* KFI_KERNELS_LANES_MERGE_H */
