@@ -263,7 +263,7 @@ typedef struct vectors {
     float scales[vector_n / 64];
     int32_t sums[vector_n / 32];
     kfi_attention_args attention;
-    kfi_attention_packed_args attention_packed;
+    kfi_attention_args attention_packed;
     float exponent; /* of the error of a grid */
     double sink;
 } vectors;
@@ -398,24 +398,24 @@ static void bench_attention_packed(const options *o, vectors *v, size_t n_tokens
     for (size_t i = 0; i < 2 * code_bytes; i++) {
         codes[i] = (uint8_t)kfi_rng_next(rng);
     }
-    v->attention_packed = (kfi_attention_packed_args){.dst = y,
-                                                      .ld_dst = heads * head_dim,
-                                                      .q = q,
-                                                      .ld_q = heads * head_dim,
-                                                      .n_tokens = n_tokens,
-                                                      .n_heads = heads,
-                                                      .head_dim = head_dim,
-                                                      .first = depth,
-                                                      .n_keys = depth + n_tokens,
-                                                      .kv = {.key_bits = bits,
-                                                             .value_bits = bits,
-                                                             .cols = head_dim,
-                                                             .keys = codes,
-                                                             .values = codes + code_bytes,
-                                                             .key_scales = scales,
-                                                             .value_scales = scales},
-                                                      .scale = 0.125f,
-                                                      .scratch = scratch};
+    v->attention_packed = (kfi_attention_args){.dst = y,
+                                               .ld_dst = heads * head_dim,
+                                               .q = q,
+                                               .ld_q = heads * head_dim,
+                                               .n_tokens = n_tokens,
+                                               .n_heads = heads,
+                                               .head_dim = head_dim,
+                                               .first = depth,
+                                               .n_keys = depth + n_tokens,
+                                               .kv = {.key_bits = bits,
+                                                      .value_bits = bits,
+                                                      .cols = head_dim,
+                                                      .keys = codes,
+                                                      .values = codes + code_bytes,
+                                                      .key_scales = scales,
+                                                      .value_scales = scales},
+                                               .scale = 0.125f,
+                                               .scratch = scratch};
     (void)snprintf(name, sizeof name, "attention k%uv%u %dx%d depth %d M=%zu", bits, bits, heads,
                    head_dim, depth, n_tokens);
     const double pairs = (double)n_tokens * ((double)depth + (double)n_tokens / 2.0);

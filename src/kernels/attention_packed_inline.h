@@ -21,7 +21,7 @@
 #ifndef KFI_KERNELS_ATTENTION_PACKED_INLINE_H
 #define KFI_KERNELS_ATTENTION_PACKED_INLINE_H
 
-#include "kernels/kernels.h"
+#include "kernels/attention_inline.h"
 
 /* Rows that go through the keys together. */
 #define KFI_PACKED_ROWS 8u
@@ -49,23 +49,6 @@ typedef struct kfi_packed_row {
     int32_t weight_sum;
     kfi_attention_state state; /* of all chunks so far */
 } kfi_packed_row;
-
-/* Query and result of a row, and how many keys it sees. */
-static inline const float *kfi_packed_query(const kfi_attention_packed_args *a, size_t row)
-{
-    return a->q + row / a->n_heads * a->ld_q + row % a->n_heads * a->head_dim;
-}
-
-static inline float *kfi_packed_result(const kfi_attention_packed_args *a, size_t row)
-{
-    return a->dst + row / a->n_heads * a->ld_dst + row % a->n_heads * a->head_dim;
-}
-
-static inline size_t kfi_packed_visible(const kfi_attention_packed_args *a, size_t row)
-{
-    const size_t n = a->first + row / a->n_heads + 1;
-    return n < a->n_keys ? n : a->n_keys;
-}
 
 /* max / KFI_PACKED_MOST and its inverse, both 0 where nothing is there. */
 static inline float kfi_packed_step(float max, float *inverse)

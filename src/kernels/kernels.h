@@ -163,6 +163,7 @@ typedef struct kfi_attention_args {
     size_t n_tokens, n_heads, head_dim, first, n_keys;
     const float *keys;
     const float *values;
+    kfi_packed_kv kv; /* of attention_packed() */
     float scale;
     kfi_attention_state *state; /* or NULL: all keys are here, the result is divided */
     bool continues;
@@ -170,23 +171,11 @@ typedef struct kfi_attention_args {
 } kfi_attention_args;
 typedef void kfi_attention_fn(const kfi_attention_args *args);
 
-/* The same against keys and values in codes (packed_kv.h), n_keys of them from a block on. A query
- * is cut to 16 bits, too, and so are the weights of a chunk, so that all products are exact sums of
- * integers; attention_packed_inline.h states the steps. head_dim is at most
- * KFI_PACKED_HEAD_DIM_MOST. scratch: kfi_attention_packed_scratch_bytes(). */
-typedef struct kfi_attention_packed_args {
-    float *dst;
-    size_t ld_dst;
-    const float *q;
-    size_t ld_q;
-    size_t n_tokens, n_heads, head_dim, first, n_keys;
-    kfi_packed_kv kv;
-    float scale;
-    kfi_attention_state *state; /* as above */
-    bool continues;
-    void *scratch;
-} kfi_attention_packed_args;
-typedef void kfi_attention_packed_fn(const kfi_attention_packed_args *args);
+/* The same against keys and values in codes, `kv` in place of `keys` and `values`, n_keys of them
+ * from a block on. A query is cut to 16 bits, too, and so are the weights of a chunk, so that all
+ * products are exact sums of integers; attention_packed_inline.h states the steps. head_dim is at
+ * most KFI_PACKED_HEAD_DIM_MOST. scratch: kfi_attention_packed_scratch_bytes(). */
+typedef kfi_attention_fn kfi_attention_packed_fn;
 
 /* Merges what one query gathered from n runs of keys, in their order, and divides by the sum:
  * results + i * ld and states[i * n_states] are of run i. A run is a fixed chunk of 256 keys, but

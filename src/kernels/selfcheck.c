@@ -365,18 +365,18 @@ static bool attention_packed_agrees(kfi_attention_packed_fn *kernel, kfi_packed_
     float actual[packed_tokens * packed_heads * packed_dim];
     kfi_packed_row scratch[KFI_PACKED_ROWS];
     fill(q, packed_tokens * packed_heads * packed_dim, 24);
-    kfi_attention_packed_args args = {.dst = expected,
-                                      .ld_dst = packed_heads * packed_dim,
-                                      .q = q,
-                                      .ld_q = packed_heads * packed_dim,
-                                      .n_tokens = packed_tokens,
-                                      .n_heads = packed_heads,
-                                      .head_dim = packed_dim,
-                                      .first = packed_first,
-                                      .n_keys = packed_keys,
-                                      .kv = kv,
-                                      .scale = 2.0f,
-                                      .scratch = scratch};
+    kfi_attention_args args = {.dst = expected,
+                               .ld_dst = packed_heads * packed_dim,
+                               .q = q,
+                               .ld_q = packed_heads * packed_dim,
+                               .n_tokens = packed_tokens,
+                               .n_heads = packed_heads,
+                               .head_dim = packed_dim,
+                               .first = packed_first,
+                               .n_keys = packed_keys,
+                               .kv = kv,
+                               .scale = 2.0f,
+                               .scratch = scratch};
     kfi_attention_packed_generic(&args);
     args.dst = actual;
     kernel(&args);

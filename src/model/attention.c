@@ -11,6 +11,7 @@
  */
 #include <math.h>
 
+#include "kernels/attention_inline.h"
 #include "model/forward.h"
 #include "model/rope.h"
 #include "model/workspace.h"
@@ -114,26 +115,16 @@ static kfi_attention_args head_args(const attending *a, size_t i_head, size_t be
 }
 
 /* The same of the keys and values in codes, from their token `first_key` on. */
-static kfi_attention_packed_args packed_args(const attending *a, size_t i_head, size_t begin,
-                                             size_t n_tokens, size_t first_key, size_t i_thread)
+static kfi_attention_args packed_args(const attending *a, size_t i_head, size_t begin,
+                                      size_t n_tokens, size_t first_key, size_t i_thread)
 {
     const kfi_kv *kv = a->kv;
     const size_t n_front = kv->n_exact + first_key;
-    const kfi_attention_args like = head_args(a, i_head, begin, n_tokens, 0, i_thread);
-    return (kfi_attention_packed_args){
-        .dst = like.dst,
-        .ld_dst = like.ld_dst,
-        .q = like.q,
-        .ld_q = like.ld_q,
-        .n_tokens = n_tokens,
-        .n_heads = like.n_heads,
-        .head_dim = like.head_dim,
-        .first = like.first - n_front,
-        .n_keys = like.n_keys - n_front,
-        .kv = kfi_packed_kv_from(&kv->packed, i_head * kv->packed_capacity + first_key),
-        .scale = like.scale,
-        .scratch = like.scratch,
-    };
+    kfi_attention_args args = head_args(a, i_head, begin, n_tokens, 0, i_thread);
+    args.first -= n_front;
+    args.n_keys -= n_front;
+    args.kv = kfi_packed_kv_from(&kv->packed, i_head * kv->packed_capacity + first_key);
+    return args;
 }
 
 /* Queries behind the exact tokens: these first, then those in codes. */
@@ -142,7 +133,7 @@ static void attend_packed(const attending *a, size_t i_head, size_t begin, size_
 {
     const kfi_kernels *kernels = a->workspace->kernels;
     kfi_attention_state *states = kfi_workspace_states(a->workspace, i_thread);
-    kfi_attention_packed_args packed = packed_args(a, i_head, begin, n_tokens, 0, i_thread);
+    kfi_attention_args packed = packed_args(a, i_head, begin, n_tokens, 0, i_thread);
     if (a->kv->n_exact == 0) {
         kernels->attention_packed(&packed);
         return;
@@ -154,8 +145,7 @@ static void attend_packed(const attending *a, size_t i_head, size_t begin, size_
     kernels->attention(&exact);
     kernels->attention_packed(&packed);
     for (size_t i = 0; i < n_tokens * packed.n_heads; i++) {
-        float *dst =
-            packed.dst + i / packed.n_heads * packed.ld_dst + i % packed.n_heads * packed.head_dim;
+        float *dst = kfi_attention_result(&packed, i);
         const kfi_attention_merge_args end = {
             .dst = dst, .results = dst, .states = &states[i], .n = 1, .head_dim = packed.head_dim};
         kernels->attention_merge(&end);
@@ -232,7 +222,7 @@ static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_t
         w->kernels->attention(&args);
     } else {
         const size_t begin = (i - n_float_chunks) * KFI_ATTENTION_CHUNK;
-        kfi_attention_packed_args args = packed_args(a, i_head, 0, 1, begin, i_thread);
+        kfi_attention_args args = packed_args(a, i_head, 0, 1, begin, i_thread);
         args.dst = dst;
         args.state = state;
         args.n_keys = least(args.n_keys, KFI_ATTENTION_CHUNK);

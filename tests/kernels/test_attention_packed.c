@@ -23,7 +23,7 @@ typedef struct shape {
 
 /* A cache with random keys and values, and queries for tokens first … first + n_tokens - 1. */
 typedef struct packed_case {
-    kfi_attention_packed_args args;
+    kfi_attention_args args;
     size_t capacity, n_q;
     float *q, *expected, *actual;
     float *keys, *values; /* as the codes have them, [token][head_dim] */
@@ -69,7 +69,7 @@ static packed_case case_make(const shape *s, kfi_rng *rng)
     c.keys = random_floats(n_keys * s->head_dim, rng);
     c.values = random_floats(n_keys * s->head_dim, rng);
     c.scratch = filled(kfi_attention_packed_scratch_bytes() + GUARD_BYTES, 0xC3);
-    c.args = (kfi_attention_packed_args){
+    c.args = (kfi_attention_args){
         .dst = c.expected,
         .ld_dst = ld,
         .q = c.q,
@@ -242,7 +242,7 @@ static void gives_the_same_for_every_tile(void **state)
     for (size_t split = 1; split < 20; split += 3) {
         packed_case c = case_make(&s, &rng);
         kfi_kernels_get()->attention_packed(&c.args);
-        kfi_attention_packed_args part = c.args;
+        kfi_attention_args part = c.args;
         part.dst = c.actual;
         part.n_tokens = split;
         kfi_kernels_get()->attention_packed(&part);
@@ -270,7 +270,7 @@ static void goes_on_from_a_state(void **state)
     packed_case c = case_make(&s, &rng);
     kfi_attention_state states[n_rows];
     kfi_kernels_get()->attention_packed(&c.args);
-    kfi_attention_packed_args run = c.args;
+    kfi_attention_args run = c.args;
     run.dst = c.actual;
     run.state = states;
     run.n_keys = n_front;

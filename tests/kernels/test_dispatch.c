@@ -152,9 +152,9 @@ static void wrong_attention(const kfi_attention_args *args)
     kfi_attention_generic(&early);
 }
 
-static void wrong_attention_packed(const kfi_attention_packed_args *args)
+static void wrong_attention_packed(const kfi_attention_args *args)
 {
-    kfi_attention_packed_args coarse = *args;
+    kfi_attention_args coarse = *args;
     coarse.kv.value_scales++; /* of the next token */
     kfi_attention_packed_generic(&coarse);
 }

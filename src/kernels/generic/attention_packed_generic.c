@@ -98,12 +98,12 @@ static kfi_attention_state attend_chunk(kfi_packed_row *row, const kfi_packed_kv
     return state;
 }
 
-static void attend_row(const kfi_attention_packed_args *a, size_t i_row)
+static void attend_row(const kfi_attention_args *a, size_t i_row)
 {
-    const size_t n_keys = kfi_packed_visible(a, i_row);
-    float *const dst = kfi_packed_result(a, i_row);
+    const size_t n_keys = kfi_attention_visible(a, i_row);
+    float *const dst = kfi_attention_result(a, i_row);
     kfi_packed_row *const row = a->scratch;
-    take_query(row, kfi_packed_query(a, i_row), a->head_dim, a->scale);
+    take_query(row, kfi_attention_query(a, i_row), a->head_dim, a->scale);
     kfi_attention_state state = {0};
     if (a->continues) {
         state = a->state[i_row];
@@ -124,7 +124,7 @@ static void attend_row(const kfi_attention_packed_args *a, size_t i_row)
     }
 }
 
-void kfi_attention_packed_generic(const kfi_attention_packed_args *a)
+void kfi_attention_packed_generic(const kfi_attention_args *a)
 {
     assert(a->head_dim <= KFI_PACKED_HEAD_DIM_MOST);
     for (size_t row = 0; row < a->n_tokens * a->n_heads; row++) {

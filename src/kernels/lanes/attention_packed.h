@@ -256,7 +256,7 @@ INLINE void take_results(kfi_packed_row *row, size_t cols)
 
 /* The rows of a block, and how many are worked on: where these are more, the last one stands in. */
 typedef struct row_block {
-    const kfi_attention_packed_args *args;
+    const kfi_attention_args *args;
     kfi_packed_row *rows;
     float *dst[KFI_PACKED_ROWS];
     size_t n_visible[KFI_PACKED_ROWS]; /* keys a row sees, not descending */
@@ -300,7 +300,7 @@ static void attend_chunk(const row_block *b, size_t begin)
     }
 }
 
-static row_block block_make(const kfi_attention_packed_args *a, size_t first)
+static row_block block_make(const kfi_attention_args *a, size_t first)
 {
     const size_t n_rows = least(a->n_tokens * a->n_heads - first, KFI_PACKED_ROWS);
     row_block b = {.args = a,
@@ -309,9 +309,9 @@ static row_block block_make(const kfi_attention_packed_args *a, size_t first)
                    .n_worked = n_rows <= 4 ? n_rows : KFI_PACKED_ROWS};
     for (size_t r = 0; r < b.n_worked; r++) {
         const size_t row = first + least(r, n_rows - 1);
-        take_query(&b.rows[r], kfi_packed_query(a, row), a->head_dim, a->scale);
-        b.dst[r] = kfi_packed_result(a, row);
-        b.n_visible[r] = kfi_packed_visible(a, row);
+        take_query(&b.rows[r], kfi_attention_query(a, row), a->head_dim, a->scale);
+        b.dst[r] = kfi_attention_result(a, row);
+        b.n_visible[r] = kfi_attention_visible(a, row);
         if (a->continues) {
             b.rows[r].state = a->state[row];
         }
@@ -319,7 +319,7 @@ static row_block block_make(const kfi_attention_packed_args *a, size_t first)
     return b;
 }
 
-void KERNEL_NAME(attention_packed)(const kfi_attention_packed_args *a)
+void KERNEL_NAME(attention_packed)(const kfi_attention_args *a)
 {
     assert(a->head_dim <= KFI_PACKED_HEAD_DIM_MOST);
     for (size_t first = 0; first < a->n_tokens * a->n_heads; first += KFI_PACKED_ROWS) {
