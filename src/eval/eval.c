@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/quantile.h"
 #include "base/report.h"
 #include "base/threads.h"
 #include "eval/reference.h"

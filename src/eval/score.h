@@ -32,8 +32,4 @@ size_t kfi_bands_finish(kf_eval_band *bands, size_t window);
 /* Mean and standard error of n values (NaN error for n < 2). */
 void kfi_mean_and_error(double *mean, double *error, const double *values, size_t n);
 
-/* The value below which a part of n values lies; sorts them. part in 0 … 1; linear between
- * neighbours. */
-double kfi_quantile(double *values, size_t n, double part);
-
 #endif /* KFI_EVAL_SCORE_H */

@@ -3,12 +3,12 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fail.h"
+#include "base/quantile.h"
 #include "base/threads.h"
 #include "kerf/machine.h"
 #include "kernels/kernels.h"
@@ -50,13 +50,6 @@ static double time_pass(reading *r, kf_pool *pool)
     return kfi_clock_seconds() - started;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a;
-    const double y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Seconds of the median pass. */
 static double time_passes(reading *r, kf_pool *pool)
 {
@@ -68,8 +61,7 @@ static double time_passes(reading *r, kf_pool *pool)
         seconds[n] = time_pass(r, pool);
         total += seconds[n++];
     }
-    qsort(seconds, n, sizeof *seconds, compare_doubles);
-    return seconds[n / 2];
+    return kfi_quantile(seconds, n, 0.5);
 }
 
 kf_status kf_read_bandwidth(double *bytes_per_second, kf_pool *pool, size_t bytes,

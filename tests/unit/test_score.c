@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/quantile.h"
 #include "base/rng.h"
 #include "eval/score.h"
 
