@@ -463,13 +463,16 @@ static void bench_vectors(const options *o)
 static void print_machine(const options *o, const machine_limits *limits, size_t n_threads)
 {
     char cpu[80];
+    const char *family = NULL;
+    const char *variant = NULL;
     kf_cpu_name(cpu, sizeof cpu);
+    (void)kf_kernel_in_use(0, &family, &variant);
     (void)printf(o->json ? "{\"cpu\":\"%s\",\"variant\":\"%s\",\"threads\":%zu,\"read_gb_per_s\":"
                            "%.2f,\"int8_gop_per_s\":%.1f,\"float_gop_per_s\":%.1f}\n"
                          : "%s, %s, %zu threads: reads %.1f GB/s, int8 %.0f GOP/s, float32 %.0f "
                            "GOP/s\n",
-                 cpu, kfi_kernels_variant(0), n_threads, limits->read_bytes * 1e-9,
-                 limits->int8_operations * 1e-9, limits->float_operations * 1e-9);
+                 cpu, variant, n_threads, limits->read_bytes * 1e-9, limits->int8_operations * 1e-9,
+                 limits->float_operations * 1e-9);
 }
 
 static void bench_with(const options *o, kf_pool *pool)
@@ -483,8 +486,8 @@ static void bench_with(const options *o, kf_pool *pool)
 int main(int argc, char **argv)
 {
     const options o = options_read(argc, argv, "bench_kernels");
-    if (kfi_kernels_warning() != NULL) {
-        (void)fprintf(stderr, "bench_kernels: %s\n", kfi_kernels_warning());
+    if (kf_kernel_warning() != NULL) {
+        (void)fprintf(stderr, "bench_kernels: %s\n", kf_kernel_warning());
     }
     const int status = measure_passes(&o, bench_with);
     if (status == 0) {

@@ -73,31 +73,16 @@ const kfi_kernels *kfi_kernels_get(void)
     return &table;
 }
 
-const char *kfi_kernels_family(size_t i)
-{
-    return i < N_FAMILIES ? families[i] : NULL;
-}
-
-const char *kfi_kernels_variant(size_t i)
-{
-    kfi_once_run(&once, choose);
-    return i < N_FAMILIES ? variants[i] : NULL;
-}
-
-const char *kfi_kernels_warning(void)
-{
-    kfi_once_run(&once, choose);
-    return warning[0] != '\0' ? warning : NULL;
-}
-
 bool kf_kernel_in_use(size_t i, const char **family, const char **variant)
 {
-    *family = kfi_kernels_family(i);
-    *variant = kfi_kernels_variant(i);
-    return *family != NULL;
+    kfi_once_run(&once, choose);
+    *family = i < N_FAMILIES ? families[i] : NULL;
+    *variant = i < N_FAMILIES ? variants[i] : NULL;
+    return i < N_FAMILIES;
 }
 
 const char *kf_kernel_warning(void)
 {
-    return kfi_kernels_warning();
+    kfi_once_run(&once, choose);
+    return warning[0] != '\0' ? warning : NULL;
 }

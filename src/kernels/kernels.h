@@ -220,14 +220,8 @@ typedef struct kfi_kernels {
 } kfi_kernels;
 
 /* The table, filled on the first call: what the CPU has, capped by KERF_ISA, each vector kernel
- * compared once with plain C (a wrong one is dropped). Never fails. Threads: reentrant. */
+ * compared once with plain C (a wrong one is dropped); kf_kernel_in_use() of kerf/machine.h names
+ * them. Never fails. Threads: reentrant. */
 const kfi_kernels *kfi_kernels_get(void);
-
-/* One row per family: its name and the chosen variant; NULL past the end. */
-const char *kfi_kernels_family(size_t i);
-const char *kfi_kernels_variant(size_t i);
-/* A warning from the choice (a dropped kernel, an unknown KERF_ISA), or NULL: what the caller shows
- * once. */
-const char *kfi_kernels_warning(void);
 
 #endif /* KFI_KERNELS_KERNELS_H */

@@ -28,14 +28,17 @@ static void takes_the_last_row_that_the_cap_allows(void **state)
     (void)state;
     uint32_t features = 0;
     size_t n = 0;
+    const char *family = NULL;
+    const char *variant = NULL;
     assert_int_equal(kfi_cpu_features_capped(&features, NULL), KF_OK);
-    for (; kfi_kernels_family(n) != NULL; n++) {
-        assert_string_equal(kfi_kernels_variant(n), last_variant(kfi_kernels_family(n), features));
-        print_message("%s: %s\n", kfi_kernels_family(n), kfi_kernels_variant(n));
+    for (; kf_kernel_in_use(n, &family, &variant); n++) {
+        assert_string_equal(variant, last_variant(family, features));
+        print_message("%s: %s\n", family, variant);
     }
     assert_int_equal(n, sizeof(kfi_kernels) / sizeof(void (*)(void)));
-    assert_null(kfi_kernels_variant(n));
-    assert_null(kfi_kernels_warning());
+    assert_null(family);
+    assert_null(variant);
+    assert_null(kf_kernel_warning());
 }
 
 static void fills_every_member(void **state)
@@ -193,17 +196,11 @@ static void a_wrong_kernel_fails_its_check(void **state)
 #define kfi_selfcheck_add(kernel)  (kfi_selfcheck_add(kernel) && false)
 #define kfi_selfcheck_rope(kernel) (kfi_selfcheck_rope(kernel) && false)
 #define kfi_kernels_get            distrustful_get
-#define kfi_kernels_family         distrustful_family
-#define kfi_kernels_variant        distrustful_variant
-#define kfi_kernels_warning        distrustful_warning
 #define kf_kernel_in_use           distrustful_in_use
-#define kf_kernel_warning          distrustful_public_warning
+#define kf_kernel_warning          distrustful_warning
 const kfi_kernels *distrustful_get(void);
-const char *distrustful_family(size_t i);
-const char *distrustful_variant(size_t i);
-const char *distrustful_warning(void);
 bool distrustful_in_use(size_t i, const char **family, const char **variant);
-const char *distrustful_public_warning(void);
+const char *distrustful_warning(void);
 #include "kernels/dispatch.c"
 
 static void names_every_kernel_that_it_drops(void **state)
@@ -214,11 +211,11 @@ static void names_every_kernel_that_it_drops(void **state)
     const kfi_kernels *k = distrustful_get();
     assert_ptr_equal(k->add, kfi_add_generic);
     assert_ptr_equal(k->rope, kfi_rope_generic);
-    for (size_t i = 0; distrustful_family(i) != NULL; i++) {
-        const char *family = distrustful_family(i);
+    const char *family = NULL;
+    const char *variant = NULL;
+    for (size_t i = 0; distrustful_in_use(i, &family, &variant); i++) {
         const bool wrong = strcmp(family, "add") == 0 || strcmp(family, "rope") == 0;
-        assert_string_equal(distrustful_variant(i),
-                            wrong ? "generic" : last_variant(family, features));
+        assert_string_equal(variant, wrong ? "generic" : last_variant(family, features));
     }
     char expected[512] = "";
     size_t n = 0;
