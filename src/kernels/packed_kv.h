@@ -60,6 +60,41 @@ static inline kfi_packed_kv kfi_packed_kv_from(const kfi_packed_kv *kv, size_t t
     return part;
 }
 
+/* Where a code stands: a byte of the plane, and the bits of it. */
+typedef struct kfi_kv_place {
+    size_t byte;
+    unsigned shift;
+} kfi_kv_place;
+
+static inline kfi_kv_place kfi_key_place(size_t token, size_t col, size_t cols, unsigned bits)
+{
+    const size_t a_line = 32 / bits; /* columns */
+    const size_t block = kfi_packed_kv_code_bytes(token / KFI_KV_BLOCK * KFI_KV_BLOCK, cols, bits);
+    return (kfi_kv_place){block + col / a_line * 64 + token % KFI_KV_BLOCK * 4 + col % 4,
+                          (unsigned)(col % a_line / 4 * 4)};
+}
+
+static inline kfi_kv_place kfi_value_place(size_t token, size_t col, size_t cols, unsigned bits)
+{
+    const size_t a_line = 32 / bits; /* tokens */
+    return (kfi_kv_place){(token / a_line * cols + col) * 4 + token % 4,
+                          (unsigned)(token % a_line / 4 * 4)};
+}
+
+/* A code without its zero: q - 2^(bits-1). */
+static inline int32_t kfi_packed_key(const kfi_packed_kv *kv, size_t token, size_t col)
+{
+    const kfi_kv_place at = kfi_key_place(token, col, kv->cols, kv->key_bits);
+    return (kv->keys[at.byte] >> at.shift & ((1 << kv->key_bits) - 1)) - (1 << (kv->key_bits - 1));
+}
+
+static inline int32_t kfi_packed_value(const kfi_packed_kv *kv, size_t token, size_t col)
+{
+    const kfi_kv_place at = kfi_value_place(token, col, kv->cols, kv->value_bits);
+    return (kv->values[at.byte] >> at.shift & ((1 << kv->value_bits) - 1)) -
+           (1 << (kv->value_bits - 1));
+}
+
 /* Writes one token's key and value (head_dim floats each). A number that is not finite makes the
  * scale NaN. Tokens of one block share bytes: they are written by one thread. */
 void kfi_packed_kv_store(const kfi_packed_kv *kv, size_t token, const float *key,

@@ -40,24 +40,13 @@ static void take_query(kfi_packed_row *row, const float *q, size_t head_dim, flo
     round_all(row->query, q, head_dim, inverse);
 }
 
-static int code_at(const uint8_t *byte, size_t i_nibble, unsigned bits)
-{
-    return bits == 8 ? *byte - 128 : (*byte >> 4 * i_nibble & 15) - 8;
-}
-
 /* The integer sum of a score. */
 static int32_t dot_key(const kfi_packed_row *row, const kfi_packed_kv *kv, size_t key,
                        size_t head_dim)
 {
-    const size_t a_line = 32 / kv->key_bits; /* columns */
-    const uint8_t *lane =
-        kv->keys +
-        kfi_packed_kv_code_bytes(key / KFI_KV_BLOCK * KFI_KV_BLOCK, kv->cols, kv->key_bits) +
-        key % KFI_KV_BLOCK * 4;
     int32_t sum = 0;
     for (size_t d = 0; d < head_dim; d++) {
-        const uint8_t *byte = lane + d / a_line * KFI_LINE_BYTES + d % 4;
-        sum += row->query[placed(d)] * code_at(byte, d % a_line / 4, kv->key_bits);
+        sum += row->query[placed(d)] * kfi_packed_key(kv, key, d);
     }
     return sum;
 }
@@ -65,11 +54,9 @@ static int32_t dot_key(const kfi_packed_row *row, const kfi_packed_kv *kv, size_
 /* The integer sum of a column over n values. */
 static int32_t dot_values(const kfi_packed_row *row, const kfi_packed_kv *kv, size_t col, size_t n)
 {
-    const size_t a_line = 32 / kv->value_bits; /* tokens */
     int32_t sum = 0;
     for (size_t i = 0; i < n; i++) {
-        const uint8_t *byte = kv->values + (i / a_line * kv->cols + col) * 4 + i % 4;
-        sum += row->weights[placed(i)] * code_at(byte, i % a_line / 4, kv->value_bits);
+        sum += row->weights[placed(i)] * kfi_packed_value(kv, i, col);
     }
     return sum;
 }

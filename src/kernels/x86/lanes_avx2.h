@@ -224,7 +224,6 @@ INLINE ilanes ilanes_set1(int32_t x)
     return (ilanes){_mm256_set1_epi32(x), _mm256_set1_epi32(x)};
 }
 
-/* 64 bytes, aligned to 64. */
 INLINE ilanes ilanes_load(const void *p)
 {
     const __m256i *const halves = p;
