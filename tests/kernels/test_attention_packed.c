@@ -295,8 +295,7 @@ static void check_row(const float *x, const float *y, size_t n, unsigned bits)
 {
     double max = 0.0;
     for (size_t i = 0; i < n; i++) {
-        const double magnitude = fabs((double)x[i]);
-        max = magnitude > max ? magnitude : max; /* fmax here crashes gcc 12 for Arm */
+        max = fmax(max, fabs((double)x[i]));
     }
     const double step = max / ((double)(1u << (bits - 1)) - 0.5);
     for (size_t i = 0; i < n; i++) {
