@@ -204,13 +204,19 @@ static kf_format format_of(const making *m, const char *name)
     return kfi_name_is_linear(name) ? m->options->weights : m->options->head;
 }
 
+/* Of a packed matrix, as a Kerf checkpoint has it, or of a vector in float. */
+static kf_status tensor_bytes(uint64_t *bytes, const making *m, const char *name, size_t rows,
+                              size_t cols, kf_error *err)
+{
+    *bytes = cols * sizeof(float);
+    return rows > 1 ? kf_format_bytes(bytes, format_of(m, name), rows, cols, err) : KF_OK;
+}
+
 static kf_status count_tensor(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
 {
     making *m = ctx;
-    uint64_t bytes = cols * sizeof(float);
-    if (rows > 1) {
-        KFI_TRY(kf_format_bytes(&bytes, format_of(m, name), rows, cols, err));
-    }
+    uint64_t bytes = 0;
+    KFI_TRY(tensor_bytes(&bytes, m, name, rows, cols, err));
     m->bytes += bytes;
     m->n++;
     return KF_OK;
@@ -220,17 +226,15 @@ static kf_status list_tensor(void *ctx, const char *name, size_t rows, size_t co
 {
     making *m = ctx;
     kfi_tensor *tensor = &m->tensors[m->n++];
+    uint64_t bytes = 0;
+    KFI_TRY(tensor_bytes(&bytes, m, name, rows, cols, err));
+    const size_t n = rows > 1 ? (size_t)bytes : cols;
     *tensor = (kfi_tensor){.name = kfi_arena_strndup(&m->checkpoint->arena, name, strlen(name)),
                            .dtype = rows > 1 ? KFI_DTYPE_U8 : KFI_DTYPE_F32,
                            .n_dims = 1,
-                           .shape = {cols, 1, 1, 1},
-                           .n_elements = cols,
-                           .bytes = cols * sizeof(float)};
-    if (rows > 1) { /* the bytes of a packed matrix, as a Kerf checkpoint has it */
-        uint64_t bytes = 0;
-        KFI_TRY(kf_format_bytes(&bytes, format_of(m, name), rows, cols, err));
-        tensor->shape[0] = tensor->n_elements = tensor->bytes = (size_t)bytes;
-    }
+                           .shape = {n, 1, 1, 1},
+                           .n_elements = n,
+                           .bytes = (size_t)bytes};
     return tensor->name != NULL
                ? KF_OK
                : kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for the names of tensors");
@@ -239,10 +243,9 @@ static kf_status list_tensor(void *ctx, const char *name, size_t rows, size_t co
 /* Norms near 1, biases near 0. */
 static void draw_vector(float *dst, const char *name, size_t n, kfi_rng *rng)
 {
-    const size_t length = strlen(name);
-    const bool is_bias = length > 5 && strcmp(name + length - 5, ".bias") == 0;
+    const float middle = strstr(name, ".bias") != NULL ? 0.0f : 1.0f;
     for (size_t i = 0; i < n; i++) {
-        dst[i] = (is_bias ? 0.0f : 1.0f) + 0.1f * (2.0f * kfi_rng_uniform(rng) - 1.0f);
+        dst[i] = middle + 0.1f * (2.0f * kfi_rng_uniform(rng) - 1.0f);
     }
 }
 
