@@ -41,8 +41,6 @@ typedef struct kfi_kv {
     kfi_attention_state *chunk_states;
 } kfi_kv;
 
-/* Bytes of the float32 part. */
-size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim);
 /* Bytes of both parts, by the shape alone; of whole panels, a multiple of 64. */
 size_t kfi_kv_layer_bytes(const kfi_kv *kv);
 /* Sets the pointers into memory of that size; clears the float32 part where there are codes. */

@@ -6,12 +6,12 @@
 
 #include "model/forward.h"
 
-size_t kfi_kv_bytes(size_t capacity, size_t n_kv_heads, size_t head_dim)
-{
-    return 2 * capacity * n_kv_heads * head_dim * sizeof(float);
-}
-
 /* ---- memory ---- */
+
+static size_t float_bytes(const kfi_kv *kv)
+{
+    return 2 * kv->capacity * kv->n_kv_heads * kv->head_dim * sizeof(float);
+}
 
 static size_t code_bytes(const kfi_kv *kv, unsigned bits)
 {
@@ -21,21 +21,20 @@ static size_t code_bytes(const kfi_kv *kv, unsigned bits)
 size_t kfi_kv_layer_bytes(const kfi_kv *kv)
 {
     const size_t scale_bytes = 2 * kv->n_kv_heads * kv->packed_capacity * sizeof(uint16_t);
-    return kfi_kv_bytes(kv->capacity, kv->n_kv_heads, kv->head_dim) +
-           code_bytes(kv, kv->packed.key_bits) + code_bytes(kv, kv->packed.value_bits) +
-           scale_bytes;
+    return float_bytes(kv) + code_bytes(kv, kv->packed.key_bits) +
+           code_bytes(kv, kv->packed.value_bits) + scale_bytes;
 }
 
 void kfi_kv_lay_out(kfi_kv *kv, void *memory)
 {
-    const size_t float_bytes = kfi_kv_bytes(kv->capacity, kv->n_kv_heads, kv->head_dim);
+    const size_t n_bytes = float_bytes(kv);
     kv->keys = memory;
-    kv->values = kv->keys + float_bytes / sizeof(float) / 2;
+    kv->values = kv->keys + n_bytes / sizeof(float) / 2;
     if (!kfi_kv_is_packed(kv)) {
         return;
     }
-    memset(memory, 0, float_bytes); /* a panel is read whole, see clear_panel() */
-    kv->packed.keys = (uint8_t *)memory + float_bytes;
+    memset(memory, 0, n_bytes); /* a panel is read whole, see clear_panel() */
+    kv->packed.keys = (uint8_t *)memory + n_bytes;
     kv->packed.values = kv->packed.keys + code_bytes(kv, kv->packed.key_bits);
     kv->packed.key_scales =
         (uint16_t *)(void *)(kv->packed.values + code_bytes(kv, kv->packed.value_bits));

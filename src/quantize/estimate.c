@@ -136,8 +136,9 @@ static uint64_t memory_bytes(const estimate *e)
         config->feed_forward > config->hidden ? config->feed_forward : config->hidden;
     const uint64_t gram = e->n_tokens > 0 ? 16 * widest * widest : 0; /* float, double and float */
     const uint64_t layer = 2 * widest * config->hidden;               /* codes, grids */
-    const uint64_t kv = kfi_kv_bytes(e->recipe->length + prefix_tokens(e) + KFI_KV_PANEL,
-                                     config->n_kv_heads, config->head_dim);
+    const kfi_kv kv = {.capacity = e->recipe->length + prefix_tokens(e) + KFI_KV_PANEL,
+                       .n_kv_heads = config->n_kv_heads,
+                       .head_dim = config->head_dim};
     const uint64_t workspace =
         KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + 3 * widest) +
         KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
@@ -145,7 +146,8 @@ static uint64_t memory_bytes(const estimate *e)
                                 ? KFI_LOSS_ROWS * (KFI_LOSS_TOKENS + config->hidden) * sizeof(float)
                                 : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
-    const uint64_t block = streams + gram + layer + kv + workspace + logits + e->block_bytes +
+    const uint64_t block = streams + gram + layer + kfi_kv_layer_bytes(&kv) + workspace + logits +
+                           e->block_bytes +
                            kfi_model_block_bytes(e->model); /* the source's, decoded */
     const uint64_t table = streams + workspace + e->table_memory +
                            KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
@@ -160,18 +162,18 @@ static kf_status time_forward(double *seconds, const estimate *e, kf_error *err)
     const kfi_config *config = e->config;
     const kfi_block *block = NULL;
     kfi_workspace *workspace = NULL;
-    const size_t kv_bytes = kfi_kv_bytes(PROBE_TOKENS, config->n_kv_heads, config->head_dim);
     const size_t x_n = PROBE_TOKENS * config->hidden;
     kfi_kv kv = {
         .capacity = PROBE_TOKENS, .n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim};
+    const size_t kv_bytes = kfi_kv_layer_bytes(&kv);
     float *x = kfi_calloc(e->alloc, x_n, sizeof *x);
     kf_status st = KF_OK;
-    kv.keys = kfi_calloc(e->alloc, 1, kv_bytes);
-    if (x == NULL || kv.keys == NULL) {
+    void *kv_memory = kfi_alloc(e->alloc, kv_bytes);
+    if (x == NULL || kv_memory == NULL) {
         st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a probe of %u tokens", PROBE_TOKENS);
     }
     if (st == KF_OK) {
-        kv.values = kv.keys + kv_bytes / sizeof(float) / 2;
+        kfi_kv_lay_out(&kv, kv_memory);
         st = kfi_workspace_new(&workspace, config, kfi_model_pool(e->model), PROBE_TOKENS, e->alloc,
                                err);
     }
@@ -185,7 +187,7 @@ static kf_status time_forward(double *seconds, const estimate *e, kf_error *err)
         *seconds = (kfi_clock_seconds() - start) / PROBE_TOKENS;
     }
     kfi_workspace_free(workspace);
-    kfi_free(e->alloc, kv.keys, kv_bytes);
+    kfi_free(e->alloc, kv_memory, kv_bytes);
     kfi_free(e->alloc, x, x_n * sizeof *x);
     return st;
 }

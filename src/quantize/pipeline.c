@@ -408,15 +408,15 @@ static kf_status allocate(kfi_pipeline *p, kf_error *err)
         .n_kv_heads = config->n_kv_heads,
         .head_dim = config->head_dim,
     };
-    p->kv_bytes = kfi_kv_bytes(p->kv.capacity, config->n_kv_heads, config->head_dim);
+    p->kv_bytes = kfi_kv_layer_bytes(&p->kv);
     KFI_TRY(
         kfi_workspace_new(&p->workspace, config, o->worker.pool, p->batch, o->worker.alloc, err));
     p->buffers = kfi_workspace_buffers(p->workspace);
-    p->kv.keys = kfi_calloc(o->worker.alloc, 1, p->kv_bytes);
-    if (p->kv.keys == NULL) {
+    p->kv_memory = kfi_alloc(o->worker.alloc, p->kv_bytes);
+    if (p->kv_memory == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a KV cache of %zu bytes", p->kv_bytes);
     }
-    p->kv.values = p->kv.keys + p->kv_bytes / sizeof(float) / 2;
+    kfi_kv_lay_out(&p->kv, p->kv_memory);
     KFI_TRY(kfi_stream_init(&p->hidden, n_tokens, config->hidden, o->spill, o->worker.alloc, err));
     /* Rows of the attention stream also hold copies of hidden ones: see_all_inputs(). */
     return kfi_stream_init(&p->attention, n_tokens,
@@ -450,7 +450,7 @@ void kfi_pipeline_deinit(kfi_pipeline *pipeline)
     kfi_prefix_run_deinit(pipeline);
     kfi_stream_deinit(&pipeline->hidden);
     kfi_stream_deinit(&pipeline->attention);
-    kfi_free(pipeline->options.worker.alloc, pipeline->kv.keys, pipeline->kv_bytes);
+    kfi_free(pipeline->options.worker.alloc, pipeline->kv_memory, pipeline->kv_bytes);
     kfi_workspace_free(pipeline->workspace);
     *pipeline = (kfi_pipeline){0};
 }

@@ -61,7 +61,8 @@ typedef struct kfi_pipeline {
     size_t batch;
     kfi_stream hidden, attention;
     kfi_kv kv;
-    size_t kv_bytes;
+    void *kv_memory;
+    size_t kv_bytes; /* of kv_memory */
     kfi_prefix_run prefix;
     kfi_report report;
     const char *task; /* what the progress is called; NULL: "block 3 of 30" */

@@ -376,11 +376,10 @@ static void eval_by_hand(const prefixed *x, float *hidden, size_t n_rows, const 
     const kfi_config *config = kfi_model_config(x->model);
     kfi_workspace *w = NULL;
     CHECK_OK(kfi_workspace_new(&w, config, NULL, 64, NULL, &err), &err);
-    const size_t bytes = kfi_kv_bytes(64, 2, 16);
     kfi_kv kv = {.capacity = 64, .n_kv_heads = 2, .head_dim = 16};
-    kv.keys = kfi_alloc(NULL, bytes);
-    assert_non_null(kv.keys);
-    kv.values = kv.keys + bytes / 2 / sizeof(float);
+    void *memory = kfi_alloc(NULL, kfi_kv_layer_bytes(&kv));
+    assert_non_null(memory);
+    kfi_kv_lay_out(&kv, memory);
     float *state = kfi_alloc(NULL, n * 64 * sizeof(float));
     assert_non_null(state);
     kfi_model_embed(x->model, state, ids, n);
@@ -392,7 +391,7 @@ static void eval_by_hand(const prefixed *x, float *hidden, size_t n_rows, const 
     }
     kfi_norm_forward(w, hidden, state, kfi_model_final_norm(x->model), n);
     kfi_free(NULL, state, 0);
-    kfi_free(NULL, kv.keys, 0);
+    kfi_free(NULL, memory, 0);
     kfi_workspace_free(w);
 }
 
