@@ -97,7 +97,11 @@ static int store_counts(count_list *list, const cli_command *command, const cli_
         if (list->n == COUNT_LIST_MAX) {
             return fail_input("--%s: more than %d numbers", option->name, COUNT_LIST_MAX);
         }
-        (void)snprintf(word, sizeof word, "%.*s", n < sizeof word ? (int)n : 0, item);
+        if (n >= sizeof word) {
+            return fail_usage(command, "--%s: '%.*s' is too long for a number", option->name,
+                              (int)n, item);
+        }
+        (void)snprintf(word, sizeof word, "%.*s", (int)n, item);
         uint64_t *slot = &list->items[list->n++];
         if (may_be_full && strcmp(word, "full") == 0) {
             *slot = COUNT_FULL;

@@ -84,6 +84,8 @@ fails 2 "not one of auto|float|packed" "a format of a model's weights" bench x -
 fails 2 "not one of recipe|float" "a format of a model's activations" bench x --activations int8t
 fails 2 "'' is not a whole number" "a list with a gap" bench x --prompt 1,,2
 fails 2 "'2x' is not a whole number" "a list with a word" bench x --depth 1,2x
+fails 2 "'00000000000000000000000000000016' is too long" "a list with a number that has no end" \
+    bench x --depth 1,00000000000000000000000000000016
 fails 2 "'full' is not a whole number" "a full prompt" bench x --prompt full
 fails 3 "expected 0 to" "a list with a number out of range" bench x --depth 1,-1
 fails 3 "more than 16" "a list that is too long" bench x --prompt 1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1
