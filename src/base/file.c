@@ -162,12 +162,31 @@ bool kfi_file_is_link(const char *path)
     return lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
 }
 
+static bool stat_directory_of(struct stat *info, const char *path)
+{
+    char directory[PATH_MAX];
+    const size_t n = (size_t)(kfi_path_name(path) - path);
+    if (n + 2 > sizeof directory) {
+        return false;
+    }
+    memcpy(directory, path, n);
+    memcpy(directory + n, ".", 2);
+    return stat(directory, info) == 0;
+}
+
 bool kfi_file_is_same(const char *a, const char *b)
 {
     struct stat one;
     struct stat other;
-    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
-           one.st_ino == other.st_ino;
+    bool found = stat(a, &one) == 0;
+    if ((stat(b, &other) == 0) != found) {
+        return false;
+    }
+    if (!found) {
+        found = strcmp(kfi_path_name(a), kfi_path_name(b)) == 0 && stat_directory_of(&one, a) &&
+                stat_directory_of(&other, b);
+    }
+    return found && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 bool kfi_file_map_is(const kfi_file_map *map, const char *path)

@@ -62,7 +62,7 @@ KF_NODISCARD kf_status kfi_file_write(const char *path, const void *data, size_t
 bool kfi_file_exists(const char *path);
 bool kfi_file_is_directory(const char *path);
 bool kfi_file_is_link(const char *path);
-/* Whether both paths lead to one file. */
+/* Whether both paths lead to one file, or to one place where none is yet. */
 bool kfi_file_is_same(const char *a, const char *b);
 /* Whether inside is the directory itself or lies in it, links followed. */
 bool kfi_path_contains(const char *directory, const char *inside);

@@ -293,8 +293,7 @@ static kf_status check_outputs(const kf_eval_options *o, const kf_model *model, 
     KFI_TRY(check_written(o, model, o->save_reference, err));
     KFI_TRY(check_written(o, model, o->logits, err));
     const bool is_one = o->save_reference != NULL && o->logits != NULL &&
-                        (strcmp(o->save_reference, o->logits) == 0 ||
-                         kfi_file_is_same(o->save_reference, o->logits));
+                        kfi_file_is_same(o->save_reference, o->logits);
     return is_one ? kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                              "'%s' is to hold both the logits and the reference", o->logits)
                   : KF_OK;

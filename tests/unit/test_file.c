@@ -282,6 +282,18 @@ static void a_link_is_followed_and_stays(void **state)
     assert_true(kfi_file_is_same(in(*state, "link"), in(*state, "d/f")));
 }
 
+static void one_place_is_one_file_also_before_it_is_there(void **state)
+{
+    put(in(*state, "f"), "here");
+    assert_true(kfi_file_is_same(in(*state, "f"), in(*state, "./f")));
+    assert_true(kfi_file_is_same(in(*state, "new"), in(*state, ".//new")));
+    assert_true(kfi_file_is_same("no-such-file", "./no-such-file"));
+    assert_false(kfi_file_is_same(in(*state, "new"), in(*state, "f")));
+    assert_false(kfi_file_is_same(in(*state, "new"), in(*state, "newer")));
+    assert_false(kfi_file_is_same(in(*state, "new"), "./new"));
+    assert_false(kfi_file_is_same(in(*state, "none/new"), in(*state, "none/./new")));
+}
+
 static void nobodys_file_is_taken_for_a_temporary_one(void **state)
 {
     kf_error err = {0};
@@ -508,6 +520,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_reported_and_the_device_stays),
         IN_DIRECTORY(a_pipe_is_written_and_stays),
         IN_DIRECTORY(a_link_is_followed_and_stays),
+        IN_DIRECTORY(one_place_is_one_file_also_before_it_is_there),
         IN_DIRECTORY(nobodys_file_is_taken_for_a_temporary_one),
         IN_DIRECTORY(a_replaced_file_keeps_its_mode),
         IN_DIRECTORY(a_write_cut_short_is_reported),
