@@ -158,15 +158,6 @@ static void activations_free(kfi_activations *x)
     kfi_free(NULL, x->sums, x->n_tokens * (x->cols_padded / KFI_CHUNK_COLS) * sizeof *x->sums);
 }
 
-static float *random_floats(size_t n, kfi_rng *rng)
-{
-    float *x = must(kfi_calloc(NULL, n, sizeof *x));
-    for (size_t i = 0; i < n; i++) {
-        x[i] = 2.0f * kfi_rng_uniform(rng) - 1.0f;
-    }
-    return x;
-}
-
 typedef struct product_case {
     unsigned bits;
     size_t rows, cols, tokens;
@@ -210,9 +201,8 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
     r.operations = 2.0 * (double)c->rows * (double)c->cols * (double)c->tokens;
     r.seconds = seconds_of(product_run, &p, ROUNDS);
     const double peak = c->is_float ? limits->float_operations : limits->int8_operations;
-    const double reading = c->tokens == 1 ? r.bytes / limits->read_bytes : 0.0;
-    const double computing = peak > 0.0 ? r.operations / peak : 0.0;
-    r.limit = reading > computing ? reading : computing;
+    const double read = c->tokens == 1 ? r.bytes : 0.0;
+    r.limit = machine_least_seconds(limits, read, r.operations, peak);
     print_result(o, &r);
 
     for (size_t i = 0; i < n_threads; i++) {

@@ -38,15 +38,6 @@ typedef struct product {
     float *y;
 } product;
 
-static float *random_floats(size_t n, kfi_rng *rng)
-{
-    float *x = must(kfi_calloc(NULL, n, sizeof *x));
-    for (size_t i = 0; i < n; i++) {
-        x[i] = 2.0f * kfi_rng_uniform(rng) - 1.0f;
-    }
-    return x;
-}
-
 static bool is_walked(shape s)
 {
     return s.m <= 16 && !s.is_gram;
@@ -107,10 +98,7 @@ static void print_result(const options *o, const product *p, const char *name, d
     const double operations = s.is_gram ? (double)s.n * (double)s.n * (double)s.k
                                         : 2.0 * (double)(s.m * s.n) * (double)s.k;
     const double bytes = is_walked(s) ? (double)(s.n * s.k * sizeof(float)) : 0.0;
-    const double computing =
-        limits->float_operations > 0.0 ? operations / limits->float_operations : 0.0;
-    const double reading = bytes / limits->read_bytes;
-    const double limit = reading > computing ? reading : computing;
+    const double limit = machine_least_seconds(limits, bytes, operations, limits->float_operations);
     if (o->json) {
         (void)printf("{\"shape\":\"%s\",\"threads\":%zu,\"gflop_per_s\":%.2f,\"gb_per_s\":%.2f,"
                      "\"share\":%.4f,\"openblas_gflop_per_s\":%.2f}\n",

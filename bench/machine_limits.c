@@ -78,3 +78,11 @@ machine_limits machine_limits_measure(kf_pool *pool)
 #endif
     return limits;
 }
+
+double machine_least_seconds(const machine_limits *limits, double bytes, double operations,
+                             double rate)
+{
+    const double reading = bytes / limits->read_bytes;
+    const double computing = rate > 0.0 ? operations / rate : 0.0;
+    return reading > computing ? reading : computing;
+}

@@ -19,4 +19,9 @@ typedef struct machine_limits {
 /* Measures with all threads of the pool. Cost: about half a second. */
 machine_limits machine_limits_measure(kf_pool *pool);
 
+/* Least seconds for reading so many bytes and for so many operations, of which the machine does
+ * `rate` a second; 0: not known, and no limit. */
+double machine_least_seconds(const machine_limits *limits, double bytes, double operations,
+                             double rate);
+
 #endif /* KERF_BENCH_MACHINE_LIMITS_H */

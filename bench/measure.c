@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 
 #define LEAST_TIME 0.04 /* seconds of a round */
@@ -40,6 +41,15 @@ void *must(void *block)
         exit(1);
     }
     return block;
+}
+
+float *random_floats(size_t n, kfi_rng *rng)
+{
+    float *x = must(kfi_calloc(NULL, n, sizeof *x));
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 2.0f * kfi_rng_uniform(rng) - 1.0f;
+    }
+    return x;
 }
 
 double seconds_of(void (*work)(void *ctx), void *ctx, int rounds)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/rng.h"
 #include "kerf/pool.h"
 
 typedef struct options {
@@ -24,6 +25,9 @@ bool is_wanted(const options *o, const char *name);
 
 /* The block; ends the program where it is NULL. */
 void *must(void *block);
+
+/* Numbers of -1 … 1; kfi_free(NULL, …). */
+float *random_floats(size_t n, kfi_rng *rng);
 
 /* Seconds of one call of work: enough calls for 40 ms, best of so many rounds. */
 double seconds_of(void (*work)(void *ctx), void *ctx, int rounds);
