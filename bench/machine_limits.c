@@ -5,6 +5,8 @@
 #include "machine_limits.h"
 
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/cpu.h"
@@ -63,9 +65,11 @@ machine_limits machine_limits_measure(kf_pool *pool)
 {
     machine_limits limits = {0};
     uint32_t features = 0;
-    if (kf_read_bandwidth(&limits.read_bytes, pool, MACHINE_READ_BYTES, NULL, NULL) != KF_OK ||
-        kfi_cpu_features_capped(&features, NULL) != KF_OK) {
-        return limits;
+    kf_error err = {0};
+    if (kf_read_bandwidth(&limits.read_bytes, pool, MACHINE_READ_BYTES, NULL, &err) != KF_OK ||
+        kfi_cpu_features_capped(&features, &err) != KF_OK) {
+        (void)fprintf(stderr, "no limits of this machine: %s\n", err.msg);
+        exit(1);
     }
 #if defined(__x86_64__)
     if ((features & KFI_CPU_AVX512VNNI) != 0) {

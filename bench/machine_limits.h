@@ -16,7 +16,8 @@ typedef struct machine_limits {
     double float_operations; /* a second: 2 a fused multiply-add */
 } machine_limits;
 
-/* Measures with all threads of the pool. Cost: about half a second. */
+/* Measures with all threads of the pool; ends the program where that is not possible. Operations
+ * are 0 where there is no loop for the instructions. Cost: about half a second. */
 machine_limits machine_limits_measure(kf_pool *pool);
 
 /* Least seconds for reading so many bytes and for so many operations, of which the machine does
