@@ -10,7 +10,8 @@ holds as Markdown.
     bench/gptq_table.py rows.jsonl --model smollm2=FILE.gguf --calib TRAIN.txt --text TEST.txt
     bench/gptq_table.py rows.jsonl --print
 
-A variant is a name of VARIANTS or ONE_CHANGED; recipes are rtn-wN and gptq-wN with the settings given there.
+A variant is a name of VARIANTS (measured unless told otherwise) or ONE_CHANGED; recipes are rtn-wN and
+gptq-wN with the settings given there.
 """
 
 import argparse
@@ -19,29 +20,27 @@ import os
 import subprocess
 import sys
 
-# name -> (method, settings of kerf quantize, whether the start token stands in front).
-# {} is the number of bits.
+# name -> (method, settings of kerf quantize); {} is the number of bits.
 VARIANTS = {
-    "rtn": ("rtn", [], False),
-    "rtn, symmetric": ("rtn", ["weights=int{}g64"], False),
-    "gptq, no prefix": ("gptq", ["prefix=none"], False),
-    "gptq, exact prefix": ("gptq", ["prefix=start"], True),
-    "gptq, exact prefix, symmetric": ("gptq", ["prefix=start", "weights=int{}g64"], True),
+    "rtn": ("rtn", []),
+    "gptq, no prefix": ("gptq", ["prefix=none"]),
+    "gptq, exact prefix": ("gptq", ["prefix=start"]),
 }
 
-# The same for one default of GPTQ changed at a time; measured where --variants names them.
+# One setting of these changed at a time; measured where --variants names them.
 ONE_CHANGED = {
-    "gptq, exact prefix, min-max range": ("gptq", ["prefix=start", "gptq.fit=minmax"], True),
-    "gptq, exact prefix, clip search weighted": ("gptq", ["prefix=start", "gptq.importance=mean_square"], True),
-    "gptq, exact prefix, no act-order": ("gptq", ["prefix=start", "gptq.act_order=false"], True),
+    "rtn, symmetric": ("rtn", ["weights=int{}g64"]),
+    "gptq, exact prefix, symmetric": ("gptq", ["prefix=start", "weights=int{}g64"]),
+    "gptq, exact prefix, min-max range": ("gptq", ["prefix=start", "gptq.fit=minmax"]),
+    "gptq, exact prefix, clip search weighted": ("gptq", ["prefix=start", "gptq.importance=mean_square"]),
+    "gptq, exact prefix, no act-order": ("gptq", ["prefix=start", "gptq.act_order=false"]),
     "gptq, exact prefix, no act-order, no static groups": (
         "gptq",
         ["prefix=start", "gptq.act_order=false", "gptq.static_groups=false"],
-        True,
     ),
-    "gptq, exact prefix, not sequential in a block": ("gptq", ["prefix=start", "gptq.true_sequential=false"], True),
-    "gptq, exact prefix, not in H": ("gptq", ["prefix=start", "gptq.prefix_in_gram=false"], True),
-    "gptq, no prefix, first token 16-fold": ("gptq", ["prefix=none", "gptq.first_token_weight=16"], False),
+    "gptq, exact prefix, not sequential in a block": ("gptq", ["prefix=start", "gptq.true_sequential=false"]),
+    "gptq, exact prefix, not in H": ("gptq", ["prefix=start", "gptq.prefix_in_gram=false"]),
+    "gptq, no prefix, first token 16-fold": ("gptq", ["prefix=none", "gptq.first_token_weight=16"]),
 }
 ALL = VARIANTS | ONE_CHANGED
 FULL = ("full precision, start none", "full precision, start bos")
@@ -68,7 +67,7 @@ def layers_below_rtn(lines):
 
 def checkpoint(options, model, path, variant, bits, seed):
     """The directory of a quantized model and what kerf said; made once, kept for other rows."""
-    method, settings = ALL[variant][:2]
+    method, settings = ALL[variant]
     name = f"{model} {variant} w{bits} seed {seed}".replace(",", "").replace(" ", "-")
     out = os.path.join(options.checkpoints, name)
     log = out + ".jsonl"
@@ -135,7 +134,7 @@ def cell(row, full):
     """Perplexity, and how far above full precision with the same start."""
     if row is None:
         return "-"
-    start = "bos" if ALL[row["variant"]][2] else "none"
+    start = "bos" if "prefix=start" in ALL[row["variant"]][1] else "none"
     base = full.get((row["model"], f"full precision, start {start}"))
     over = f" ({100 * (row['perplexity'] / base - 1):+.1f} %)" if base else ""
     return f"{row['perplexity']:.2f} ± {row['perplexity_se']:.2f}{over}"
