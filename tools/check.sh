@@ -41,7 +41,7 @@ check_scripts() {
     for script in dev .ci/run tools/*.sh tests/cli/*.sh; do
         sh -n "$script" || return 1
     done
-    find tools tests -name '*.py' -exec python3 -c 'import ast, sys
+    find bench tools tests -name '*.py' -exec python3 -c 'import ast, sys
 for path in sys.argv[1:]:
     with open(path, encoding="utf-8") as file:
         ast.parse(file.read(), path)' {} + && echo
