@@ -48,6 +48,10 @@ INLINE lanes add_segment(lanes acc, ilanes centred, lanes scales, float scale_x)
 
 /* ---- one token ---- */
 
+/* How far ahead of the codes memory is asked for: of codes of 2 or 3 bits a core has too few lines
+ * under way otherwise, for all that stands between two loads. */
+#define PREFETCH_BYTES 2048
+
 /* Σ q x of n chunks. */
 INLINE ilanes dot_chunks(const int bits, const uint8_t *chunk, const int8_t *codes, size_t n)
 {
@@ -55,6 +59,10 @@ INLINE ilanes dot_chunks(const int bits, const uint8_t *chunk, const int8_t *cod
     ilanes odd = ilanes_set1(0);
     for (; n > 0; n--, chunk += (size_t)bits * KFI_LINE_BYTES, codes += KFI_CHUNK_COLS) {
         bytes q[8];
+        UNROLL
+        for (int i = 0; i < bits; i++) {
+            __builtin_prefetch(chunk + PREFETCH_BYTES + i * (int)KFI_LINE_BYTES);
+        }
         unpack_chunk(q, chunk, bits);
         UNROLL
         for (int quad = 0; quad < 8; quad += 2) {
