@@ -146,7 +146,7 @@ static kfi_activations activations_new(size_t n_tokens, size_t cols, const float
     x.sums = must(kfi_calloc(NULL, n_tokens * n_chunks, sizeof *x.sums));
     for (size_t t = 0; t < n_tokens; t++) {
         kfi_kernels_get()->quantize(x.codes + t * x.cols_padded, x.scales + t * x.n_groups,
-                                    x.sums + t * n_chunks, floats + t * cols, cols, 64);
+                                    x.sums + t * n_chunks, floats + t * cols, cols, 64, 127);
     }
     return x;
 }
@@ -261,7 +261,7 @@ typedef struct vectors {
 static void run_quantize(void *ctx)
 {
     vectors *v = ctx;
-    kfi_kernels_get()->quantize(v->codes, v->scales, v->sums, v->a, vector_n, 64);
+    kfi_kernels_get()->quantize(v->codes, v->scales, v->sums, v->a, vector_n, 64, 127);
 }
 
 static void run_rms_norm(void *ctx)

@@ -263,10 +263,6 @@ static int check_options(const bench_options *options, const cli_command *comman
         return fail_usage(command, "--weights: '%s' is not one of auto|float|packed",
                           options->weights);
     }
-    if (options->activations != NULL && !is_choice("recipe|float", options->activations)) {
-        return fail_usage(command, "--activations: '%s' is not one of recipe|float",
-                          options->activations);
-    }
     return EXIT_DONE;
 }
 
@@ -330,7 +326,7 @@ static const cli_option options_table[] = {
     {"head", 0, OPTION_TEXT, "FORMAT", "of a shape's embedding and head (default int8g64)",
      offsetof(bench_options, head), 0, 0},
     {"activations", 0, OPTION_TEXT, "FORMAT",
-     "of a shape (default int8tg64); of a model recipe or float (default recipe)",
+     "of a shape (default int8tg64), or of a model's packed weights (default recipe)",
      offsetof(bench_options, activations), 0, 0},
     OPTION_KV(bench_options),
 };

@@ -416,6 +416,7 @@ static int run(const cli_command *command, int argc, char **argv)
         return fail_status(&err);
     }
     c->options = &options;
+    c->source.activations = options.activations; /* refused here already; a float source has none */
     if (compare(c, &err) != KF_OK) {
         exit_code = fail_status(&err);
     }

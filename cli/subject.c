@@ -45,12 +45,24 @@ static bool is_word(const char *word, const char *wanted)
     return word != NULL && strcmp(word, wanted) == 0;
 }
 
-static kf_status open_model(cli_subject *subject, kf_error *err)
+/* What --activations names, NULL for the recipe's. */
+static kf_status parse_activations(const kf_activation **found, kf_activation *memory,
+                                   const char *name, kf_error *err)
+{
+    *found = NULL;
+    if (name == NULL || is_word(name, "recipe")) {
+        return KF_OK;
+    }
+    *found = memory;
+    return kf_activation_parse(memory, name, err);
+}
+
+static kf_status open_model(cli_subject *subject, const kf_activation *activation, kf_error *err)
 {
     kf_model_options options = KF_MODEL_OPTIONS_INIT;
     options.callbacks = subject->callbacks;
     options.pool = subject->pool;
-    options.float_activations = is_word(subject->activations, "float");
+    options.activation = activation;
     options.weights = is_word(subject->weights, "auto")     ? KF_WEIGHTS_AUTO
                       : is_word(subject->weights, "packed") ? KF_WEIGHTS_PACKED
                                                             : KF_WEIGHTS_FLOAT;
@@ -76,14 +88,20 @@ kf_status subject_open(cli_subject *subject, const char *name, const common_opti
                        int parts, kf_error *err)
 {
     kf_pull_options pull = KF_PULL_OPTIONS_INIT;
+    kf_activation memory;
+    const kf_activation *activation = NULL;
+    kf_status st = parse_activations(&activation, &memory, subject->activations, err);
+    if (st != KF_OK) {
+        return st;
+    }
     subject->callbacks = terminal_callbacks(common->quiet);
     pull.callbacks = subject->callbacks;
-    kf_status st = kf_pull(subject->path, sizeof subject->path, name, &pull, err);
+    st = kf_pull(subject->path, sizeof subject->path, name, &pull, err);
     if (st == KF_OK) {
         st = subject_start(subject, common, err);
     }
     if (st == KF_OK && (parts & SUBJECT_MODEL) != 0) {
-        st = open_model(subject, err);
+        st = open_model(subject, activation, err);
     }
     if (st == KF_OK && (parts & SUBJECT_TOKENIZER) != 0) {
         st = kf_tokenizer_open(&subject->tokenizer, subject->path, NULL, err);

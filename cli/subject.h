@@ -24,7 +24,7 @@ typedef struct cli_subject {
     /* Set before opening: */
     unsigned n_beside;       /* other models open at the same time: they share the memory */
     const char *weights;     /* "auto", "float" or "packed", of a foreign checkpoint; NULL: float */
-    const char *activations; /* "recipe" or "float"; NULL: recipe */
+    const char *activations; /* "recipe" or a format; NULL: recipe */
 } cli_subject;
 
 enum {
@@ -42,7 +42,8 @@ void subject_close(cli_subject *subject);
 /* Options of several commands: a row of the table of a command with such members. */
 #define OPTION_ACTIVATIONS(options)                                                                \
     {                                                                                              \
-        "activations", 0, OPTION_WORD, "recipe|float", "float: run the packed weights on float32", \
+        "activations", 0, OPTION_TEXT, "FORMAT",                                                   \
+            "of packed weights: recipe, float, int8tg64, int4tg64, … (default recipe)",            \
             offsetof(options, activations), 0, 0                                                   \
     }
 #define OPTION_NO_PREFIX(options)                                                                  \

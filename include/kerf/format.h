@@ -5,7 +5,8 @@
  *     weights      int2 ... int8 or mxint2 ... mxint8, then g32 | g64 | g128 | row, then (int only)
  *                  a (zero points) or o (fp16 offsets), then (int with a group, not with o)
  *                  r (two-level scales): int4g64  int3g128a  int4g32o  mxint8g32  int2g64ar
- *     activations  int8t (a scale a token), int8tg32 | int8tg64 | int8tg128 (a token and group)
+ *     activations  int3t ... int8t (a scale a token), or tg32 | tg64 | tg128 (a token and group):
+ *                  int8tg64  int4tg64  int3t
  *     float        not quantized
  *
  * The bytes are drawn in docs/FORMAT.md.
@@ -61,9 +62,11 @@ typedef struct kf_format {
     uint32_t group;  /**< 32, 64, 128 or KF_GROUP_ROW; the last group of a row may be shorter */
 } kf_format;
 
-/** An activation format: symmetric integers -127 … 127, made while running. */
+/** An activation format: symmetric integers, made while running, of which 2^(bits-1) - 1 is the
+ * largest: 127 of 8 bits, 7 of 4. Narrow ones take a byte all the same, so that they cost what 8
+ * bits cost: they show what a recipe loses. */
 typedef struct kf_activation {
-    uint8_t bits;   /**< 8, or 32 for float */
+    uint8_t bits;   /**< 3 … 8, or 32 for float */
     uint32_t group; /**< 32, 64 or 128, or KF_GROUP_ROW for one scale a token */
 } kf_activation;
 

@@ -52,16 +52,16 @@ typedef struct kf_model_options {
     /** Bytes of float weights that a foreign checkpoint may keep decoded; what does not fit is
      * decoded block by block at every pass. 0 = half of kf_memory_available(). */
     uint64_t float_cache_bytes;
-    /** Execute packed weights against float32 activations, whatever the recipe says (reported
-     * W4A16). */
-    bool float_activations;
+    /** Activations of packed weights in place of what the recipe says (float: reported W4A16),
+     * borrowed for the call; NULL: the recipe's. */
+    const kf_activation *activation;
     kf_weights weights; /**< Of a foreign checkpoint. */
 } kf_model_options;
 
 /** The defaults. */
 #define KF_MODEL_OPTIONS_INIT                                                                      \
     {                                                                                              \
-        sizeof(kf_model_options), NULL, NULL, NULL, 0, false, KF_WEIGHTS_FLOAT                     \
+        sizeof(kf_model_options), NULL, NULL, NULL, 0, NULL, KF_WEIGHTS_FLOAT                      \
     }
 
 /** What a model is; strings are borrowed from it. */

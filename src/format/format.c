@@ -29,6 +29,8 @@ static const format_kind kinds[] = {
 
 #define BITS_MIN 2
 #define BITS_MAX 8
+/* Codes -1 … 1 would be ternary, which is another element. */
+#define ACTIVATION_BITS_MIN 3
 
 static const struct group_name {
     const char *name;
@@ -151,27 +153,39 @@ kf_status kf_activation_parse(kf_activation *activation, const char *name, kf_er
         *activation = (kf_activation){.bits = 32, .group = KF_GROUP_ROW};
         return KF_OK;
     }
-    if (take(&text, "int8t")) {
+    if (take(&text, "int") && text[0] >= '0' + ACTIVATION_BITS_MIN && text[0] <= '0' + BITS_MAX &&
+        text[1] == 't') {
+        const uint8_t bits = (uint8_t)(text[0] - '0');
         uint32_t group = KF_GROUP_ROW;
+        text += 2;
         if (text[0] == '\0' || (text[0] == 'g' && take_group(&text, &group) && text[0] == '\0')) {
-            *activation = (kf_activation){.bits = 8, .group = group};
+            *activation = (kf_activation){.bits = bits, .group = group};
             return KF_OK;
         }
     }
-    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                    "unknown activation format '%.40s'; expected float, int8t, int8tg32, int8tg64 "
-                    "or int8tg128",
-                    name);
+    return kfi_fail(
+        err, KF_INVALID, KF_NO_OFFSET,
+        "unknown activation format '%.40s'; expected float, or int3 to int8 with t, tg32, "
+        "tg64 or tg128 behind it (int8tg64, int4tg64, int3t)",
+        name);
 }
 
 void kf_activation_name(char *name, kf_activation activation)
 {
-    if (activation.bits != 8) {
+    if (activation.bits == 32) {
         (void)snprintf(name, KF_FORMAT_NAME_BYTES, "float");
         return;
     }
-    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "int8t%s",
+    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "int%ut%s", (unsigned)activation.bits,
                    activation.group == KF_GROUP_ROW ? "" : group_name(activation.group));
+}
+
+kf_status kfi_activation_check(kf_activation activation, kf_error *err)
+{
+    char name[KF_FORMAT_NAME_BYTES];
+    kf_activation known;
+    kf_activation_name(name, activation);
+    return kf_activation_parse(&known, name, err);
 }
 
 bool kfi_format_is_known(kf_format format)

@@ -88,9 +88,18 @@ void kfi_packed_decode_row(float *dst, const kfi_packed *packed, size_t row, siz
 /* Codes and grids of one row back (any of the two may be NULL). */
 void kfi_packed_read_row(uint8_t *codes, kfi_grid *grids, const kfi_packed *packed, size_t row);
 
+/* KF_INVALID for what kf_activation_parse() does not give: the kernels rely on its groups. */
+KF_NODISCARD kf_status kfi_activation_check(kf_activation activation, kf_error *err);
+
 static inline bool kfi_activation_is_same(kf_activation a, kf_activation b)
 {
     return a.bits == b.bits && a.group == b.group;
+}
+
+/* The largest code of an integer format: 127 of 8 bits, 3 of 3. */
+static inline int32_t kfi_activation_most(kf_activation activation)
+{
+    return (1 << (activation.bits - 1)) - 1;
 }
 
 /* Bits a weight of this tensor, everything included. */

@@ -87,14 +87,14 @@ typedef struct kfi_gemm {
  * b (16 with AVX2): a few hundred rows of a at a time are best. Uses 24 KiB of stack. */
 typedef void kfi_gemm_fn(const kfi_gemm *g);
 
-/* A group of activations below it counts as zero: 127 / max|x| would leave the floats. */
+/* A group of activations below it counts as zero: most / max|x| would leave the floats. */
 #define KFI_QUANTIZE_LEAST 0x1p-100f
 
 /* Quantizes one token: codes[cols_padded], scales[n_groups], sums[cols_padded / 32]. Per group:
- * scale = max|x| / 127, code = round-half-even(x / scale) computed as x * (127 / max|x|); a group
- * below KFI_QUANTIZE_LEAST: scale 0, codes 0. */
+ * scale = max|x| / most, code = round-half-even(x / scale) computed as x * (most / max|x|), so that
+ * |code| <= most, 3 … 127; a group below KFI_QUANTIZE_LEAST: scale 0, codes 0. */
 typedef void kfi_quantize_fn(int8_t *codes, float *scales, int32_t *sums, const float *x,
-                             size_t cols, size_t group);
+                             size_t cols, size_t group, int32_t most);
 
 /* dst[i] = src[i] / sqrt(mean(src^2) + epsilon) * weight[i]. */
 typedef void kfi_rms_norm_fn(float *dst, const float *src, const float *weight, size_t n,

@@ -113,7 +113,7 @@ static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m
     fill(x, tokens * cols, 1);
     for (size_t t = 0; t < n_tokens; t++) {
         kfi_quantize_generic(codes + t * padded, scales + t * n_groups,
-                             sums + t * (padded / KFI_CHUNK_COLS), x + t * cols, cols, group);
+                             sums + t * (padded / KFI_CHUNK_COLS), x + t * cols, cols, group, 127);
     }
     const kfi_activations activations = {.n_tokens = n_tokens,
                                          .cols = cols,
@@ -211,17 +211,22 @@ bool kfi_selfcheck_gemm(kfi_gemm_fn *kernel)
            gemm_agrees(kernel, KFI_GEMM_NN, 2) && gemm_agrees(kernel, KFI_GEMM_TN, 3);
 }
 
-bool kfi_selfcheck_quantize(kfi_quantize_fn *kernel)
+static bool quantize_agrees(kfi_quantize_fn *kernel, int32_t most)
 {
     int8_t codes[2][padded];
     float scales[2][groups];
     int32_t sums[2][padded / KFI_CHUNK_COLS];
     float x[cols];
     fill(x, cols, 3);
-    kfi_quantize_generic(codes[0], scales[0], sums[0], x, cols, 64);
-    kernel(codes[1], scales[1], sums[1], x, cols, 64);
+    kfi_quantize_generic(codes[0], scales[0], sums[0], x, cols, 64, most);
+    kernel(codes[1], scales[1], sums[1], x, cols, 64, most);
     return memcmp(codes[0], codes[1], sizeof codes[0]) == 0 && same(scales[0], scales[1], groups) &&
            memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
+}
+
+bool kfi_selfcheck_quantize(kfi_quantize_fn *kernel)
+{
+    return quantize_agrees(kernel, 127) && quantize_agrees(kernel, 7);
 }
 
 bool kfi_selfcheck_rms_norm(kfi_rms_norm_fn *kernel)

@@ -313,20 +313,6 @@ static kf_status check_room(const making *m, kf_error *err)
     return KF_OK;
 }
 
-/* Loops over activations rely on groups of whole chunks. */
-static kf_status check_activation(kf_activation activation, kf_error *err)
-{
-    char name[KF_FORMAT_NAME_BYTES];
-    kf_activation known;
-    kf_activation_name(name, activation);
-    KFI_TRY(kf_activation_parse(&known, name, err));
-    return known.bits == activation.bits
-               ? KF_OK
-               : kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                          "activations of %u bits: expected 8, or 32 for float",
-                          (unsigned)activation.bits);
-}
-
 static kf_status check_weights(kf_format format, kf_error *err)
 {
     if (format.element == KF_ELEMENT_FLOAT) {
@@ -346,7 +332,7 @@ static kf_status check_formats(const kf_random_options *options, kf_error *err)
 {
     KFI_TRY(check_weights(options->weights, err));
     KFI_TRY(check_weights(options->head, err));
-    return check_activation(options->activation, err);
+    return kfi_activation_check(options->activation, err);
 }
 
 kf_status kfi_checkpoint_load_random(kfi_checkpoint *checkpoint, const kf_random_options *options,

@@ -62,6 +62,7 @@ typedef struct quantizing {
     const kfi_workspace *workspace;
     const kfi_activations *activations;
     const float *x;
+    int32_t most; /* the largest code */
     kfi_split split;
 } quantizing;
 
@@ -75,7 +76,7 @@ static void quantize_tokens(void *ctx, size_t i_item, size_t i_thread)
     for (size_t t = kfi_split_begin(&q->split, i_item); t < end; t++) {
         q->workspace->kernels->quantize(a->codes + t * a->cols_padded, a->scales + t * a->n_groups,
                                         a->sums + t * n_chunks, q->x + t * a->cols, a->cols,
-                                        a->group);
+                                        a->group, q->most);
     }
 }
 
@@ -94,7 +95,10 @@ static void quantize_input(const kfi_workspace *workspace, kfi_activations *acti
         .scales = workspace->scales,
         .sums = workspace->sums,
     };
-    quantizing q = {.workspace = workspace, .activations = activations, .x = x};
+    quantizing q = {.workspace = workspace,
+                    .activations = activations,
+                    .x = x,
+                    .most = kfi_activation_most(format)};
     q.split = kfi_split_make(workspace->pool, n, TOKENS_A_PIECE, 4);
     kfi_pool_run(workspace->pool, quantize_tokens, &q, q.split.n_pieces);
 }

@@ -6,6 +6,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "format/format.h"
 #include "model/checkpoint_names.h"
 #include "model/opened.h"
 
@@ -112,8 +113,8 @@ static kf_activation activation_of(const kf_model *model, const char *name)
 {
     const kfi_checkpoint *checkpoint = &model->checkpoint;
     kf_activation activation = checkpoint->activation;
-    if (model->float_activations) {
-        return (kf_activation){.bits = 32};
+    if (model->activation != NULL) {
+        return *model->activation;
     }
     const kfi_json *override = kfi_json_get(checkpoint->activation_overrides, name);
     if (override != NULL) { /* parsed once already when the checkpoint was opened */
@@ -200,6 +201,9 @@ static kf_status model_new(kf_model **model, const kf_model_options *options, co
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "options of %zu bytes, expected %zu",
                         options->size, sizeof *options);
     }
+    if (options->activation != NULL) {
+        KFI_TRY(kfi_activation_check(*options->activation, err));
+    }
     kf_model *m = kfi_calloc(options->alloc, 1, sizeof *m);
     char *copy = kfi_strndup(options->alloc, path, strlen(path));
     if (m == NULL || copy == NULL) {
@@ -210,7 +214,7 @@ static kf_status model_new(kf_model **model, const kf_model_options *options, co
     m->alloc = options->alloc;
     m->callbacks = options->callbacks;
     m->pool = options->pool;
-    m->float_activations = options->float_activations;
+    m->activation = options->activation;
     m->path = copy;
     *model = m;
     return KF_OK;

@@ -33,7 +33,7 @@ struct kf_model {
     char *path; /* as it was opened, or what it is instead; owned */
     const kf_callbacks *callbacks;
     kf_pool *pool;
-    bool float_activations;
+    const kf_activation *activation; /* in place of the checkpoint's, of the call that opens */
     kfi_checkpoint checkpoint;
     kfi_block *blocks;         /* [n_layers] */
     kfi_block_source *sources; /* [n_layers] */

@@ -195,6 +195,11 @@ fails 3 "context" "a window above the context" eval "$model" --text "$text" --wi
 run eval "$scratch/rtn" --text "$text" $small --activations float --json
 [ "$(field activations)" = float ]
 result "float activations are said in the report" $?
+exact=$(field perplexity)
+run eval "$scratch/rtn" --text "$text" $small --activations int4tg64 --json
+[ "$(field activations)" = int4tg64 ] && [ "$(field perplexity)" != "$exact" ]
+result "and so are others than the recipe's" $?
+run eval "$scratch/rtn" --text "$text" $small --activations float --json
 [ "$(field kv)" = f32 ]
 result "and the cache, which is exact" $?
 exact=$(field perplexity)

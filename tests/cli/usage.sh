@@ -53,9 +53,9 @@ fails 2 "needs --chat" "a system message without a chat" run x -p a --system b
 fails 2 "not empty" "a stop text without a letter" run x -p a --stop ''
 fails 2 "is not a whole number" "threads that are no number" info x -t two
 fails 2 "'eos' is not one of none|bos" "unknown start" eval x --text y --start eos
-fails 2 "is not one of recipe|float" "part of a word" eval x --text y --activations flo
-fails 2 "is not one of recipe|float" "an empty word" run x -p a --activations ''
-fails 2 "is not one of recipe|float" "unknown activations" compare x --text y --activations int8
+fails 2 "unknown activation format 'flo'" "part of a word" eval x --text y --activations flo
+fails 2 "unknown activation format ''" "an empty word" run x -p a --activations ''
+fails 2 "unknown activation format" "unknown activations" compare x --text y --activations int8
 fails 2 "is not one of f32|k8v8|k8v4|k4v4" "an unknown cache" run x -p a --kv k8
 fails 2 "is not one of f32|k8v8|k8v4|k4v4" "a cache in other letters" eval x --text y --kv F32
 fails 2 "unexpected argument" "too many arguments" info x y
@@ -81,7 +81,7 @@ fails 2 "unknown activation format" "unknown activations of a shape" \
 fails 3 "packed, not float" "random weights in float" bench --shape tiny --weights float
 fails 2 "needs --shape" "a head without a shape" bench x --head int4g64
 fails 2 "not one of auto|float|packed" "a format of a model's weights" bench x --weights int4g64
-fails 2 "not one of recipe|float" "a format of a model's activations" bench x --activations int8t
+fails 2 "unknown activation format" "unknown activations of a model" bench x --activations int8
 fails 2 "'' is not a whole number" "a list with a gap" bench x --prompt 1,,2
 fails 2 "'2x' is not a whole number" "a list with a word" bench x --depth 1,2x
 fails 2 "'00000000000000000000000000000016' is too long" "a list with a number that has no end" \

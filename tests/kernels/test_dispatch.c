@@ -106,9 +106,9 @@ static void wrong_for_a_vector_gemm(const kfi_gemm *g)
 }
 
 static void wrong_quantize(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
-                           size_t group)
+                           size_t group, int32_t most)
 {
-    kfi_quantize_generic(codes, scales, sums, x, cols, group);
+    kfi_quantize_generic(codes, scales, sums, x, cols, group, most);
     sums[(cols - 1) / KFI_CHUNK_COLS] += 1;
 }
 

@@ -34,35 +34,44 @@ static void fill(float *x, size_t n, kfi_rng *rng)
     }
 }
 
+/* One vector in one format: the same bits as plain C, each code within its range and each value
+ * within half a step of the code's (and three roundings). */
+static void check_quantize(const float *x, size_t n, size_t group, int32_t most)
+{
+    static int8_t codes[2][SIZE_MOST + 32];
+    static float scales[2][SIZE_MOST / 32 + 1];
+    static int32_t sums[2][SIZE_MOST / 32 + 1];
+    const size_t padded = (n + 31) / 32 * 32;
+    memset(codes, 0x55, sizeof codes);
+    kfi_quantize_generic(codes[0], scales[0], sums[0], x, n, group, most);
+    kfi_kernels_get()->quantize(codes[1], scales[1], sums[1], x, n, group, most);
+    assert_memory_equal(codes[0], codes[1], sizeof codes[0]); /* nothing behind either */
+    assert_same(scales[0], scales[1], (n + group - 1) / group);
+    assert_memory_equal(sums[0], sums[1], padded / 32 * sizeof sums[0][0]);
+    for (size_t i = 0; i < n; i++) {
+        const float scale = scales[1][i / group];
+        const double e = fabs((double)x[i] - (double)scale * codes[1][i]);
+        assert_true(e <= (double)scale * (0.5 + (double)most * 3.0 * 0x1p-24));
+        assert_in_range(codes[1][i] + most, 0, 2 * most);
+    }
+    for (size_t i = n; i < padded; i++) {
+        assert_int_equal(codes[1][i], 0);
+    }
+}
+
 static void quantizes_as_plain_c_does(void **state)
 {
     (void)state;
     static const size_t groups[] = {32, 64, 128, SIZE_MOST};
-    static int8_t codes[2][SIZE_MOST + 32];
-    static float scales[2][SIZE_MOST / 32 + 1];
-    static int32_t sums[2][SIZE_MOST / 32 + 1];
     static float x[SIZE_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
     for (size_t s = 0; s < COUNT(sizes); s++) {
         for (size_t g = 0; g < COUNT(groups); g++) {
-            const size_t n = sizes[s];
-            const size_t padded = (n + 31) / 32 * 32;
-            fill(x, n, &rng);
-            memset(codes, 0x55, sizeof codes);
-            kfi_quantize_generic(codes[0], scales[0], sums[0], x, n, groups[g]);
-            kfi_kernels_get()->quantize(codes[1], scales[1], sums[1], x, n, groups[g]);
-            assert_memory_equal(codes[0], codes[1], sizeof codes[0]); /* nothing behind either */
-            assert_same(scales[0], scales[1], (n + groups[g] - 1) / groups[g]);
-            assert_memory_equal(sums[0], sums[1], padded / 32 * sizeof sums[0][0]);
-            for (size_t i = 0; i < n; i++) {
-                const float scale = scales[1][i / groups[g]];
-                const double e = fabs((double)x[i] - (double)scale * codes[1][i]);
-                assert_true(e <= (double)scale * (0.5 + 127.0 * 3.0 * 0x1p-24));
-                assert_in_range(codes[1][i] + 127, 0, 254);
-            }
-            for (size_t i = n; i < padded; i++) {
-                assert_int_equal(codes[1][i], 0);
+            fill(x, sizes[s], &rng);
+            for (uint8_t bits = 3; bits <= 8; bits++) {
+                check_quantize(x, sizes[s], groups[g],
+                               kfi_activation_most((kf_activation){bits, 0}));
             }
         }
     }
@@ -80,8 +89,8 @@ static void quantizes_zero_tiny_and_huge_groups(void **state)
         for (size_t i = 0; i < 64; i++) {
             x[i] = i % 3 == 0 ? magnitudes[m] : -magnitudes[m];
         }
-        kfi_quantize_generic(codes[0], &scale[0], sums[0], x, 64, 64);
-        kfi_kernels_get()->quantize(codes[1], &scale[1], sums[1], x, 64, 64);
+        kfi_quantize_generic(codes[0], &scale[0], sums[0], x, 64, 64, 127);
+        kfi_kernels_get()->quantize(codes[1], &scale[1], sums[1], x, 64, 64, 127);
         assert_memory_equal(codes[0], codes[1], 64);
         assert_same(&scale[0], &scale[1], 1);
         assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
@@ -100,7 +109,7 @@ static void rounds_half_to_even(void **state)
     int8_t codes[32];
     float scale = 0.0f;
     int32_t sum = 0;
-    kfi_kernels_get()->quantize(codes, &scale, &sum, x, 8, 32);
+    kfi_kernels_get()->quantize(codes, &scale, &sum, x, 8, 32, 127);
     assert_true(scale == 1.0f);
     assert_memory_equal(codes, expected, 8);
     assert_int_equal(sum, 130);

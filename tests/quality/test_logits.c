@@ -95,7 +95,8 @@ static void check_model(const char *path, const char *name, kf_weights weights)
     CHECK_OK(kf_pool_new(&pool, 0, NULL, &err), &err);
     options.pool = pool;
     options.weights = weights;
-    options.float_activations = true;
+    const kf_activation in_float = {.bits = 32};
+    options.activation = &in_float;
     session_options.context = MAX_IDS;
     CHECK_OK(kf_model_open(&model, path, &options, &err), &err);
     CHECK_OK(kf_session_new(&session, model, &session_options, &err), &err);

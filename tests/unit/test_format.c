@@ -77,7 +77,9 @@ static void refuses_what_is_no_name(void **state)
 static void reads_and_writes_activation_names(void **state)
 {
     (void)state;
-    static const char *const names[] = {"float", "int8t", "int8tg32", "int8tg64", "int8tg128"};
+    static const char *const names[] = {"float",     "int8t",    "int8tg32", "int8tg64",
+                                        "int8tg128", "int4tg64", "int3t",    "int3tg128",
+                                        "int5tg32",  "int6t",    "int7tg64"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char back[KF_FORMAT_NAME_BYTES];
         kf_activation activation = {0};
@@ -85,8 +87,8 @@ static void reads_and_writes_activation_names(void **state)
         kf_activation_name(back, activation);
         assert_string_equal(back, names[i]);
     }
-    static const char *const wrong[] = {"",         "int8",     "int4t",    "int8tg",
-                                        "int8tg65", "int8trow", "int8tg64a"};
+    static const char *const wrong[] = {"",         "int8",     "int2t",     "int9t",   "int8tg",
+                                        "int8tg65", "int8trow", "int8tg64a", "int4g64", "int44t"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         kf_activation activation = {0};
         assert_int_equal(kf_activation_parse(&activation, wrong[i], NULL), KF_INVALID);

@@ -66,7 +66,8 @@ static subject subject_make_of(const char *directory, size_t n_prefix, size_t n_
     CHECK_OK(kf_pool_new(&s.pool, n_threads, NULL, &err), &err);
     kf_model_options options = KF_MODEL_OPTIONS_INIT;
     options.pool = s.pool;
-    options.float_activations = float_activations;
+    const kf_activation in_float = {.bits = 32};
+    options.activation = float_activations ? &in_float : NULL;
     CHECK_OK(kf_model_open(&s.model, s.path, &options, &err), &err);
     return s;
 }

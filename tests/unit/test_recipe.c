@@ -140,7 +140,7 @@ static void bad_recipes_are_refused_with_the_right_status(void **state)
         {"{\"weights\": 4}", KF_RANGE, "weights"},
         {"{\"weights\": \"int9g64\"}", KF_RANGE, "weights"},
         {"{\"weights\": \"floaty\"}", KF_RANGE, "weights"},
-        {"{\"activations\": \"int3t\"}", KF_RANGE, "activations"},
+        {"{\"activations\": \"int2t\"}", KF_RANGE, "activations"},
         {"{\"prefix\": \"\"}", KF_RANGE, "prefix"},
         {"{\"prefix\": \"a\\u0000b\"}", KF_RANGE, "prefix"},
         {"{\"calib\": {\"samples\": 0}}", KF_RANGE, "samples"},

@@ -41,14 +41,15 @@ static void sum_chunks(int32_t *sums, const int8_t *codes, size_t n_chunks)
 }
 
 void kfi_quantize_generic(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
-                          size_t group)
+                          size_t group, int32_t most)
 {
+    const float largest = (float)most;
     const size_t cols_padded = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS * KFI_CHUNK_COLS;
     for (size_t begin = 0; begin < cols; begin += group) {
         const size_t n = cols - begin < group ? cols - begin : group;
         const float max = max_magnitude(x + begin, n);
-        const float inverse = max < KFI_QUANTIZE_LEAST ? 0.0f : 127.0f / max;
-        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / 127.0f;
+        const float inverse = max < KFI_QUANTIZE_LEAST ? 0.0f : largest / max;
+        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / largest;
         for (size_t i = begin; i < begin + n; i++) {
             codes[i] = round_code(x[i] * inverse);
         }

@@ -40,13 +40,14 @@ INLINE ilanes quantize_lanes(const float *x, size_t n, lanes inverse)
 }
 
 void KERNEL_NAME(quantize)(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
-                           size_t group)
+                           size_t group, int32_t most)
 {
+    const float largest = (float)most;
     for (size_t begin = 0; begin < cols; begin += group) {
         const size_t end = least(begin + group, cols);
         const float max = max_magnitude(x + begin, end - begin);
-        const lanes inverse = lanes_set1(max < KFI_QUANTIZE_LEAST ? 0.0f : 127.0f / max);
-        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / 127.0f;
+        const lanes inverse = lanes_set1(max < KFI_QUANTIZE_LEAST ? 0.0f : largest / max);
+        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / largest;
         for (size_t i = begin; i < end; i += KFI_CHUNK_COLS) {
             const size_t n = end - i;
             const ilanes low = quantize_lanes(x + i, n, inverse);
