@@ -198,18 +198,28 @@ static void take_query(kfi_packed_row *row, const float *q, size_t head_dim, flo
     row->query_sum = ilanes_sum(sum);
 }
 
-/* Scores out of the sums of a row's n keys. */
-INLINE float take_scores(kfi_packed_row *row, const uint16_t *scales, size_t n)
+/* Below, a row's n keys are taken in whole registers, for which the masks of first lanes fold away,
+ * and a last one in part. */
+
+/* Scores out of the sums of 16 keys, of which the first n count; the greatest of each lane. */
+INLINE lanes take_scores(kfi_packed_row *row, const uint16_t *scales, size_t i, size_t n, lanes max)
 {
-    const lanes step = lanes_set1(row->query_scale);
-    lanes greatest = lanes_set1(-INFINITY);
-    for (size_t i = 0; i < n; i += KFI_LANES) {
-        const lanes sums = lanes_of_int(ilanes_load(row->keys.sums + i));
-        const lanes s = lanes_mul(sums, lanes_mul(step, lanes_of_halves(scales + i)));
-        lanes_store(row->keys.scores + i, s);
-        greatest = lanes_max(lanes_first(s, greatest, n - i), greatest);
-    }
-    return lanes_greatest(greatest);
+    const lanes sums = lanes_of_int(ilanes_load(row->keys.sums + i));
+    const lanes step = lanes_mul(lanes_set1(row->query_scale), lanes_of_halves(scales + i));
+    const lanes s = lanes_mul(sums, step);
+    lanes_store(row->keys.scores + i, s);
+    return lanes_max(lanes_first(s, max, n), max);
+}
+
+/* Weights of values out of 16 scores, likewise; the sum and the heaviest of each lane. */
+INLINE void take_weights(float *p, const uint16_t *scales, size_t n, float max, lanes *sum,
+                         lanes *heaviest)
+{
+    const lanes e = lanes_exp(lanes_sub(lanes_load(p), lanes_set1(max)));
+    const lanes weights = lanes_first(lanes_mul(e, lanes_of_halves(scales)), lanes_zero(), n);
+    *sum = lanes_add(*sum, lanes_first(e, lanes_zero(), n));
+    *heaviest = lanes_max(weights, *heaviest);
+    lanes_store(p, weights);
 }
 
 /* Integer weights of the n keys that a row sees of the chunk, zero up to n_all. */
@@ -217,17 +227,23 @@ static kfi_attention_state soften(kfi_packed_row *row, const kfi_packed_kv *kv, 
                                   size_t n_all)
 {
     float *const p = row->keys.scores;
-    const float max = take_scores(row, kv->key_scales, n);
-    lanes sums = lanes_zero();
+    const size_t n_whole = n / KFI_LANES * KFI_LANES;
+    lanes greatest = lanes_set1(-INFINITY);
     lanes heaviest = lanes_zero();
+    lanes weight = lanes_zero();
     float inverse = 0.0f;
-    for (size_t i = 0; i < n; i += KFI_LANES) {
-        const lanes e = lanes_exp(lanes_sub(lanes_load(p + i), lanes_set1(max)));
-        const lanes scaled = lanes_mul(e, lanes_of_halves(kv->value_scales + i));
-        const lanes weights = lanes_first(scaled, lanes_zero(), n - i);
-        sums = lanes_add(sums, lanes_first(e, lanes_zero(), n - i));
-        heaviest = lanes_max(weights, heaviest);
-        lanes_store(p + i, weights);
+    for (size_t i = 0; i < n_whole; i += KFI_LANES) {
+        greatest = take_scores(row, kv->key_scales, i, KFI_LANES, greatest);
+    }
+    if (n_whole < n) {
+        greatest = take_scores(row, kv->key_scales, n_whole, n - n_whole, greatest);
+    }
+    const float max = lanes_greatest(greatest);
+    for (size_t i = 0; i < n_whole; i += KFI_LANES) {
+        take_weights(p + i, kv->value_scales + i, KFI_LANES, max, &weight, &heaviest);
+    }
+    if (n_whole < n) {
+        take_weights(p + n_whole, kv->value_scales + n_whole, n - n_whole, max, &weight, &heaviest);
     }
     row->weight_scale = kfi_packed_step(lanes_greatest(heaviest), &inverse);
     ilanes sum = ilanes_set1(0);
@@ -239,7 +255,7 @@ static kfi_attention_state soften(kfi_packed_row *row, const kfi_packed_kv *kv, 
         ilanes_store_pairs(row->weights + i, ilanes_set1(0));
     }
     row->weight_sum = ilanes_sum(sum);
-    return (kfi_attention_state){max, lanes_sum(sums)};
+    return (kfi_attention_state){max, lanes_sum(weight)};
 }
 
 /* Results of a chunk out of the sums. */
