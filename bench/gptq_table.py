@@ -55,7 +55,8 @@ def json_lines(command):
 
 
 def evaluate(options, model, *more):
-    command = [options.kerf, "eval", model, "--text", options.text, "--json", "-q", *more]
+    command = [options.kerf, "eval", model, "--text", options.text, "--json", "-q", "--kv", "f32",
+               *more]
     return json_lines([*command, "--windows", str(options.windows)])[-1]
 
 

@@ -134,7 +134,8 @@ static void print_head(const bench_options *options, const bench_bed *bed)
     if (!options->common.json) {
         (void)printf("%s: %s; activations %s; kv %s; %zu threads\n",
                      show_text(name, sizeof name, subject_name(options)), bed->info.source,
-                     bed->info.activations, options->kv, kf_pool_threads(bed->subject->pool));
+                     bed->info.activations, kf_kv_name(kf_session_kv(bed->session)),
+                     kf_pool_threads(bed->subject->pool));
         (void)printf("%-14s %10s %10s %8s %10s %7s %7s  %s\n", "test", "tokens/s", "MB/token",
                      "GB/s", "read GB/s", "share", "TOPS", "kernels");
     }
@@ -146,8 +147,9 @@ static void print_json(const bench_options *options, const bench_bed *bed, const
     json_print(json_pack("{s:s, s:o, s:o, s:s, s:s, s:I, s:f, s:I, s:f, s:f, s:f, s:f, s:o}",
                          "test", test->name, "model", json_text(subject_name(options)), "source",
                          json_text(bed->info.source), "activations", bed->info.activations, "kv",
-                         options->kv, "threads", (json_int_t)kf_pool_threads(bed->subject->pool),
-                         "tokens_per_second", r->tokens_per_second, "bytes_per_token",
+                         kf_kv_name(kf_session_kv(bed->session)), "threads",
+                         (json_int_t)kf_pool_threads(bed->subject->pool), "tokens_per_second",
+                         r->tokens_per_second, "bytes_per_token",
                          (json_int_t)(r->bytes_per_token + 0.5), "gb_per_second",
                          1e-9 * r->bytes_per_second, "read_gb_per_second",
                          1e-9 * r->read_bytes_per_second, "share",
@@ -284,7 +286,7 @@ static int print_shapes(const bench_options *options)
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    bench_options options = {.kv = "f32", .tokens = 128, .repeats = 3};
+    bench_options options = {.kv = "auto", .tokens = 128, .repeats = 3};
     int exit_code = EXIT_DONE;
     cli_subject subject = {0};
     kf_error err = {0};

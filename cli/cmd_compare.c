@@ -20,7 +20,7 @@
 
 typedef struct compare_options {
     common_options common;
-    const char *recipes, *text, *calib, *dir, *prompt, *activations;
+    const char *recipes, *text, *calib, *dir, *prompt, *activations, *kv;
     text_list set;
     bool force;
     uint64_t window, windows, tokens;
@@ -51,7 +51,7 @@ typedef struct cli_comparison {
 
 /* Lets the model write behind the prompt, greedily, and measures how fast. */
 static kf_status write_answer(compare_row *r, const cli_comparison *c, const cli_subject *subject,
-                              kf_error *err)
+                              kf_kv kv, kf_error *err)
 {
     cli_generator g = {0};
     cli_answer a = {0};
@@ -65,6 +65,7 @@ static kf_status write_answer(compare_row *r, const cli_comparison *c, const cli
     kf_model_info info;
     kf_model_get_info(subject->model, &info);
     session.context = n + info.n_prefix + (size_t)c->options->tokens + 1;
+    session.kv = kv;
     sampler.temperature = 0;
     sampler.repetition_penalty = 1.1f;
     if (st == KF_OK) {
@@ -150,7 +151,7 @@ static kf_status measure_source(cli_comparison *c, kf_error *err)
     describe(r, &c->source);
     kf_status st = measure_reference(&r->eval, c, NULL, 0, err);
     if (st == KF_OK) {
-        st = write_answer(r, c, &c->source, err);
+        st = write_answer(r, c, &c->source, KF_KV_F32, err);
     }
     c->n_rows += st == KF_OK;
     return st;
@@ -173,10 +174,11 @@ static kf_status measure_checkpoint(compare_row *r, cli_comparison *c, const cha
     if (st == KF_OK) {
         set_windows(&eval, c);
         eval.reference = c->source.model;
+        eval.kv = kv_named(c->options->kv);
         st = kf_eval(&r->eval, subject.model, c->text.ids, c->text.n_ids, &eval, err);
     }
     if (st == KF_OK) {
-        st = write_answer(r, c, &subject, err);
+        st = write_answer(r, c, &subject, kv_named(c->options->kv), err);
     }
     subject_close(&subject);
     return st;
@@ -401,6 +403,7 @@ static int run(const cli_command *command, int argc, char **argv)
                                .windows = 0,
                                .tokens = 96,
                                .activations = "recipe",
+                               .kv = "auto",
                                .prompt = "A saw cuts wood by"};
     int exit_code = EXIT_DONE;
     kf_error err = {0};
@@ -435,6 +438,7 @@ static const cli_option options_table[] = {
     {"set", 's', OPTION_LIST, "KEY=VALUE", "change a knob in every recipe; may be repeated",
      offsetof(compare_options, set), 0, 0},
     OPTION_ACTIVATIONS(compare_options),
+    OPTION_KV(compare_options),
     {"force", 0, OPTION_FLAG, NULL, "quantize anew what DIR holds already",
      offsetof(compare_options, force), 0, 0},
     {"dir", 0, OPTION_TEXT, "DIR", "keep the checkpoints here (default: a temporary directory)",

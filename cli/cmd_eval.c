@@ -49,9 +49,9 @@ static void print_json(const eval_options *options, const kf_model_info *info,
         "perplexity_se", json_number(r->perplexity_se), "kl_mean", json_number(r->kl_mean), "top1",
         json_number(r->top1), "bits_per_weight", json_number(info->bits_per_weight), "bytes",
         (json_int_t)info->bytes, "seconds", json_number(r->seconds), "tokens_per_second",
-        json_number(r->tokens_per_second), "activations", info->activations, "kv", options->kv,
-        "source", json_text(info->source), "start", in_front(options, r), "prefix_tokens",
-        (json_int_t)r->n_prefix, "peak_rss_bytes", (json_int_t)kf_memory_peak());
+        json_number(r->tokens_per_second), "activations", info->activations, "kv",
+        kf_kv_name(r->kv), "source", json_text(info->source), "start", in_front(options, r),
+        "prefix_tokens", (json_int_t)r->n_prefix, "peak_rss_bytes", (json_int_t)kf_memory_peak());
     if (options->against != NULL) {
         (void)json_object_set_new(report, "against", json_text(options->against));
         (void)json_object_set_new(report, "reference_perplexity",
@@ -90,7 +90,7 @@ static void print_text(const eval_options *options, const kf_model_info *info,
                  show_text(source, sizeof source, info->source));
     (void)printf("weights      %.3f bits per weight, %s; activations %s; kv %s\n",
                  info->bits_per_weight, format_bytes(a, info->bytes), info->activations,
-                 options->kv);
+                 kf_kv_name(r->kv));
     (void)printf("text         %s, %zu windows of %llu tokens, %zu scored, in front: %s\n",
                  options->text, r->windows, (unsigned long long)options->window, r->tokens,
                  r->n_prefix > 0                      ? "the stored exact prefix"
@@ -195,7 +195,7 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
 static int run(const cli_command *command, int argc, char **argv)
 {
     eval_options options = {
-        .window = 2048, .start = "none", .weights = "float", .activations = "recipe", .kv = "f32"};
+        .window = 2048, .start = "none", .weights = "float", .activations = "recipe", .kv = "auto"};
     int exit_code = EXIT_DONE;
     cli_subject main = {0};
     cli_subject reference = {0};

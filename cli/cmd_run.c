@@ -59,11 +59,11 @@ static void report(const run_options *options, const cli_generator *g, const cli
     const double prompt_rate = a->prompt_seconds > 0 ? (double)a->n_prompt / a->prompt_seconds : 0;
     const double rate = a->seconds > 0 ? (double)a->n_tokens / a->seconds : 0;
     if (options->common.json) {
-        json_t *line =
-            json_pack("{s:o, s:I, s:I, s:f, s:f, s:s, s:s}", "text", json_bytes(g->text, g->n_text),
-                      "prompt_tokens", (json_int_t)a->n_prompt, "tokens", (json_int_t)a->n_tokens,
-                      "prompt_tokens_per_second", prompt_rate, "tokens_per_second", rate,
-                      "stopped_by", stop_reason_name(a->reason), "kv", options->kv);
+        json_t *line = json_pack(
+            "{s:o, s:I, s:I, s:f, s:f, s:s, s:s}", "text", json_bytes(g->text, g->n_text),
+            "prompt_tokens", (json_int_t)a->n_prompt, "tokens", (json_int_t)a->n_tokens,
+            "prompt_tokens_per_second", prompt_rate, "tokens_per_second", rate, "stopped_by",
+            stop_reason_name(a->reason), "kv", kf_kv_name(kf_session_kv(g->session)));
         json_print(line, 6);
         return;
     }
@@ -293,7 +293,7 @@ static int run(const cli_command *command, int argc, char **argv)
 {
     run_options options = {.weights = "auto",
                            .activations = "recipe",
-                           .kv = "f32",
+                           .kv = "auto",
                            .temperature = 0.8,
                            .top_k = 40,
                            .top_p = 0.95,

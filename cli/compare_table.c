@@ -21,7 +21,7 @@ void compare_print_heading(const char *model, const char *source, const char *te
                "float with the same start");
     (void)printf("\n%-10s %9s %6s %6s  %-11s %20s %11s %8s %7s %8s %9s  %s\n", "recipe", "size",
                  "bits", "linear", "start", "perplexity", "over float", "KL", "top-1", "token/s",
-                 "quantize", "activations");
+                 "quantize", "activations, kv");
     (void)output_flush();
 }
 
@@ -49,16 +49,16 @@ void compare_print_row(const compare_row *r)
     } else {
         (void)printf("%11s %8s %7s ", "-", "-", "-");
     }
-    (void)printf("%8.1f %9s  %s\n", r->answer_rate,
+    (void)printf("%8.1f %9s  %s, %s\n", r->answer_rate,
                  r->quantize_seconds > 0 ? format_seconds(seconds, r->quantize_seconds) : "-",
-                 r->activations);
+                 r->activations, kf_kv_name(r->eval.kv));
     (void)output_flush();
 }
 
 void compare_print_row_json(const compare_row *r)
 {
     json_t *line = json_pack(
-        "{s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:I}",
+        "{s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:I}",
         "recipe", json_text(r->name), "source", json_text(r->source), "bytes", (json_int_t)r->bytes,
         "bits_per_weight", json_number(r->bits_per_weight), "bits_per_weight_linear",
         json_number(r->bits_per_weight_linear), "tokens", (json_int_t)r->eval.tokens, "windows",
@@ -67,9 +67,9 @@ void compare_print_row_json(const compare_row *r)
         "reference_perplexity", json_number(r->eval.reference_perplexity), "loss_difference",
         json_number(r->eval.loss_difference), "loss_difference_se",
         json_number(r->eval.loss_difference_se), "kl_mean", json_number(r->eval.kl_mean), "top1",
-        json_number(r->eval.top1), "activations", r->activations, "tokens_per_second",
-        json_number(r->answer_rate), "quantize_seconds", json_number(r->quantize_seconds),
-        "peak_rss_bytes", (json_int_t)kf_memory_peak());
+        json_number(r->eval.top1), "activations", r->activations, "kv", kf_kv_name(r->eval.kv),
+        "tokens_per_second", json_number(r->answer_rate), "quantize_seconds",
+        json_number(r->quantize_seconds), "peak_rss_bytes", (json_int_t)kf_memory_peak());
     (void)json_object_set_new(line, "answer", json_text(r->answer != NULL ? r->answer : ""));
     json_print(line, 12);
     (void)output_flush();

@@ -51,10 +51,12 @@ void subject_close(cli_subject *subject);
         "no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",             \
             offsetof(options, no_prefix), 0, 0                                                     \
     }
-#define KV_NAMES "f32|k8v8|k8v4|k4v4"
+#define KV_NAMES "auto|f32|k8v8|k8v4|k4v4"
 #define OPTION_KV(options)                                                                         \
     {                                                                                              \
-        "kv", 0, OPTION_WORD, KV_NAMES, "keep keys and values in 32, 8 or 4 bits (default f32)",   \
+        "kv", 0, OPTION_WORD, KV_NAMES,                                                            \
+            "bits of keys and values (default auto: k8v8 where packed weights run on "             \
+            "quantized activations, else f32)",                                                    \
             offsetof(options, kv), 0, 0                                                            \
     }
 #define OPTION_WINDOW(options)                                                                     \

@@ -206,10 +206,13 @@ typedef enum kf_kv {
     KF_KV_F32 = 0,  /**< float32, exact. */
     KF_KV_K8V8 = 1, /**< 8 bits; with a head of 64, 8.25 a value with its scale. */
     KF_KV_K8V4 = 2, /**< 6.25 a value. */
-    KF_KV_K4V4 = 3  /**< 4.25 a value. */
+    KF_KV_K4V4 = 3, /**< 4.25 a value. */
+    KF_KV_AUTO = 4  /**< K8V8 for a model whose linear layers run packed and on quantized
+                         activations, beside whose rounding that of the cache disappears; F32 for
+                         all others, and for heads of more than 512. */
 } kf_kv;
 
-/** Returns "f32", "k8v8", "k8v4" or "k4v4", static; NULL for any other number. */
+/** Returns "f32", "k8v8", "k8v4", "k4v4" or "auto", static; NULL for any other number. */
 KF_API const char *kf_kv_name(kf_kv kv);
 
 /** How to run; start from #KF_SESSION_OPTIONS_INIT. */
@@ -275,7 +278,7 @@ KF_API KF_NODISCARD kf_status kf_session_begin(kf_session *session, const uint32
 
 /** Tokens in the cache, the prefix included. */
 KF_API size_t kf_session_position(const kf_session *session);
-/** How its keys and values are kept. */
+/** How its keys and values are kept; never KF_KV_AUTO. */
 KF_API kf_kv kf_session_kv(const kf_session *session);
 /** Room for tokens. */
 KF_API size_t kf_session_context(const kf_session *session);

@@ -241,6 +241,7 @@ static void fill_result(kf_eval_result *result, const evaluation *e)
     result->perplexity = exp(result->loss);
     result->perplexity_se = result->perplexity * result->loss_se;
     result->tokens_per_second = (double)n / e->seconds;
+    result->kv = kf_session_kv(e->model.session);
     result->n_prefix = e->model.no_prefix ? 0 : e->model.n_front;
     memcpy(result->bands, e->bands, sizeof result->bands);
     result->n_bands = kfi_bands_finish(result->bands, e->window);
@@ -270,7 +271,7 @@ static kf_status make_key(kfi_reference_key *key, const evaluation *e, const sid
     kf_model_info info;
     kf_model_get_info(s->model, &info);
     (void)snprintf(key->activations, sizeof key->activations, "%s", info.activations);
-    key->kv = kf_kv_name(s->kv);
+    key->kv = kf_kv_name(kf_session_kv(s->session));
     KFI_TRY(kfi_model_source_hash(s->model, key->model, err));
     return kfi_sha256_bytes(key->text, e->ids, e->windows * e->window * sizeof *e->ids, err);
 }

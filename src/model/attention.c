@@ -19,6 +19,8 @@
 /* Pieces of a lone token for each thread, so that the last one to end is not long alone. */
 #define PIECES_A_THREAD 3
 
+_Static_assert(KFI_KV_PANEL == KFI_KV_BLOCK, "tokens that share memory, in both parts");
+
 typedef struct attending {
     kfi_workspace *workspace;
     float *dst, *q, *k, *v;

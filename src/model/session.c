@@ -30,22 +30,30 @@ struct kf_session {
 
 /* ---- new and free ---- */
 
-/* Codes that keys and values are kept as; 0 bits: float32. */
+/* Codes that keys and values are kept as; 0 bits: float32, or what choose_kv() says. */
 typedef struct kv_kind {
     const char *name;
     unsigned key_bits, value_bits;
 } kv_kind;
 
 static const kv_kind kv_kinds[] = {
-    [KF_KV_F32] = {"f32", 0, 0},
-    [KF_KV_K8V8] = {"k8v8", 8, 8},
-    [KF_KV_K8V4] = {"k8v4", 8, 4},
-    [KF_KV_K4V4] = {"k4v4", 4, 4},
+    [KF_KV_F32] = {"f32", 0, 0},   [KF_KV_K8V8] = {"k8v8", 8, 8}, [KF_KV_K8V4] = {"k8v4", 8, 4},
+    [KF_KV_K4V4] = {"k4v4", 4, 4}, [KF_KV_AUTO] = {"auto", 0, 0},
 };
 
 const char *kf_kv_name(kf_kv kv)
 {
     return (size_t)kv < sizeof kv_kinds / sizeof kv_kinds[0] ? kv_kinds[kv].name : NULL;
+}
+
+static kf_kv choose_kv(const kf_model *model, kf_kv wanted)
+{
+    if (wanted != KF_KV_AUTO) {
+        return wanted;
+    }
+    const bool on_codes = !kfi_model_is_float(model) && !model->float_activations;
+    return on_codes && kfi_model_config(model)->head_dim <= KFI_PACKED_HEAD_DIM_MOST ? KF_KV_K8V8
+                                                                                     : KF_KV_F32;
 }
 
 /* With codes, only what a stored prefix takes is in float32. */
@@ -145,7 +153,7 @@ static kf_status check_options(const kf_session_options *options, const kfi_conf
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "no KV cache has the number %d",
                         (int)options->kv);
     }
-    if (options->kv != KF_KV_F32 && config->head_dim > KFI_PACKED_HEAD_DIM_MOST) {
+    if (kv_kinds[options->kv].key_bits != 0 && config->head_dim > KFI_PACKED_HEAD_DIM_MOST) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "a KV cache of %s has heads of at most %zu, this model's have %zu",
                         kf_kv_name(options->kv), KFI_PACKED_HEAD_DIM_MOST, config->head_dim);
@@ -174,7 +182,7 @@ kf_status kf_session_new(kf_session **session, kf_model *model, const kf_session
     s->batch = options->batch == 0 ? DEFAULT_BATCH : options->batch;
     s->batch = s->batch < s->context ? s->batch : s->context;
     s->uses_prefix = !options->no_prefix && kfi_model_get_prefix(model)->n > 0;
-    s->kv = options->kv;
+    s->kv = choose_kv(model, options->kv);
     const kf_status st = allocate(s, err);
     if (st != KF_OK) {
         kf_session_free(s);

@@ -59,7 +59,7 @@ run $tiny --json --depth 100
 [ "$(tests)" = "pp412 tg128 pp412@100 tg128@100" ]
 result "the default prompt fits the context" $?
 run $tiny --depth 32 --prompt 16 -n 4
-prints "^tiny: random weights, int8g64 and int4g64, packed; activations int8tg64; kv f32; 1 threads$" \
+prints "^tiny: random weights, int8g64 and int4g64, packed; activations int8tg64; kv k8v8; 1 threads$" \
     "the table says what it measures"
 prints "^tg4@32  *[0-9.]*  .*%  .* [a-z0-9+]*$" "and the kernels in each row"
 code=0

@@ -324,16 +324,51 @@ static void names_all_and_refuses_others(void **state)
     kf_session *session = NULL;
     kf_session_options options = KF_SESSION_OPTIONS_INIT;
     subject s = subject_make(*state, 0, 1);
-    static const char *const names[] = {"f32", "k8v8", "k8v4", "k4v4"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const names[] = {"f32", "k8v8", "k8v4", "k4v4", "auto"};
+    for (int i = 0; i < 5; i++) {
         assert_string_equal(kf_kv_name((kf_kv)i), names[i]);
     }
-    assert_null(kf_kv_name((kf_kv)4));
+    assert_null(kf_kv_name((kf_kv)5));
     assert_null(kf_kv_name((kf_kv)-1));
-    options.kv = (kf_kv)4;
+    options.kv = (kf_kv)5;
     assert_int_equal(kf_session_new(&session, s.model, &options, &err), KF_INVALID);
     assert_null(session);
     subject_free(&s);
+}
+
+static kf_kv chosen(kf_model *model)
+{
+    kf_error err = {0};
+    kf_session *session = NULL;
+    kf_session_options options = KF_SESSION_OPTIONS_INIT;
+    options.kv = KF_KV_AUTO;
+    CHECK_OK(kf_session_new(&session, model, &options, &err), &err);
+    const kf_kv kv = kf_session_kv(session);
+    kf_session_free(session);
+    return kv;
+}
+
+static void auto_is_by_what_the_weights_run_on(void **state)
+{
+    kf_error err = {0};
+    kf_model *model = NULL;
+    subject on_codes = subject_make_of(*state, 0, 1, false);
+    assert_int_equal(chosen(on_codes.model), KF_KV_K8V8);
+    subject_free(&on_codes);
+    subject on_floats = subject_make_of(*state, 0, 1, true);
+    assert_int_equal(chosen(on_floats.model), KF_KV_F32);
+    subject_free(&on_floats);
+    tiny_options o = tiny_options_of("llama");
+    o.dtype = KFI_DTYPE_Q8_0;
+    tiny_model *tiny = tiny_model_new(*state, &o);
+    kf_model_options options = KF_MODEL_OPTIONS_INIT;
+    for (int weights = KF_WEIGHTS_FLOAT; weights <= KF_WEIGHTS_PACKED; weights++) {
+        options.weights = (kf_weights)weights;
+        CHECK_OK(kf_model_open(&model, tiny->path, &options, &err), &err);
+        assert_int_equal(chosen(model), weights == KF_WEIGHTS_FLOAT ? KF_KV_F32 : KF_KV_K8V8);
+        kf_model_close(model);
+    }
+    tiny_model_free(tiny);
 }
 
 static void refuses_heads_that_are_too_wide(void **state)
@@ -351,10 +386,14 @@ static void refuses_heads_that_are_too_wide(void **state)
         kf_session_options options = KF_SESSION_OPTIONS_INIT;
         options.kv = KF_KV_K8V8;
         CHECK_OK(kf_model_open(&model, tiny->path, NULL, &err), &err);
-        const kf_status st = kf_session_new(&session, model, &options, &err);
+        kf_status st = kf_session_new(&session, model, &options, &err);
         assert_int_equal(st, head_dim == 512 ? KF_OK : KF_UNSUPPORTED);
         if (st != KF_OK) {
             assert_non_null(strstr(err.msg, "512"));
+            options.kv = KF_KV_AUTO; /* never asks for what there is not */
+            st = kf_session_new(&session, model, &options, &err);
+            assert_int_equal(st, KF_OK);
+            assert_int_equal(kf_session_kv(session), KF_KV_F32);
         }
         kf_session_free(session);
         kf_model_close(model);
@@ -374,6 +413,7 @@ int main(void)
         IN_DIRECTORY(tells_how_many_bytes_a_token_reads),
         IN_DIRECTORY(decoding_allocates_nothing),
         IN_DIRECTORY(names_all_and_refuses_others),
+        IN_DIRECTORY(auto_is_by_what_the_weights_run_on),
         IN_DIRECTORY(refuses_heads_that_are_too_wide),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
