@@ -26,6 +26,7 @@ typedef struct attending {
     float *dst, *q, *k, *v;
     kfi_kv *kv;
     size_t first, n;
+    size_t first_panel;              /* of the batch, that is put now */
     size_t n_chunks, chunks_a_piece; /* of a lone token */
 } attending;
 
@@ -75,7 +76,7 @@ static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
     const attending *a = ctx;
     const kfi_workspace *w = a->workspace;
     const size_t start = panel_start(a);
-    const size_t panel = (start / KFI_KV_PANEL + i_item) * KFI_KV_PANEL;
+    const size_t panel = (a->first_panel + i_item) * KFI_KV_PANEL;
     const size_t begin = panel < start ? 0 : panel - start;
     size_t end = panel + KFI_KV_PANEL - start;
     end = end < a->n ? end : a->n;
@@ -84,6 +85,31 @@ static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
         rotate(w, a, t);
         kfi_kv_put(a->kv, a->first + t, a->k + kv_place, a->v + kv_place);
     }
+}
+
+/* Panels begin … end-1, counted as panel_start() does. */
+static void put_panels(attending *a, size_t begin, size_t end)
+{
+    a->first_panel = begin;
+    kfi_pool_run(a->workspace->pool, rotate_and_store, a, end - begin);
+}
+
+/* The keys in float32 first where there are some: those in codes want their offsets. */
+static void put_all(attending *a)
+{
+    const size_t start = panel_start(a);
+    const size_t begin = start / KFI_KV_PANEL;
+    const size_t end = (start + a->n - 1) / KFI_KV_PANEL + 1;
+    const size_t n_float = kfi_kv_n_float(a->kv, a->first + a->n);
+    const bool is_complete = kfi_kv_is_packed(a->kv) && n_float == a->kv->n_exact;
+    if (!is_complete || a->first >= n_float) {
+        put_panels(a, begin, end);
+        return;
+    }
+    const size_t border = (start + n_float - a->first) / KFI_KV_PANEL;
+    put_panels(a, begin, border);
+    kfi_kv_put_offsets(a->kv);
+    put_panels(a, border, end);
 }
 
 /* ---- attending ---- */
@@ -129,6 +155,29 @@ static kfi_attention_args packed_args(const attending *a, size_t i_head, size_t 
     return args;
 }
 
+/* Lowers the scores that queries have of keys in float32 by what those in codes lack: the score of
+ * the offset. */
+static void lower_states(const kfi_attention_args *args, const attending *a, size_t i_head)
+{
+    float lower[KFI_QUERY_TOKENS];
+    for (size_t h = 0; h < args->n_heads; h++) {
+        const kfi_gemm product = {.kind = KFI_GEMM_NT,
+                                  .m = args->n_tokens,
+                                  .n = 1,
+                                  .k = args->head_dim,
+                                  .a = args->q + h * args->head_dim,
+                                  .ld_a = args->ld_q,
+                                  .b = a->kv->offsets + i_head * args->head_dim,
+                                  .ld_b = args->head_dim,
+                                  .c = lower,
+                                  .ld_c = 1};
+        a->workspace->kernels->gemm(&product);
+        for (size_t t = 0; t < args->n_tokens; t++) {
+            args->state[t * args->n_heads + h].max -= lower[t] * args->scale;
+        }
+    }
+}
+
 /* Queries behind the exact tokens: these first, then those in codes. */
 static void attend_packed(const attending *a, size_t i_head, size_t begin, size_t n_tokens,
                           size_t i_thread)
@@ -136,15 +185,12 @@ static void attend_packed(const attending *a, size_t i_head, size_t begin, size_
     const kfi_kernels *kernels = a->workspace->kernels;
     kfi_attention_state *states = kfi_workspace_states(a->workspace, i_thread);
     kfi_attention_args packed = packed_args(a, i_head, begin, n_tokens, 0, i_thread);
-    if (a->kv->n_exact == 0) {
-        kernels->attention_packed(&packed);
-        return;
-    }
     kfi_attention_args exact = head_args(a, i_head, begin, n_tokens, 0, i_thread);
     exact.n_keys = a->kv->n_exact;
     exact.state = packed.state = states;
     packed.continues = true;
     kernels->attention(&exact);
+    lower_states(&exact, a, i_head);
     kernels->attention_packed(&packed);
     for (size_t i = 0; i < n_tokens * packed.n_heads; i++) {
         float *dst = kfi_attention_result(&packed, i);
@@ -154,8 +200,7 @@ static void attend_packed(const attending *a, size_t i_head, size_t begin, size_
     }
 }
 
-/* Queries of a cache with codes. Those within the exact tokens see nothing else: there are some
- * only where a sequence is taken back to within its prefix. */
+/* Queries of a cache with codes. Those within the exact tokens see nothing else. */
 static void attend_rotated(const attending *a, size_t i_head, size_t begin, size_t n_tokens,
                            size_t i_thread)
 {
@@ -222,6 +267,9 @@ static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_t
         args.state = state;
         args.n_keys = least(n_float - begin, KFI_ATTENTION_CHUNK);
         w->kernels->attention(&args);
+        if (n_float <= a->first && kfi_kv_is_packed(a->kv)) {
+            lower_states(&args, a, i_head);
+        }
     } else {
         const size_t begin = (i - n_float_chunks) * KFI_ATTENTION_CHUNK;
         kfi_attention_args args = packed_args(a, i_head, 0, 1, begin, i_thread);
@@ -281,11 +329,9 @@ void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float
                    .kv = kv,
                    .first = first,
                    .n = n};
-    const size_t start = panel_start(&a);
     const size_t n_float = kfi_kv_n_float(kv, first + n);
     prepare_rope(workspace, first, n);
-    kfi_pool_run(workspace->pool, rotate_and_store, &a,
-                 (start + n - 1) / KFI_KV_PANEL - start / KFI_KV_PANEL + 1);
+    put_all(&a);
     a.n_chunks = count_chunks(n_float) + count_chunks(first + n - n_float);
     if (n == 1 && a.n_chunks > 1 && kv->chunk_results != NULL) {
         attend_lone_token(&a);

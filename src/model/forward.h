@@ -26,7 +26,14 @@ void kfi_workspace_free(kfi_workspace *workspace);
 /* KV cache of one layer: tokens in float32, [kv head][capacity] in the layout of kernels.h, and
  * behind the first n_exact of them tokens in codes, [kv head][packed_capacity] in that of
  * packed_kv.h. Without codes (packed.key_bits 0) all tokens are in float32; with them all heads are
- * rotated by hadamard(), in both parts. */
+ * rotated by hadamard(), in both parts.
+ *
+ * Keys have a part that hardly changes from token to token, in models with a bias of the keys
+ * (Qwen2) many times what does change: it would take most of a code's range. So the mean of the
+ * last KFI_KV_SAMPLE keys in float32 is taken off every key in codes. That lowers all scores of a
+ * query by the same q offset, and softmax does not see it once those in float32 are lowered, too.
+ * Source: Zhang et al., SageAttention, arXiv:2410.02367, section 4.2, whose mean is over all keys;
+ * that a few of the first do is ours. */
 typedef struct kfi_kv {
     size_t capacity; /* tokens in float32, a multiple of KFI_KV_PANEL */
     size_t n_kv_heads, head_dim;
@@ -35,11 +42,15 @@ typedef struct kfi_kv {
     size_t n_exact;
     size_t packed_capacity; /* tokens in codes, a multiple of KFI_KV_BLOCK */
     kfi_packed_kv packed;   /* of the first kv head */
+    float *offsets;         /* [kv head][head_dim], taken off the keys in codes */
     /* Room for what the query heads of a lone token gather from each chunk of keys, shared by all
      * layers: [chunk][n_heads][head_dim] and [chunk][n_heads]. NULL: one thread a kv head. */
     float *chunk_results;
     kfi_attention_state *chunk_states;
 } kfi_kv;
+
+/* Tokens in float32 behind a stored prefix, in front of those in codes. */
+#define KFI_KV_SAMPLE KFI_KV_BLOCK
 
 /* Bytes of both parts, by the shape alone; of whole panels, a multiple of 64. */
 size_t kfi_kv_layer_bytes(const kfi_kv *kv);
@@ -62,6 +73,8 @@ static inline size_t kfi_kv_shift(const kfi_kv *kv)
 /* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each and rotated where there
  * are codes, at a position. Positions are put in ascending order. */
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value);
+/* Makes the offsets: to be called when position n_exact - 1 has been put. */
+void kfi_kv_put_offsets(kfi_kv *kv);
 /* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1, in float32. */
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);
 

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/alloc.h"
 #include "model/forward.h"
 
 /* ---- memory ---- */
@@ -18,10 +19,17 @@ static size_t code_bytes(const kfi_kv *kv, unsigned bits)
     return kfi_packed_kv_code_bytes(kv->n_kv_heads * kv->packed_capacity, kv->packed.cols, bits);
 }
 
+static size_t offset_bytes(const kfi_kv *kv)
+{
+    return kfi_kv_is_packed(kv)
+               ? kfi_round_up(kv->n_kv_heads * kv->head_dim * sizeof(float), KFI_LINE_BYTES)
+               : 0;
+}
+
 size_t kfi_kv_layer_bytes(const kfi_kv *kv)
 {
     const size_t scale_bytes = 2 * kv->n_kv_heads * kv->packed_capacity * sizeof(uint16_t);
-    return float_bytes(kv) + code_bytes(kv, kv->packed.key_bits) +
+    return float_bytes(kv) + offset_bytes(kv) + code_bytes(kv, kv->packed.key_bits) +
            code_bytes(kv, kv->packed.value_bits) + scale_bytes;
 }
 
@@ -34,7 +42,9 @@ void kfi_kv_lay_out(kfi_kv *kv, void *memory)
         return;
     }
     memset(memory, 0, n_bytes); /* a panel is read whole, see clear_panel() */
-    kv->packed.keys = (uint8_t *)memory + n_bytes;
+    kv->n_exact = KFI_KV_SAMPLE;
+    kv->offsets = (float *)(void *)((uint8_t *)memory + n_bytes);
+    kv->packed.keys = (uint8_t *)memory + n_bytes + offset_bytes(kv);
     kv->packed.values = kv->packed.keys + code_bytes(kv, kv->packed.key_bits);
     kv->packed.key_scales =
         (uint16_t *)(void *)(kv->packed.values + code_bytes(kv, kv->packed.value_bits));
@@ -61,6 +71,18 @@ static void put_float(const kfi_kv *kv, size_t i_head, size_t position, const fl
     kfi_kv_store(keys, values, position, key, value, kv->head_dim);
 }
 
+static void put_codes(const kfi_kv *kv, size_t i_head, size_t position, const float *key,
+                      const float *value)
+{
+    const float *offset = kv->offsets + i_head * kv->head_dim;
+    float lowered[KFI_PACKED_HEAD_DIM_MOST];
+    for (size_t i = 0; i < kv->head_dim; i++) {
+        lowered[i] = key[i] - offset[i];
+    }
+    kfi_packed_kv_store(&kv->packed, i_head * kv->packed_capacity + position - kv->n_exact, lowered,
+                        value, kv->head_dim);
+}
+
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value)
 {
     for (size_t h = 0; h < kv->n_kv_heads; h++) {
@@ -69,8 +91,22 @@ void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *valu
         if (kfi_kv_n_float(kv, position + 1) > position) {
             put_float(kv, h, position, head_key, head_value);
         } else {
-            const size_t token = h * kv->packed_capacity + position - kv->n_exact;
-            kfi_packed_kv_store(&kv->packed, token, head_key, head_value, kv->head_dim);
+            put_codes(kv, h, position, head_key, head_value);
+        }
+    }
+}
+
+void kfi_kv_put_offsets(kfi_kv *kv)
+{
+    float key[KFI_PACKED_HEAD_DIM_MOST];
+    for (size_t h = 0; h < kv->n_kv_heads; h++) {
+        float *offset = kv->offsets + h * kv->head_dim;
+        memset(offset, 0, kv->head_dim * sizeof *offset);
+        for (size_t t = kv->n_exact - KFI_KV_SAMPLE; t < kv->n_exact; t++) {
+            kfi_kv_load_key(key, kv->keys + h * kv->capacity * kv->head_dim, t, kv->head_dim);
+            for (size_t i = 0; i < kv->head_dim; i++) {
+                offset[i] += key[i] * (1.0f / (float)KFI_KV_SAMPLE);
+            }
         }
     }
 }
@@ -90,7 +126,7 @@ static void put_rotated(const kfi_kv *kv, size_t i_head, size_t position, const 
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n)
 {
     const size_t width = kv->n_kv_heads * kv->head_dim;
-    kv->n_exact = n;
+    kv->n_exact = n + KFI_KV_SAMPLE;
     for (size_t t = 0; t < n; t++) {
         const size_t row = (i_layer * prefix->n + t) * width;
         for (size_t h = 0; h < kv->n_kv_heads; h++) {

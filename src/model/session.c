@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <assert.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "base/report.h"
@@ -51,12 +52,12 @@ static kf_kv choose_kv(const kf_model *model, kf_kv wanted)
     if (wanted != KF_KV_AUTO) {
         return wanted;
     }
-    const bool on_codes = !kfi_model_is_float(model) && !model->float_activations;
-    return on_codes && kfi_model_config(model)->head_dim <= KFI_PACKED_HEAD_DIM_MOST ? KF_KV_K8V8
-                                                                                     : KF_KV_F32;
+    const bool on_floats = strcmp(model->info.activations, "float") == 0;
+    const bool is_wide = kfi_model_config(model)->head_dim > KFI_PACKED_HEAD_DIM_MOST;
+    return on_floats || is_wide ? KF_KV_F32 : KF_KV_K8V8;
 }
 
-/* With codes, only what a stored prefix takes is in float32. */
+/* With codes, only what a stored prefix takes and a sample of keys behind it are in float32. */
 static kfi_kv kv_shape(const kf_session *s)
 {
     const kfi_config *config = kfi_model_config(s->model);
@@ -66,8 +67,8 @@ static kfi_kv kv_shape(const kf_session *s)
         kv.capacity = kfi_round_up(s->context, KFI_KV_PANEL);
         return kv;
     }
-    kv.capacity =
-        s->uses_prefix ? kfi_round_up(kfi_model_get_prefix(s->model)->n, KFI_KV_PANEL) : 0;
+    const size_t n_prefix = s->uses_prefix ? kfi_model_get_prefix(s->model)->n : 0;
+    kv.capacity = kfi_round_up(n_prefix + KFI_KV_SAMPLE, KFI_KV_PANEL);
     kv.packed_capacity = kfi_round_up(s->context, KFI_KV_BLOCK);
     kv.packed = (kfi_packed_kv){.key_bits = kind->key_bits,
                                 .value_bits = kind->value_bits,
