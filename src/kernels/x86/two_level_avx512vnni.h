@@ -2,16 +2,13 @@
  *
  * One token multiplies each segment's sum by m. For several tokens the unpacked bytes are
  * multiplied once, m q, which fits a byte: so a sum goes on over segments without a step at their
- * ends, and where activations have a scale a token there is one float step a row. Where m < 0 the
- * bytes are |m| (q_max - q), with the zero q_max - z.
- *
- * Zeros are undone with 16-bit products, |m| z below 256 times a segment's sum of codes, at most
- * 128 * 127.
+ * ends, and where activations have a scale a token there is one float step a row.
  *
  * Included once by matmul_int8_avx512vnni.c, after its products.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "kernels/x86/multiplied_avx512.h"
 
 /* ---- one token ---- */
 
@@ -69,50 +66,6 @@ static void multiply_token_two_level(float *y, const kfi_packed *w, size_t panel
 }
 
 /* ---- tiles ---- */
-
-/* Codes of a panel, a byte each. */
-INLINE size_t unpacked_bytes(const kfi_packed *w)
-{
-    return w->n_chunks * KFI_CHUNK_COLS * KFI_PANEL_ROWS;
-}
-
-/* Unpacks a panel with two-level scales to the bytes |m| q, or |m| (q_max - q) where m < 0:
- * products of 16-bit words, of which neither byte carries. The zeros of such codes, |m| z or |m|
- * (q_max - z), lie behind it: [group][16 rows]. */
-INLINE void unpack_multiplied_of(const int bits, uint8_t *dst, const kfi_packed *w, size_t i_panel)
-{
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
-    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
-    uint8_t *const zeros = dst + unpacked_bytes(w);
-    for (size_t c = 0; c < w->n_chunks; c++, chunk += chunk_bytes) {
-        const size_t group = c * KFI_CHUNK_COLS / w->group;
-        const size_t i_grid = panel_grid(w, i_panel, group);
-        const ilanes m = panel_multipliers(w, i_grid);
-        const ilanes magnitude = _mm512_abs_epi32(m);
-        const ilanes factors = ilanes_or(magnitude, ilanes_shift_left(magnitude, 16));
-        const bytes flip =
-            bytes_and(ilanes_shift_right_signed(m, 31), bytes_set1((1u << bits) - 1));
-        const ilanes zero = bytes_xor(panel_zeros(w, i_grid), bytes_and(flip, ilanes_set1(0xFF)));
-        bytes q[8];
-        unpack_chunk(q, chunk, bits);
-        UNROLL
-        for (int quad = 0; quad < 8; quad++, dst += KFI_LINE_BYTES) {
-            const words product = (words)bytes_xor(q[quad], flip) * (words)factors;
-            _mm512_storeu_si512(dst, (bytes)product);
-        }
-        _mm512_storeu_si512(zeros + group * KFI_LINE_BYTES, ilanes_mul_words(zero, magnitude));
-    }
-}
-
-static void unpack_multiplied(uint8_t *dst, const kfi_packed *w, size_t i_panel){
-    FOR_BITS(w->format.bits, unpack_multiplied_of, dst, w, i_panel)}
-
-/* sum += words a · b, of which a's are below 256 and every second one is 0. */
-INLINE ilanes dot_words(ilanes sum, ilanes a, ilanes b)
-{
-    __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-    return sum;
-}
 
 INLINE void clear_sums(ilanes isum[TILE_TOKENS][TILE_PANELS], const int n_panels)
 {
@@ -228,13 +181,14 @@ static void multiply_tokens_two_level(float *y, size_t ld_y, const kfi_packed *w
 {
     const kfi_segments segments = kfi_segments_make(w, x);
     const bool is_short = segments.n_a_sum == 1;
-    const size_t panel_bytes = unpacked_bytes(w) + w->n_groups * KFI_LINE_BYTES;
+    const size_t panel_bytes = unpacked_bytes(w) + multiplied_zero_bytes(w);
     const uint8_t *const panels[TILE_PANELS] = {scratch, scratch + panel_bytes};
     for (size_t i = panel_begin; i < panel_end; i += TILE_PANELS) {
         const bool is_pair = panel_end - i >= TILE_PANELS;
-        unpack_multiplied(scratch, w, i);
+        unpack_multiplied(scratch, scratch + unpacked_bytes(w), w, i);
         if (is_pair) {
-            unpack_multiplied(scratch + panel_bytes, w, i + 1);
+            unpack_multiplied(scratch + panel_bytes, scratch + panel_bytes + unpacked_bytes(w), w,
+                              i + 1);
         }
         for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
             const token_tile tile = tile_make(y, ld_y, x, t);
