@@ -22,6 +22,7 @@ enum {
     panels = 3,
     groups = 2,
     tokens = 8, /* a tile of 6 and its tail */
+    many = 35,  /* two tiles of 16 and a tail */
 };
 
 static void fill(float *x, size_t n, uint64_t seed)
@@ -103,14 +104,14 @@ static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m
                                size_t group)
 {
     const size_t n_groups = group < padded ? groups : 1;
-    alignas(64) int8_t codes[tokens * padded];
-    float scales[tokens * groups];
-    int32_t sums[tokens * padded / KFI_CHUNK_COLS];
-    float x[tokens * cols];
-    float expected[tokens * rows];
-    float actual[tokens * rows];
+    alignas(64) int8_t codes[many * padded];
+    float scales[many * groups];
+    int32_t sums[many * padded / KFI_CHUNK_COLS];
+    float x[many * cols];
+    float expected[many * rows];
+    float actual[many * rows];
     alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
-    fill(x, tokens * cols, 1);
+    fill(x, n_tokens * cols, 1);
     for (size_t t = 0; t < n_tokens; t++) {
         kfi_quantize_generic(codes + t * padded, scales + t * n_groups,
                              sums + t * (padded / KFI_CHUNK_COLS), x + t * cols, cols, group, 127);
@@ -131,15 +132,15 @@ static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m
 bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
 {
     for (uint8_t bits = 2; bits <= 8; bits++) {
+        const size_t n = bits >= 3 && bits <= 5 ? many : tokens; /* every kind of zeros */
         small_matrix m;
         small_matrix_fill(&m, bits);
-        if (!matmul_int8_agrees(kernel, &m, 1, 64) || !matmul_int8_agrees(kernel, &m, tokens, 64)) {
+        if (!matmul_int8_agrees(kernel, &m, 1, 64) || !matmul_int8_agrees(kernel, &m, n, 64)) {
             return false;
         }
         make_two_level(&m);
-        if (!matmul_int8_agrees(kernel, &m, 1, padded) ||
-            !matmul_int8_agrees(kernel, &m, tokens, 64) ||
-            !matmul_int8_agrees(kernel, &m, tokens, padded)) {
+        if (!matmul_int8_agrees(kernel, &m, 1, padded) || !matmul_int8_agrees(kernel, &m, n, 64) ||
+            !matmul_int8_agrees(kernel, &m, n, padded)) {
             return false;
         }
     }

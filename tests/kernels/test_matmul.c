@@ -1,13 +1,38 @@
 /* The products in use (KERF_ISA) against plain C, bit for bit, and against exact sums in double.
  *
+ * Built a second time for the int8 product of AMX, whatever is in use; that needs AVX-512.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 
 #include <math.h>
 
+#include "base/cpu.h"
 #include "base/half.h"
 #include "kernels/kernels_list.h"
 #include "random_packed.h"
+
+#if defined(TEST_AMX)
+#include "amx_trap.h"
+#include "kernels/selfcheck.h"
+#define MATMUL_INT8    matmul_int8_amx
+#define NEEDS          KFI_CPU_AVX512VNNI
+#define EXTREME_TOKENS 18 /* more than a tile has */
+
+/* The trap is set anew, since cmocka sets its own for every test. No thread may go on, and perhaps
+ * to sleep, with tiles that keep state. */
+static void matmul_int8_amx(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
+                            size_t panel_end, const kfi_activations *x, void *scratch)
+{
+    amx_trap_install();
+    kfi_matmul_int8_amx(y, ld_y, w, panel_begin, panel_end, x, scratch);
+    assert_false(amx_trap_in_use());
+}
+#else
+#define MATMUL_INT8    kfi_kernels_get()->matmul_int8
+#define NEEDS          0
+#define EXTREME_TOKENS 2
+#endif
 
 static const char *const group_names[] = {"g32", "g64", "g128", "row"};
 static const struct {
@@ -17,7 +42,7 @@ static const struct {
 /* Shapes around panels of 16 rows and chunks of 32 columns, and widths of real models. */
 static const size_t shapes[][2] = {{1, 1},    {15, 15},  {17, 17},  {31, 33},  {33, 31},
                                    {16, 576}, {40, 896}, {47, 257}, {8, 1536}, {64, 128}};
-static const size_t token_counts[] = {1, 2, 3, 6, 12, 13, 40};
+static const size_t token_counts[] = {1, 2, 3, 6, 12, 13, 15, 16, 17, 32, 33, 40, 64};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* Bytes of scratch memory, with a guard behind that must stay as it is. */
@@ -117,8 +142,8 @@ static void check_int8(const char *name, size_t rows, size_t cols, size_t n_toke
     scratch s = scratch_make(cols);
     const size_t middle = m.packed.n_panels / 2; /* as two threads would */
     kfi_matmul_int8_generic(expected, ld_y, &m.packed, 0, m.packed.n_panels, &x, s.bytes);
-    kfi_kernels_get()->matmul_int8(actual, ld_y, &m.packed, middle, m.packed.n_panels, &x, s.bytes);
-    kfi_kernels_get()->matmul_int8(actual, ld_y, &m.packed, 0, middle, &x, s.bytes);
+    MATMUL_INT8(actual, ld_y, &m.packed, middle, m.packed.n_panels, &x, s.bytes);
+    MATMUL_INT8(actual, ld_y, &m.packed, 0, middle, &x, s.bytes);
     check_same(expected, actual, n_tokens * ld_y, name, rows, cols, n_tokens);
     check_int8_exact(actual, ld_y, &m.packed, &x);
     scratch_free(&s);
@@ -165,6 +190,21 @@ static void multiplies_int8_as_plain_c_does(void **state)
     for_each_case(check_int8, 13);
 }
 
+/* A scale a token; the even tokens are 127 all over, the odd ones -127. */
+static kfi_activations extreme_activations(size_t cols, kfi_rng *rng)
+{
+    kfi_activations x = random_activations_make(EXTREME_TOKENS, cols, KF_GROUP_ROW, true, rng);
+    for (size_t t = 0; t < x.n_tokens; t++) {
+        const int32_t code = t % 2 == 0 ? 127 : -127;
+        memset(x.codes + t * x.cols_padded, code, cols);
+        for (size_t c = 0; c < x.cols_padded / 32; c++) {
+            const int32_t n = c < cols / 32 ? 32 : (int32_t)(cols % 32);
+            x.sums[t * (x.cols_padded / 32) + c] = code * n;
+        }
+    }
+    return x;
+}
+
 /* The largest sums: all codes and activations at their ends, one group a row. */
 static void does_not_saturate_or_overflow(void **state)
 {
@@ -176,28 +216,19 @@ static void does_not_saturate_or_overflow(void **state)
             char name[KF_FORMAT_NAME_BYTES];
             (void)snprintf(name, sizeof name, "int%urow%s", bits, kinds[k].zero);
             random_packed m = random_packed_make(name, 17, 70000, true, &rng);
-            kfi_activations x = random_activations_make(2, 70000, KF_GROUP_ROW, true, &rng);
-            for (size_t i = 0; i < 70000; i++) { /* token 0 is 127 all over, token 1 is -127 */
-                x.codes[i] = 127;
-                x.codes[x.cols_padded + i] = -127;
-            }
-            for (size_t c = 0; c < x.cols_padded / 32; c++) {
-                const int32_t n = c < 70000 / 32 ? 32 : 70000 % 32;
-                x.sums[c] = 127 * n;
-                x.sums[x.cols_padded / 32 + c] = -127 * n;
-            }
+            kfi_activations x = extreme_activations(70000, &rng);
             memset((uint8_t *)m.bytes + KFI_HEADER_BYTES, 0xFF, /* every code is the greatest */
                    m.packed.n_chunks * bits * KFI_LINE_BYTES);
-            float expected[2 * 17];
-            float actual[2 * 17];
+            float expected[EXTREME_TOKENS * 17];
+            float actual[EXTREME_TOKENS * 17];
             scratch s = scratch_make(70000);
             kfi_matmul_int8_generic(expected, 17, &m.packed, 0, 2, &x, s.bytes);
-            kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
-            check_same(expected, actual, 34, name, 17, 70000, 2);
+            MATMUL_INT8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+            check_same(expected, actual, EXTREME_TOKENS * 17, name, 17, 70000, EXTREME_TOKENS);
             x.n_tokens = 1;
-            kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+            MATMUL_INT8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
             check_same(expected, actual, 17, name, 17, 70000, 1);
-            x.n_tokens = 2;
+            x.n_tokens = EXTREME_TOKENS;
             const double scale = (double)kfi_half_to_float(((const uint16_t *)m.packed.scales)[0]);
             if (k == 0) { /* row 0: every weight is the same */
                 const double q = (double)(1 << (bits - 1)) - 1.0;
@@ -224,16 +255,7 @@ static void two_level_sums_do_not_overflow(void **state)
         char name[KF_FORMAT_NAME_BYTES];
         (void)snprintf(name, sizeof name, "int%ug128ar", bits);
         random_packed m = random_packed_make(name, 17, cols, true, &rng);
-        kfi_activations x = random_activations_make(2, cols, KF_GROUP_ROW, true, &rng);
-        for (size_t i = 0; i < cols; i++) { /* token 0 is 127 all over, token 1 is -127 */
-            x.codes[i] = 127;
-            x.codes[x.cols_padded + i] = -127;
-        }
-        for (size_t c = 0; c < x.cols_padded / 32; c++) {
-            const int32_t n = c < cols / 32 ? 32 : cols % 32;
-            x.sums[c] = 127 * n;
-            x.sums[x.cols_padded / 32 + c] = -127 * n;
-        }
+        kfi_activations x = extreme_activations(cols, &rng);
         const size_t q_max = (1u << bits) - 1;
         const size_t n_grids = m.packed.n_panels * m.packed.n_groups * 16;
         memset((uint8_t *)m.bytes + KFI_HEADER_BYTES, 0xFF,
@@ -241,12 +263,12 @@ static void two_level_sums_do_not_overflow(void **state)
         uint8_t *const bytes = m.bytes;
         memset(bytes + ((const uint8_t *)m.packed.scales - bytes), (int)(255 / q_max), n_grids);
         memset(bytes + ((const uint8_t *)m.packed.zeros - bytes), 0, n_grids);
-        float expected[2 * 17];
-        float actual[2 * 17];
+        float expected[EXTREME_TOKENS * 17];
+        float actual[EXTREME_TOKENS * 17];
         scratch s = scratch_make(cols);
         kfi_matmul_int8_generic(expected, 17, &m.packed, 0, 2, &x, s.bytes);
-        kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
-        check_same(expected, actual, 34, name, 17, cols, 2);
+        MATMUL_INT8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+        check_same(expected, actual, EXTREME_TOKENS * 17, name, 17, cols, EXTREME_TOKENS);
         for (size_t r = 0; r < 17; r++) {
             const double exact = (double)(255 / q_max * q_max) * 127.0 * cols *
                                  (double)x.scales[0] * (double)m.packed.row_scales[r];
@@ -255,9 +277,9 @@ static void two_level_sums_do_not_overflow(void **state)
                         exact * (double)x.scales[1] / (double)x.scales[0], 8);
         }
         x.n_tokens = 1;
-        kfi_kernels_get()->matmul_int8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+        MATMUL_INT8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
         check_same(expected, actual, 17, name, 17, cols, 1);
-        x.n_tokens = 2;
+        x.n_tokens = EXTREME_TOKENS;
         scratch_free(&s);
         random_activations_free(&x);
         random_packed_free(&m);
@@ -320,12 +342,12 @@ static void multiplies_floats_as_plain_c_does(void **state)
     for_each_case(check_float, 7);
 }
 
-/* A token's result must not depend on the tokens beside it: a batch of 13 against 13 of 1. */
+/* A token's result must not depend on the tokens beside it: a batch of 35 against 35 of 1. */
 static void gives_the_same_for_every_batch(void **state)
 {
     (void)state;
     enum {
-        n = 13,
+        n = 35,
         rows = 37,
         cols = 200
     };
@@ -341,7 +363,7 @@ static void gives_the_same_for_every_batch(void **state)
         float batch[2][n * rows];
         float single[2][n * rows];
         scratch s = scratch_make(cols);
-        kfi_kernels_get()->matmul_int8(batch[0], rows, &m.packed, 0, 3, &x, s.bytes);
+        MATMUL_INT8(batch[0], rows, &m.packed, 0, 3, &x, s.bytes);
         const kfi_float_activations all = {n, floats, cols};
         kfi_kernels_get()->matmul_float(batch[1], rows, &m.packed, 0, 3, &all, s.bytes);
         for (size_t t = 0; t < n; t++) {
@@ -350,8 +372,7 @@ static void gives_the_same_for_every_batch(void **state)
             one.codes += t * x.cols_padded;
             one.scales += t * x.n_groups;
             one.sums += t * x.cols_padded / KFI_CHUNK_COLS;
-            kfi_kernels_get()->matmul_int8(single[0] + t * rows, rows, &m.packed, 0, 3, &one,
-                                           s.bytes);
+            MATMUL_INT8(single[0] + t * rows, rows, &m.packed, 0, 3, &one, s.bytes);
             const kfi_float_activations one_float = {1, floats + t * cols, cols};
             kfi_kernels_get()->matmul_float(single[1] + t * rows, rows, &m.packed, 0, 3, &one_float,
                                             s.bytes);
@@ -362,6 +383,22 @@ static void gives_the_same_for_every_batch(void **state)
         kfi_free(NULL, floats, n * cols * sizeof *floats);
         random_activations_free(&x);
         random_packed_free(&m);
+    }
+}
+
+/* More tokens than a kernel takes at once, and a few over. */
+static void multiplies_many_tokens_as_plain_c_does(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {255, 256, 257, 271, 272, 289, 530};
+    static const char *const names[] = {"int4g64", "int3g32ar", "int8row", "int5g64r", "int2g32o"};
+    kfi_rng rng;
+    kfi_rng_init(&rng, 6);
+    for (size_t i = 0; i < COUNT(counts); i++) {
+        for (size_t k = 0; k < COUNT(names); k++) {
+            check_int8(names[k], 37, 96 + 64 * (k % 2), counts[i], k % 2 == 0 ? 64 : KF_GROUP_ROW,
+                       false, &rng);
+        }
     }
 }
 
@@ -376,13 +413,13 @@ static void does_nothing_for_no_tokens_or_panels(void **state)
     float y[20];
     const float floats[64] = {0};
     memset(y, 0x5A, sizeof y);
-    kfi_kernels_get()->matmul_int8(y, 20, &m.packed, 1, 1, &x, s.bytes);
+    MATMUL_INT8(y, 20, &m.packed, 1, 1, &x, s.bytes);
     const kfi_float_activations one_float = {1, floats, 64};
     const kfi_float_activations no_float = {0, floats, 64};
     kfi_kernels_get()->matmul_float(y, 20, &m.packed, 2, 2, &one_float, s.bytes);
     kfi_kernels_get()->matmul_float(y, 20, &m.packed, 0, 2, &no_float, s.bytes);
     x.n_tokens = 0;
-    kfi_kernels_get()->matmul_int8(y, 20, &m.packed, 0, 2, &x, s.bytes);
+    MATMUL_INT8(y, 20, &m.packed, 0, 2, &x, s.bytes);
     x.n_tokens = 1;
     for (size_t i = 0; i < sizeof y; i++) {
         assert_int_equal(((const uint8_t *)y)[i], 0x5A);
@@ -392,15 +429,42 @@ static void does_nothing_for_no_tokens_or_panels(void **state)
     random_packed_free(&m);
 }
 
+#if defined(TEST_AMX)
+/* Where the processor has AMX it multiplies itself, and nothing can be broken. */
+static void self_check_sees_wrong_tiles(void **state)
+{
+    (void)state;
+    if ((kfi_cpu_features() & KFI_CPU_AMX) != 0) {
+        assert_true(kfi_selfcheck_matmul_int8(kfi_matmul_int8_amx));
+        skip();
+    }
+    amx_trap_install();
+    const size_t products = amx_trap_products();
+    assert_true(kfi_selfcheck_matmul_int8(kfi_matmul_int8_amx));
+    assert_true(amx_trap_products() > products);
+    amx_trap_break(true);
+    assert_false(kfi_selfcheck_matmul_int8(kfi_matmul_int8_amx));
+    amx_trap_break(false);
+}
+#endif
+
 int main(void)
 {
+    if ((kfi_cpu_features() & NEEDS) != NEEDS) {
+        (void)printf("1..0 # SKIP this machine has no AVX-512\n");
+        return 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiplies_int8_as_plain_c_does),
         cmocka_unit_test(does_not_saturate_or_overflow),
         cmocka_unit_test(two_level_sums_do_not_overflow),
         cmocka_unit_test(multiplies_floats_as_plain_c_does),
         cmocka_unit_test(gives_the_same_for_every_batch),
+        cmocka_unit_test(multiplies_many_tokens_as_plain_c_does),
         cmocka_unit_test(does_nothing_for_no_tokens_or_panels),
+#if defined(TEST_AMX)
+        cmocka_unit_test(self_check_sees_wrong_tiles),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
