@@ -11,6 +11,9 @@
 #include "base/clock.h"
 #include "base/cpu.h"
 #include "kerf/machine.h"
+#if defined(__x86_64__)
+#include "kernels/x86/tiles_amx.h"
+#endif
 
 #define ROUNDS 5
 #define STEPS  2000000 /* of a loop of 16 instructions */
@@ -45,6 +48,25 @@ LOOP_FUNCTION(fma512, TWELVE(FMA512))
 LOOP_FUNCTION(fma256, TWELVE(FMA256))
 LOOP_FUNCTION(madd, TWELVE(MADD))
 
+/* Four products of full tiles; a step has twelve of them. */
+#define TDPBSUD_4                                                                                  \
+    "tdpbsud %%tmm6, %%tmm4, %%tmm0\n\ttdpbsud %%tmm7, %%tmm4, %%tmm1\n\t"                         \
+    "tdpbsud %%tmm6, %%tmm5, %%tmm2\n\ttdpbsud %%tmm7, %%tmm5, %%tmm3\n\t"
+#define TILE_SHARE 16 /* fewer steps: one of them is 16 cycles */
+
+static void loop_tdpbsud(void *ctx, size_t i, size_t thread)
+{
+    (void)ctx;
+    (void)i;
+    (void)thread;
+    tiles_configure(&full_tiles);
+    __asm__ volatile("tilezero %%tmm4\n\ttilezero %%tmm5\n\ttilezero %%tmm6\n\ttilezero %%tmm7" ::);
+    for (int step = 0; step < STEPS / TILE_SHARE; step++) {
+        __asm__ volatile(TDPBSUD_4 TDPBSUD_4 TDPBSUD_4 ::);
+    }
+    tiles_release();
+}
+
 /* Operations a second of a loop of 12 instructions with so many operations each. */
 static double loop_rate(kf_pool *pool, kfi_task *loop, double operations)
 {
@@ -78,6 +100,9 @@ machine_limits machine_limits_measure(kf_pool *pool)
     } else if ((features & KFI_CPU_AVX2) != 0) {
         limits.int8_operations = loop_rate(pool, loop_madd, 2.0 * 32);
         limits.float_operations = loop_rate(pool, loop_fma256, 2.0 * 8);
+    }
+    if ((features & KFI_CPU_AMX) != 0) {
+        limits.int8_operations = loop_rate(pool, loop_tdpbsud, 2.0 * 16 * 16 * 64) / TILE_SHARE;
     }
 #endif
     return limits;
