@@ -77,7 +77,8 @@ KF_API const char *kf_kernel_warning(void);
  * @retval KF_RANGE  no bytes
  * @retval KF_NOMEM  no memory for the buffer
  *
- * Cost: allocates, writes and reads the buffer; about 0.3 s, more above a few hundred megabytes.
+ * Cost: allocates the buffer, in huge pages where the system gives some, writes and reads it;
+ * about 0.3 s, more above a few hundred megabytes.
  * Threads: uses the pool. Numerics: a measurement; other work on the machine lowers it.
  */
 KF_API KF_NODISCARD kf_status kf_read_bandwidth(double *bytes_per_second, kf_pool *pool,

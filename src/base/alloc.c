@@ -8,7 +8,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+/* Smaller blocks of malloc() lie among others, which huge pages are not asked for. */
+#define STREAMED_LEAST    ((size_t)1 << 20)
 #define ARENA_FIRST_CHUNK ((size_t)4096)
 #define ARENA_LAST_CHUNK  ((size_t)1 << 20)
 
@@ -29,6 +33,19 @@ void *kfi_alloc(const kf_allocator *alloc, size_t size)
         return NULL;
     }
     return aligned_alloc(KFI_ALIGN, kfi_round_up(size, KFI_ALIGN));
+}
+
+void *kfi_alloc_streamed(const kf_allocator *alloc, size_t size)
+{
+    void *ptr = kfi_alloc(alloc, size);
+    if (ptr == NULL || alloc != NULL || size < STREAMED_LEAST) {
+        return ptr;
+    }
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const size_t before = (size_t)((page - (uintptr_t)ptr % page) % page);
+    /* A hint: may fail. */
+    (void)madvise((uint8_t *)ptr + before, (size - before) / page * page, MADV_HUGEPAGE);
+    return ptr;
 }
 
 void *kfi_calloc(const kf_allocator *alloc, size_t n, size_t size)

@@ -72,7 +72,7 @@ kf_status kf_read_bandwidth(double *bytes_per_second, kf_pool *pool, size_t byte
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a buffer of %zu bytes to read", bytes);
     }
     const size_t n_lines = kfi_round_up(bytes, KFI_LINE_BYTES) / KFI_LINE_BYTES;
-    reading r = {.bytes = kfi_alloc(alloc, n_lines * KFI_LINE_BYTES),
+    reading r = {.bytes = kfi_alloc_streamed(alloc, n_lines * KFI_LINE_BYTES),
                  .split = kfi_split_make(pool, n_lines, 1, PIECES_PER_THREAD)};
     if (r.bytes == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory to read, %zu bytes", bytes);

@@ -274,7 +274,7 @@ static kf_status fill_tensor(void *ctx, const char *name, size_t rows, size_t co
     if (kfi_report_cancelled(m->tools->callbacks)) {
         return kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled while drawing weights");
     }
-    stored->memory = kfi_alloc(m->checkpoint->alloc, tensor->bytes);
+    stored->memory = kfi_alloc_streamed(m->checkpoint->alloc, tensor->bytes);
     if (stored->memory == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for tensor '%s', %zu bytes", name,
                         tensor->bytes);

@@ -87,7 +87,7 @@ static kf_status pack_tensor(kfi_checkpoint *checkpoint, kf_pool *pool, const kf
     kfi_stored *stored = &checkpoint->stored[tensor - checkpoint->table.tensors];
     uint64_t bytes = 0;
     KFI_TRY(kf_format_bytes(&bytes, format_of(tensor), tensor->shape[0], tensor->shape[1], err));
-    stored->memory = kfi_alloc(checkpoint->alloc, (size_t)bytes);
+    stored->memory = kfi_alloc_streamed(checkpoint->alloc, (size_t)bytes);
     if (stored->memory == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET,
                         "no memory for tensor '%s', %" PRIu64 " bytes packed", tensor->name, bytes);

@@ -16,6 +16,25 @@ static void aligns_to_a_cache_line(void **state)
     }
 }
 
+static void blocks_to_stream_are_as_all_others(void **state)
+{
+    (void)state;
+    fixture_allocator a;
+    for (size_t n = 0; n < (size_t)8 << 20; n = 3 * n + 1) {
+        unsigned char *p = kfi_alloc_streamed(NULL, n);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % KFI_ALIGN, 0);
+        memset(p, 1, n);
+        kfi_free(NULL, p, n);
+        fixture_allocator_init(&a, 0);
+        p = kfi_alloc_streamed(&a.allocator, n);
+        assert_int_equal(a.n_calls, 1);
+        kfi_free(&a.allocator, p, n);
+        assert_true(fixture_allocator_is_clean(&a));
+    }
+    assert_null(kfi_alloc_streamed(NULL, SIZE_MAX));
+}
+
 static void refuses_a_product_that_overflows(void **state)
 {
     (void)state;
@@ -126,6 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(aligns_to_a_cache_line),
+        cmocka_unit_test(blocks_to_stream_are_as_all_others),
         cmocka_unit_test(refuses_a_product_that_overflows),
         cmocka_unit_test(joins_texts_into_blocks_of_their_size),
         cmocka_unit_test(arena_blocks_are_aligned_and_apart),
