@@ -196,6 +196,12 @@ void kfi_kv_store(float *keys, float *values, size_t position, const float *key,
 /* Reads a key back. */
 void kfi_kv_load_key(float *key, const float *keys, size_t position, size_t head_dim);
 
+/* Tokens that an unpacked panel serves, and what is kept of them for 32 rows where columns are
+ * taken in blocks, too: a float and an integer each. */
+#define KFI_MATMUL_TOKENS    256u
+#define KFI_MATMUL_SUM_BYTES (KFI_MATMUL_TOKENS * 32u * 8u)
+
+/* 128 bytes a column, and KFI_MATMUL_SUM_BYTES. */
 size_t kfi_matmul_scratch_bytes(size_t cols);
 size_t kfi_attention_scratch_bytes(size_t head_dim);
 size_t kfi_attention_packed_scratch_bytes(void);

@@ -30,7 +30,7 @@ void kfi_kv_load_key(float *key, const float *keys, size_t position, size_t head
 size_t kfi_matmul_scratch_bytes(size_t cols)
 {
     const size_t cols_padded = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS * KFI_CHUNK_COLS;
-    return 2 * KFI_PANEL_ROWS * cols_padded * sizeof(float);
+    return 2 * KFI_PANEL_ROWS * cols_padded * sizeof(float) + KFI_MATMUL_SUM_BYTES;
 }
 
 /* Whatever the number of heads: they are taken KFI_ATTENTION_ROWS at a time. */

@@ -23,6 +23,7 @@ enum {
     groups = 2,
     tokens = 8, /* a tile of 6 and its tail */
     many = 35,  /* two tiles of 16 and a tail */
+    wide = 544, /* more columns than any kernel unpacks at once */
 };
 
 static void fill(float *x, size_t n, uint64_t seed)
@@ -100,33 +101,47 @@ static void make_two_level(small_matrix *m)
     m->packed.row_scales = m->row_scales;
 }
 
+/* One panel of 4 bits over the same bytes, a scale a row. */
+static void make_wide(small_matrix *m)
+{
+    _Static_assert(wide * 16 / 2 <= sizeof m->codes, "as many codes are random");
+    m->packed.rows = 16;
+    m->packed.cols = m->packed.group = wide;
+    m->packed.n_panels = m->packed.n_groups = 1;
+    m->packed.n_chunks = wide / KFI_CHUNK_COLS;
+}
+
 static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m, size_t n_tokens,
                                size_t group)
 {
-    const size_t n_groups = group < padded ? groups : 1;
-    alignas(64) int8_t codes[many * padded];
+    const kfi_packed *w = &m->packed;
+    const size_t n_cols = w->cols;
+    const size_t n_chunks = w->n_chunks;
+    const size_t n_cols_padded = n_chunks * KFI_CHUNK_COLS;
+    const size_t n_groups = group < n_cols_padded ? groups : 1;
+    alignas(64) int8_t codes[16 * wide];
     float scales[many * groups];
-    int32_t sums[many * padded / KFI_CHUNK_COLS];
-    float x[many * cols];
+    int32_t sums[16 * wide / KFI_CHUNK_COLS];
+    float x[16 * wide];
     float expected[many * rows];
     float actual[many * rows];
-    alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
-    fill(x, n_tokens * cols, 1);
+    alignas(64) uint8_t scratch[2 * 16 * wide * sizeof(float) + KFI_MATMUL_SUM_BYTES];
+    fill(x, n_tokens * n_cols, 1);
     for (size_t t = 0; t < n_tokens; t++) {
-        kfi_quantize_generic(codes + t * padded, scales + t * n_groups,
-                             sums + t * (padded / KFI_CHUNK_COLS), x + t * cols, cols, group, 127);
+        kfi_quantize_generic(codes + t * n_cols_padded, scales + t * n_groups, sums + t * n_chunks,
+                             x + t * n_cols, n_cols, group, 127);
     }
     const kfi_activations activations = {.n_tokens = n_tokens,
-                                         .cols = cols,
-                                         .cols_padded = padded,
+                                         .cols = n_cols,
+                                         .cols_padded = n_cols_padded,
                                          .group = group,
                                          .n_groups = n_groups,
                                          .codes = codes,
                                          .scales = scales,
                                          .sums = sums};
-    kfi_matmul_int8_generic(expected, rows, &m->packed, 0, panels, &activations, scratch);
-    kernel(actual, rows, &m->packed, 0, panels, &activations, scratch);
-    return same(expected, actual, n_tokens * rows);
+    kfi_matmul_int8_generic(expected, w->rows, w, 0, w->n_panels, &activations, scratch);
+    kernel(actual, w->rows, w, 0, w->n_panels, &activations, scratch);
+    return same(expected, actual, n_tokens * w->rows);
 }
 
 bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
@@ -144,7 +159,10 @@ bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
             return false;
         }
     }
-    return true;
+    small_matrix m;
+    small_matrix_fill(&m, 4);
+    make_wide(&m);
+    return matmul_int8_agrees(kernel, &m, 16, wide);
 }
 
 static bool matmul_float_agrees(kfi_matmul_float_fn *kernel, const small_matrix *m)
@@ -152,7 +170,7 @@ static bool matmul_float_agrees(kfi_matmul_float_fn *kernel, const small_matrix 
     float x[tokens * cols];
     float expected[tokens * rows];
     float actual[tokens * rows];
-    alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float)];
+    alignas(64) uint8_t scratch[2 * 16 * padded * sizeof(float) + KFI_MATMUL_SUM_BYTES];
     fill(x, tokens * cols, 2);
     const kfi_float_activations activations = {tokens, x, cols};
     kfi_matmul_float_generic(expected, rows, &m->packed, 0, panels, &activations, scratch);

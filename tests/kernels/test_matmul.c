@@ -386,18 +386,19 @@ static void gives_the_same_for_every_batch(void **state)
     }
 }
 
-/* More tokens than a kernel takes at once, and a few over. */
+/* More tokens and columns than a kernel takes at once, and a few over. */
 static void multiplies_many_tokens_as_plain_c_does(void **state)
 {
     (void)state;
     static const size_t counts[] = {255, 256, 257, 271, 272, 289, 530};
-    static const char *const names[] = {"int4g64", "int3g32ar", "int8row", "int5g64r", "int2g32o"};
+    static const char *const names[] = {"int4g64",  "int3g32ar", "int8row",
+                                        "int5g64r", "int2g32o",  "int6row"};
     kfi_rng rng;
     kfi_rng_init(&rng, 6);
     for (size_t i = 0; i < COUNT(counts); i++) {
         for (size_t k = 0; k < COUNT(names); k++) {
-            check_int8(names[k], 37, 96 + 64 * (k % 2), counts[i], k % 2 == 0 ? 64 : KF_GROUP_ROW,
-                       false, &rng);
+            check_int8(names[k], 37, k % 2 == 0 ? 96 : 1120, counts[i],
+                       k % 2 == 0 ? 64 : KF_GROUP_ROW, false, &rng);
         }
     }
 }

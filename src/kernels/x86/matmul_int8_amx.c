@@ -16,8 +16,11 @@
  * and then every token's row takes its float steps with vectors. With scales of two levels the
  * codes are multiplied first (multiplied_avx512.h), and a step is a group of activations.
  *
- * Panels are unpacked once for every BLOCK_TOKENS tokens, whose codes stay in the second-level
- * cache. The last tile of tokens begins 16 tokens before the end: some are done twice, alike.
+ * Two panels are unpacked once for BLOCK_TOKENS tokens, whose codes stay in the second-level cache,
+ * and BLOCK_CHUNKS at a time, so that what is unpacked stays in the first-level one. What a block
+ * of tokens has summed waits for the next columns in scratch memory: floats, and of a step that is
+ * longer than the columns integers. The last tile of tokens begins 16 tokens before the end: some
+ * are done twice, alike.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -31,9 +34,24 @@
 #include "kernels/x86/tiles_amx.h"
 
 #define PANELS       2
-#define BLOCK_TOKENS 256u
-#define STEPS        4 /* 16 KiB of sums */
-#define SHORT_CHUNKS 8 /* a sum of so many chunks of activations has 16 bits */
+#define BLOCK_TOKENS KFI_MATMUL_TOKENS
+#define BLOCK_CHUNKS 16u /* 512 columns of two panels: 16 KiB */
+#define STEPS        4   /* 16 KiB of sums */
+#define SHORT_CHUNKS 8   /* a sum of so many chunks of activations has 16 bits */
+
+/* Sums of a step. */
+typedef struct isum_step {
+    alignas(64) int32_t of[PANELS][2 * TILE_ROWS][KFI_PANEL_ROWS];
+} isum_step;
+
+/* What 32 tokens x 32 rows have summed. */
+typedef struct sums {
+    alignas(64) float totals[PANELS][2 * TILE_ROWS][KFI_PANEL_ROWS];
+    isum_step isums; /* of the step that is under way */
+} sums;
+
+_Static_assert(BLOCK_TOKENS / (2 * TILE_ROWS) * sizeof(sums) == KFI_MATMUL_SUM_BYTES,
+               "scratch memory has room for the sums of a block of tokens");
 
 /* One thread's work on some tokens and its pieces of scratch memory. */
 typedef struct work {
@@ -42,28 +60,29 @@ typedef struct work {
     const kfi_packed *w;
     const kfi_activations *x; /* of 16 … BLOCK_TOKENS tokens */
     kfi_segments segments;
+    size_t step_segments; /* segments and chunks of a step */
+    size_t step_chunks;
     bool is_two_level;
-    uint8_t *codes[PANELS]; /* unpacked */
+    sums *sums;             /* of every 32 tokens */
+    uint8_t *codes[PANELS]; /* unpacked columns */
     uint8_t *zeros[PANELS]; /* of multiplied codes: [group][16] 32-bit words */
     int32_t *minus_sums;    /* [token][segment], of the activations' codes */
 } work;
 
-/* 16 or 32 tokens and rows. */
+/* 16 or 32 tokens and rows, and the columns that are unpacked. */
 typedef struct block {
     size_t tokens[2]; /* first of 16 */
     size_t n_tiles;   /* of tokens */
     size_t i_panel;
     size_t n_panels;
+    size_t first_chunk;
+    size_t end_chunk;
 } block;
 
-/* Sums of a step. */
-typedef struct isum_step {
-    alignas(64) int32_t of[PANELS][2 * TILE_ROWS][KFI_PANEL_ROWS];
-} isum_step;
-
-typedef struct totals {
-    alignas(64) float of[PANELS][2 * TILE_ROWS][KFI_PANEL_ROWS];
-} totals;
+INLINE size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
 
 /* ---- integer sums ---- */
 
@@ -103,24 +122,22 @@ INLINE void dot_32(const int n_tiles, const int n_panels, const int8_t *const a[
            (const uint8_t *const[]){b[0] + k * KFI_PANEL_ROWS, b[1] + k * KFI_PANEL_ROWS}, 0);
 }
 
-/* dst = Σ q x over the chunks begin … end-1. */
-INLINE void dot_chunks(const int n_tiles, const int n_panels, isum_step *dst, const work *job,
-                       const block *at, size_t begin, size_t end)
+INLINE void load_sums(const int n_tiles, const int n_panels, const isum_step *src)
 {
-    const size_t stride = job->x->cols_padded;
-    const int8_t *const a[2] = {job->x->codes + at->tokens[0] * stride,
-                                job->x->codes + at->tokens[1] * stride};
-    const uint8_t *const b[PANELS] = {job->codes[0], job->codes[1]};
-    TILE_ZERO(0);
-    TILE_ZERO(1);
-    TILE_ZERO(2);
-    TILE_ZERO(3);
-    for (; begin + 2 <= end; begin += 2) {
-        dot_64(n_tiles, n_panels, a, stride, b, begin * KFI_CHUNK_COLS);
+    TILE_LOAD(0, src->of[0][0], KFI_LINE_BYTES);
+    if (n_panels > 1) {
+        TILE_LOAD(1, src->of[1][0], KFI_LINE_BYTES);
     }
-    if (begin < end) {
-        dot_32(n_tiles, n_panels, a, stride, b, begin * KFI_CHUNK_COLS);
+    if (n_tiles > 1) {
+        TILE_LOAD(2, src->of[0][TILE_ROWS], KFI_LINE_BYTES);
+        if (n_panels > 1) {
+            TILE_LOAD(3, src->of[1][TILE_ROWS], KFI_LINE_BYTES);
+        }
     }
+}
+
+INLINE void store_sums(const int n_tiles, const int n_panels, isum_step *dst)
+{
     TILE_STORE(0, dst->of[0][0], KFI_LINE_BYTES);
     if (n_panels > 1) {
         TILE_STORE(1, dst->of[1][0], KFI_LINE_BYTES);
@@ -133,183 +150,155 @@ INLINE void dot_chunks(const int n_tiles, const int n_panels, isum_step *dst, co
     }
 }
 
-static void dot_step(isum_step *dst, const work *job, const block *at, size_t begin, size_t end)
+/* dst = Σ q x over the chunks begin … end-1 of the block, or with `add` what is added to it. */
+INLINE void dot_chunks(const int n_tiles, const int n_panels, isum_step *dst, const bool add,
+                       const work *job, const block *at, size_t begin, size_t end)
+{
+    const size_t stride = job->x->cols_padded;
+    const int8_t *const x = job->x->codes + at->first_chunk * KFI_CHUNK_COLS;
+    const int8_t *const a[2] = {x + at->tokens[0] * stride, x + at->tokens[1] * stride};
+    const uint8_t *const b[PANELS] = {job->codes[0], job->codes[1]};
+    size_t k = (begin - at->first_chunk) * KFI_CHUNK_COLS;
+    const size_t k_end = (end - at->first_chunk) * KFI_CHUNK_COLS;
+    if (add) {
+        load_sums(n_tiles, n_panels, dst);
+    } else {
+        TILE_ZERO(0);
+        TILE_ZERO(1);
+        TILE_ZERO(2);
+        TILE_ZERO(3);
+    }
+    for (; k + TILE_COLS <= k_end; k += TILE_COLS) {
+        dot_64(n_tiles, n_panels, a, stride, b, k);
+    }
+    if (k < k_end) {
+        dot_32(n_tiles, n_panels, a, stride, b, k);
+    }
+    store_sums(n_tiles, n_panels, dst);
+}
+
+static void dot_step(isum_step *dst, bool add, const work *job, const block *at, size_t begin,
+                     size_t end)
 {
     if (at->n_tiles > 1 && at->n_panels > 1) {
-        dot_chunks(2, 2, dst, job, at, begin, end);
+        dot_chunks(2, 2, dst, add, job, at, begin, end);
     } else if (at->n_tiles > 1) {
-        dot_chunks(2, 1, dst, job, at, begin, end);
+        dot_chunks(2, 1, dst, add, job, at, begin, end);
     } else if (at->n_panels > 1) {
-        dot_chunks(1, 2, dst, job, at, begin, end);
+        dot_chunks(1, 2, dst, add, job, at, begin, end);
     } else {
-        dot_chunks(1, 1, dst, job, at, begin, end);
+        dot_chunks(1, 1, dst, add, job, at, begin, end);
     }
 }
 
-/* ---- float steps ---- */
-
-/* Minus the sums of the codes of every token and segment. */
-static void gather_sums(int32_t *dst, const kfi_activations *x, const kfi_segments *segments)
-{
-    const size_t n_chunks = x->cols_padded / KFI_CHUNK_COLS;
-    for (size_t t = 0; t < x->n_tokens; t++) {
-        for (size_t s = 0; s < segments->n; s++) {
-            *dst++ = -kfi_segment_sum(x->sums + t * n_chunks, kfi_segment_begin(segments, s),
-                                      kfi_segment_end(segments, s, n_chunks));
-        }
-    }
-}
-
-/* Token `token` of 32 and what it has. */
-INLINE size_t block_token(const block *at, size_t token)
-{
-    return at->tokens[token / TILE_ROWS] + token % TILE_ROWS;
-}
-
-INLINE size_t segment_grid(const work *job, size_t i_panel, size_t segment)
-{
-    return panel_grid(job->w, i_panel, segment >> job->segments.weight_shift);
-}
-
-/* n_steps (a constant) segments from `first` on of one panel, isums beginning with it. is_plain (a
- * constant): the sums of activations are short, zeros are no offsets. So grids stay in registers.
- */
-INLINE void add_segments_of(const bool is_plain, const size_t n_steps, totals *acc,
-                            const isum_step *isums, const work *job, const block *at, size_t p,
-                            size_t first)
-{
-    const kfi_packed *w = job->w;
-    lanes scales[STEPS];
-    ilanes zeros[STEPS];
-    UNROLL
-    for (size_t i = 0; i < n_steps; i++) {
-        const size_t i_grid = segment_grid(job, at->i_panel + p, first + i);
-        scales[i] = panel_scales(w, i_grid);
-        zeros[i] = panel_zeros(w, i_grid);
-    }
-    for (size_t t = 0; t < at->n_tiles * TILE_ROWS; t++) {
-        const size_t token = block_token(at, t);
-        const int32_t *minus_sums = job->minus_sums + token * job->segments.n + first;
-        const float *scales_x = job->x->scales + token * job->x->n_groups;
-        lanes total = lanes_load(acc->of[p][t]);
-        UNROLL
-        for (size_t i = 0; i < n_steps; i++) {
-            const float scale_x = scales_x[(first + i) >> job->segments.token_shift];
-            const ilanes minus_sum = ilanes_set1(minus_sums[i]);
-            ilanes isum = ilanes_load(isums[i].of[p][t]);
-            isum = is_plain ? dot_words(isum, zeros[i], minus_sum)
-                            : ilanes_add(isum, ilanes_mul(zeros[i], minus_sum));
-            total = lanes_fma(lanes_of_int(isum), lanes_mul(scales[i], lanes_set1(scale_x)), total);
-            if (!is_plain && w->format.zero == KF_ZERO_OFFSET) {
-                const size_t i_grid = segment_grid(job, at->i_panel + p, first + i);
-                const lanes offsets = lanes_mul(panel_offsets(w, i_grid), lanes_set1(scale_x));
-                total = lanes_fma(lanes_set1((float)-minus_sums[i]), offsets, total);
-            }
-        }
-        lanes_store(acc->of[p][t], total);
-    }
-}
-
-static void add_segments(totals *acc, const isum_step *isums, const work *job, const block *at,
-                         size_t p, const size_t *ends, size_t n_steps)
-{
-    const bool is_plain =
-        job->segments.n_chunks <= SHORT_CHUNKS && job->w->format.zero != KF_ZERO_OFFSET;
-    if (is_plain && n_steps == STEPS) {
-        add_segments_of(true, STEPS, acc, isums, job, at, p, ends[0]);
-        return;
-    }
-    for (size_t i = 0; i < n_steps; i++) {
-        add_segments_of(false, 1, acc, isums + i, job, at, p, ends[i]);
-    }
-}
-
-/* The same with multiplied codes, where a step is one sum over some segments. */
-static void add_sums(totals *acc, const isum_step *isums, const work *job, const block *at,
-                     size_t p, const size_t *ends, size_t n_steps)
-{
-    for (size_t t = 0; t < at->n_tiles * TILE_ROWS; t++) {
-        const size_t token = block_token(at, t);
-        const int32_t *minus_sums = job->minus_sums + token * job->segments.n;
-        const float *scales_x = job->x->scales + token * job->x->n_groups;
-        lanes total = lanes_load(acc->of[p][t]);
-        for (size_t i = 0; i < n_steps; i++) {
-            ilanes isum = ilanes_load(isums[i].of[p][t]);
-            for (size_t s = ends[i]; s < ends[i + 1]; s++) {
-                const size_t group = s >> job->segments.weight_shift;
-                const ilanes zeros = ilanes_load(job->zeros[p] + group * KFI_LINE_BYTES);
-                isum = dot_words(isum, zeros, ilanes_set1(minus_sums[s]));
-            }
-            const lanes scale_x = lanes_set1(scales_x[ends[i] >> job->segments.token_shift]);
-            total = lanes_fma(lanes_of_int(isum), scale_x, total);
-        }
-        lanes_store(acc->of[p][t], total);
-    }
-}
-
-static void store_results(const totals *acc, const work *job, const block *at)
-{
-    for (size_t p = 0; p < at->n_panels; p++) {
-        const size_t panel = at->i_panel + p;
-        const lanes row_scales =
-            job->is_two_level ? panel_row_scales(job->w, panel) : lanes_set1(1.0f);
-        for (size_t t = 0; t < at->n_tiles * TILE_ROWS; t++) {
-            float *y = job->y + block_token(at, t) * job->ld_y + panel * KFI_PANEL_ROWS;
-            lanes_store_n(y, lanes_mul(lanes_load(acc->of[p][t]), row_scales),
-                          panel_rows(job->w, panel));
-        }
-    }
-}
+#include "kernels/x86/float_steps_amx.h"
 
 /* ---- blocks ---- */
 
-static void multiply_block(const work *job, const block *at)
+/* The columns of the block are whole steps. */
+static void multiply_steps(sums *acc, const work *job, const block *at)
 {
-    const kfi_segments *segments = &job->segments;
-    totals acc;
     isum_step isums[STEPS];
-    memset(&acc, 0, sizeof acc);
-    for (size_t s = 0; s < segments->n;) {
-        size_t ends[STEPS + 1] = {s};
-        size_t n_steps = 0;
-        for (; n_steps < STEPS && s < segments->n; n_steps++) {
-            const size_t next = job->is_two_level ? kfi_segment_sum_end(segments, s) : s + 1;
-            dot_step(&isums[n_steps], job, at, kfi_segment_begin(segments, s),
-                     kfi_segment_end(segments, next - 1, job->w->n_chunks));
-            ends[n_steps + 1] = s = next;
+    for (size_t c = at->first_chunk; c < at->end_chunk;) {
+        const size_t first = c / job->step_chunks;
+        size_t n = 0;
+        for (; n < STEPS && c < at->end_chunk; n++) {
+            const size_t end = least(c + job->step_chunks, at->end_chunk);
+            dot_step(&isums[n], false, job, at, c, end);
+            c = end;
         }
-        for (size_t p = 0; p < at->n_panels; p++) {
-            (job->is_two_level ? add_sums : add_segments)(&acc, isums, job, at, p, ends, n_steps);
+        add_steps(acc, isums, job, at, first, n);
+    }
+}
+
+/* They are a part of a step. */
+static void multiply_part(sums *acc, const work *job, const block *at)
+{
+    const size_t step = at->first_chunk / job->step_chunks;
+    const bool is_first = at->first_chunk == step * job->step_chunks;
+    dot_step(&acc->isums, !is_first, job, at, at->first_chunk, at->end_chunk);
+    if (at->end_chunk == least((step + 1) * job->step_chunks, job->w->n_chunks)) {
+        add_steps(acc, &acc->isums, job, at, step, 1);
+    }
+}
+
+static void multiply_block(sums *acc, const work *job, const block *at)
+{
+    if (at->first_chunk == 0) {
+        memset(acc->totals, 0, sizeof acc->totals);
+    }
+    (job->step_chunks <= BLOCK_CHUNKS ? multiply_steps : multiply_part)(acc, job, at);
+    if (at->end_chunk == job->w->n_chunks) {
+        store_results(acc, job, at);
+    }
+}
+
+/* Some columns of a panel as a matrix of their own, to unpack them. They begin with a group, but
+ * for a group of the whole row, whose scales are not two-level ones and not looked at. */
+static kfi_packed columns_of(const kfi_packed *w, size_t i_panel, size_t first, size_t end)
+{
+    kfi_packed columns = *w;
+    columns.n_chunks = end - first;
+    columns.codes += (i_panel * w->n_chunks + first) * w->format.bits * KFI_LINE_BYTES;
+    if (w->format.scale == KF_SCALE_TWO_LEVEL) {
+        const size_t i_grid = panel_grid(w, i_panel, first * KFI_CHUNK_COLS / w->group);
+        columns.scales = (const int8_t *)w->scales + i_grid;
+        columns.zeros = w->zeros != NULL ? (const uint8_t *)w->zeros + i_grid : NULL;
+    }
+    return columns;
+}
+
+static void unpack_columns(const work *job, const block *at)
+{
+    for (size_t p = 0; p < at->n_panels; p++) {
+        const kfi_packed columns =
+            columns_of(job->w, at->i_panel + p, at->first_chunk, at->end_chunk);
+        if (job->is_two_level) {
+            const size_t group = at->first_chunk * KFI_CHUNK_COLS / job->w->group;
+            unpack_multiplied(job->codes[p], job->zeros[p] + group * KFI_LINE_BYTES, &columns, 0);
+        } else {
+            unpack_panel(job->codes[p], &columns, 0);
         }
     }
-    store_results(&acc, job, at);
 }
 
 /* One or two panels against all tokens of the job. */
 static void multiply_panels(const work *job, size_t i_panel, size_t n_panels)
 {
-    for (size_t p = 0; p < n_panels; p++) {
-        if (job->is_two_level) {
-            unpack_multiplied(job->codes[p], job->zeros[p], job->w, i_panel + p);
-        } else {
-            unpack_panel(job->codes[p], job->w, i_panel + p);
-        }
-    }
     const size_t n = job->x->n_tokens;
     const size_t last = n - TILE_ROWS; /* where the last tile begins */
-    for (size_t t = 0; t < n; t += 2 * TILE_ROWS) {
-        const block at = {
-            .tokens = {t < last ? t : last, t + TILE_ROWS < last ? t + TILE_ROWS : last},
-            .n_tiles = t < last ? 2 : 1,
-            .i_panel = i_panel,
-            .n_panels = n_panels};
-        multiply_block(job, &at);
+    block at = {.i_panel = i_panel, .n_panels = n_panels};
+    for (size_t c = 0; c < job->w->n_chunks; c = at.end_chunk) {
+        at.first_chunk = c;
+        at.end_chunk = least(c + BLOCK_CHUNKS, job->w->n_chunks);
+        unpack_columns(job, &at);
+        for (size_t t = 0; t < n; t += 2 * TILE_ROWS) {
+            at.tokens[0] = least(t, last);
+            at.tokens[1] = least(t + TILE_ROWS, last);
+            at.n_tiles = t < last ? 2 : 1;
+            multiply_block(&job->sums[t / (2 * TILE_ROWS)], job, &at);
+        }
     }
 }
 
-/* 16 … BLOCK_TOKENS tokens. Pieces of scratch for a column: 32 bytes of codes, 4 of zeros, 32 of
- * sums, where kfi_matmul_scratch_bytes() has 128. Of these an odd chunk may be read behind the
- * codes. */
+/* Pieces of scratch memory: the sums first, KFI_MATMUL_SUM_BYTES. Of the 128 bytes a column, codes
+ * take 32 at most, zeros 4 and sums of activations 32; behind the codes an odd chunk may be read.
+ */
+static void cut_scratch(work *job, uint8_t *scratch)
+{
+    const size_t code_bytes =
+        least(job->w->n_chunks, BLOCK_CHUNKS) * KFI_CHUNK_COLS * KFI_PANEL_ROWS;
+    const size_t zero_bytes = multiplied_zero_bytes(job->w);
+    job->sums = (sums *)(void *)scratch;
+    scratch += KFI_MATMUL_SUM_BYTES;
+    for (size_t p = 0; p < PANELS; p++) {
+        job->codes[p] = scratch + p * code_bytes;
+        job->zeros[p] = scratch + PANELS * code_bytes + p * zero_bytes;
+    }
+    job->minus_sums = (int32_t *)(void *)(scratch + PANELS * (code_bytes + zero_bytes));
+}
+
+/* 16 … BLOCK_TOKENS tokens. */
 static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                             size_t panel_end, const kfi_activations *x, uint8_t *scratch)
 {
@@ -319,14 +308,14 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
                 .x = x,
                 .segments = kfi_segments_make(w, x),
                 .is_two_level = w->format.scale == KF_SCALE_TWO_LEVEL};
-    for (size_t p = 0; p < PANELS; p++) {
-        job.codes[p] = scratch + p * unpacked_bytes(w);
-        job.zeros[p] = scratch + PANELS * unpacked_bytes(w) + p * multiplied_zero_bytes(w);
-    }
-    job.minus_sums = (int32_t *)(void *)(job.zeros[0] + PANELS * multiplied_zero_bytes(w));
+    job.step_segments = job.is_two_level ? job.segments.n_a_sum : 1;
+    job.step_chunks = job.step_segments * job.segments.n_chunks;
+    assert(job.step_chunks >= w->n_chunks || BLOCK_CHUNKS % job.step_chunks == 0 ||
+           job.step_chunks % BLOCK_CHUNKS == 0);
+    cut_scratch(&job, scratch);
     gather_sums(job.minus_sums, x, &job.segments);
     for (size_t i = panel_begin; i < panel_end; i += PANELS) {
-        multiply_panels(&job, i, panel_end - i < PANELS ? 1 : PANELS);
+        multiply_panels(&job, i, least(panel_end - i, PANELS));
     }
 }
 
