@@ -2,9 +2,16 @@
  *
  * One grammar everywhere (recipes, files, kernels, tables):
  *
- *     weights      int2 ... int8 or mxint2 ... mxint8, then g32 | g64 | g128 | row, then (int only)
- *                  a (zero points) or o (fp16 offsets), then (int with a group, not with o)
- *                  r (two-level scales): int4g64  int3g128a  int4g32o  mxint8g32  int2g64ar
+ *     weights      what a code means, then g32 | g64 | g128 | row, the columns that share a scale
+ *                  int2 ... int8        integers; then a (zero points) or o (fp16 offsets), then
+ *                                       (with a group, not with o) r (two-level scales)
+ *                  mxint2 ... mxint8    integers under power-of-two scales
+ *                  ternary              -1, 0, 1 in two bits; then (with a group) r
+ *                  nf2 nf3 nf4          NormalFloat of 2, 3, 4 bits
+ *                  fp4e2m1              4-bit floats
+ *                  cb4 cb8 cb16         a codebook of 4, 8, 16 entries (2, 3, 4 bits) that is
+ *                                       learned for each tensor
+ *                  int4g64  int3g128a  int4g32o  mxint8g32  int2g64ar  ternaryg128  nf4g64  cb8g64
  *     activations  int3t ... int8t (a scale a token), or tg32 | tg64 | tg128 (a token and group):
  *                  int8tg64  int4tg64  int3t
  *     float        not quantized
@@ -31,8 +38,16 @@ extern "C" {
 typedef enum kf_element {
     KF_ELEMENT_FLOAT = 0, /**< float32, not quantized. */
     KF_ELEMENT_INT = 1,   /**< Unsigned codes with a zero point: w = s (q - z). */
-    KF_ELEMENT_MXINT =
-        2 /**< The same with a power-of-two scale (OCP microscaling, integer elements). */
+    /** The same with a power-of-two scale (OCP microscaling, integer elements). */
+    KF_ELEMENT_MXINT = 2,
+    KF_ELEMENT_TERNARY = 3, /**< Codes 0, 1, 2 of two bits: w = s (q - 1). */
+    /** w = s t[q], with entries t of -128 ... 127 that each tensor has for itself. */
+    KF_ELEMENT_CODEBOOK = 4,
+    /** The same with the quantiles of a normal distribution: NormalFloat, QLoRA, arXiv:2305.14314.
+     */
+    KF_ELEMENT_NF = 5,
+    /** The same with twice the values of a 4-bit float: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and a sign. */
+    KF_ELEMENT_E2M1 = 6
 } kf_element;
 
 /** How the scales of a format are stored. */
@@ -45,7 +60,7 @@ typedef enum kf_scale_kind {
 
 /** How the zero points of a format are stored. */
 typedef enum kf_zero_kind {
-    KF_ZERO_NONE = 0,    /**< Symmetric: z = 2^(bits - 1). */
+    KF_ZERO_NONE = 0,    /**< Symmetric: z = 2^(bits - 1), ternary z = 1. */
     KF_ZERO_INTEGER = 1, /**< One byte z a group, 0 … 255 (two-level scales: a code's range). */
     KF_ZERO_OFFSET = 2   /**< One fp16 o a group: w = s q + o. */
 } kf_zero_kind;

@@ -87,5 +87,6 @@ void kfi_layout_view(kfi_packed *dst, const uint8_t *data, const kfi_packed_head
                                           ? (const float *)(const void *)(data + layout->row_scales)
                                           : NULL,
                         .scales = data + layout->scales,
-                        .zeros = layout->zero_bytes != 0 ? data + layout->zeros : NULL};
+                        .zeros = layout->zero_bytes != 0 ? data + layout->zeros : NULL,
+                        .zero = kfi_format_zero(format)};
 }

@@ -49,7 +49,7 @@ static inline int32_t kfi_packed_zero(const kfi_packed *w, size_t index)
 {
     return w->format.zero == KF_ZERO_INTEGER  ? ((const uint8_t *)w->zeros)[index]
            : w->format.zero == KF_ZERO_OFFSET ? 0
-                                              : (int32_t)1 << (w->format.bits - 1);
+                                              : w->zero;
 }
 
 static inline float kfi_packed_offset(const kfi_packed *w, size_t index)

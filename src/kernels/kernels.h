@@ -121,16 +121,18 @@ typedef void kfi_hadamard_fn(float *x, size_t n_heads, size_t head_dim);
 typedef double kfi_log_sum_exp_fn(const float *x, size_t n, size_t *arg_max);
 
 /* Sum over n weights of importance |w - w~|^exponent, w~ being w on the grid scale (q - zero) +
- * offset, q = 0 … q_max: what a fit of the grid makes small. q is found by multiplying with
- * 1 / scale, so that a weight halfway between two codes may take the other one. scale 0: all
- * weights on the offset. importance NULL: all 1. Over 16 lanes; the power is exact for exponent 2,
- * within 1e-4 for others (power.h). */
+ * offset, q = 0 … q_max: what a fit of the grid makes small. With a table, q_max + 1 ascending
+ * entries, the grid is scale * table[q]. q is found by multiplying with 1 / scale, so that a weight
+ * halfway between two codes may take the other one. scale 0: all weights on the offset. importance
+ * NULL: all 1. Over 16 lanes; the power is exact for exponent 2, within 1e-4 for others (power.h).
+ */
 typedef struct kfi_grid_error_args {
     const float *weights;
     const float *importance;
     size_t n;
     float scale, offset;
     int32_t zero, q_max;
+    const int8_t *table; /* or NULL */
     float exponent;
 } kfi_grid_error_args;
 typedef float kfi_grid_error_fn(const kfi_grid_error_args *args);

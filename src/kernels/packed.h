@@ -23,12 +23,16 @@
  *     zero none: z = 2^(bits-1);  integer: one byte;  offset: w = s q + o, o an fp16
  *     two-level scales: s[r][g] = S[r] m[r][g], S a float32 of 16 significant bits, m a signed byte
  *     with |m| (2^bits - 1) <= 255; z < 2^bits: so |m (q - z)| <= 255, and every product is exact
+ *     ternary: bits 2, q = 0, 1, 2 and z = 1
+ *     codebooks: w = s table[q], 2^bits entries of -128 … 127 that the tensor has in its header.
+ *     One byte shuffle after unpacking makes table[q] + 128 of q, an 8-bit code with z = 128.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef KFI_KERNELS_PACKED_H
 #define KFI_KERNELS_PACKED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -54,7 +58,26 @@ typedef struct kfi_packed {
     const float *row_scales; /* two-level scales, else NULL */
     const void *scales;      /* uint16_t fp16, uint8_t exponents, or int8_t multipliers */
     const void *zeros;       /* uint8_t, uint16_t fp16, or NULL */
+    const int8_t *table; /* codebooks: KFI_TABLE_ENTRIES, those behind 2^bits are 0; else NULL */
+    int32_t zero;        /* zero kind none: z, as kfi_format_zero() gives it */
 } kfi_packed;
+
+/* Every entry of a codebook is a signed byte; as an unsigned one it has 128 added. */
+#define KFI_TABLE_ENTRIES 16u
+#define KFI_TABLE_ZERO    128
+
+static inline bool kfi_element_has_table(unsigned element)
+{
+    return element == KF_ELEMENT_CODEBOOK || element == KF_ELEMENT_NF || element == KF_ELEMENT_E2M1;
+}
+
+/* What kernels take off a code of a format that stores no zeros. */
+static inline int32_t kfi_format_zero(kf_format format)
+{
+    return kfi_element_has_table(format.element)  ? KFI_TABLE_ZERO
+           : format.element == KF_ELEMENT_TERNARY ? 1
+                                                  : (int32_t)1 << (format.bits - 1);
+}
 
 /* Activations of n_tokens tokens: x = scale * code. cols_padded is a multiple of 32, the padding is
  * 0. */

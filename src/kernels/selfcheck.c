@@ -47,6 +47,7 @@ typedef struct small_matrix {
     alignas(64) uint16_t scales[panels * groups * 16];
     alignas(64) float row_scales[panels * 16];
     alignas(64) uint16_t zeros[panels * groups * 16];
+    int8_t table[KFI_TABLE_ENTRIES];
     kfi_packed packed;
 } small_matrix;
 
@@ -78,6 +79,7 @@ static void small_matrix_fill(small_matrix *m, uint8_t bits)
                              .codes = m->codes,
                              .scales = m->scales,
                              .zeros = m->zeros};
+    m->packed.zero = kfi_format_zero(m->packed.format);
 }
 
 /* The same codes with scales of two levels: multipliers of both signs, some of them 0. */
@@ -109,6 +111,20 @@ static void make_wide(small_matrix *m)
     m->packed.cols = m->packed.group = wide;
     m->packed.n_panels = m->packed.n_groups = 1;
     m->packed.n_chunks = wide / KFI_CHUNK_COLS;
+}
+
+/* The same codes, of 2 to 4 bits, through a table. */
+static void make_codebook(small_matrix *m)
+{
+    kfi_rng rng;
+    kfi_rng_init(&rng, 32);
+    for (size_t i = 0; i < KFI_TABLE_ENTRIES; i++) {
+        m->table[i] = (int8_t)((int)kfi_rng_below(&rng, 256) - 128);
+    }
+    m->packed.format.element = KF_ELEMENT_CODEBOOK;
+    m->packed.format.zero = KF_ZERO_NONE;
+    m->packed.zero = kfi_format_zero(m->packed.format);
+    m->packed.table = m->table;
 }
 
 static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m, size_t n_tokens,
@@ -159,6 +175,14 @@ bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
             return false;
         }
     }
+    for (uint8_t bits = 2; bits <= 4; bits++) {
+        small_matrix m;
+        small_matrix_fill(&m, bits);
+        make_codebook(&m);
+        if (!matmul_int8_agrees(kernel, &m, 1, 64) || !matmul_int8_agrees(kernel, &m, many, 64)) {
+            return false;
+        }
+    }
     small_matrix m;
     small_matrix_fill(&m, 4);
     make_wide(&m);
@@ -187,6 +211,14 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
             return false;
         }
         make_two_level(&m);
+        if (!matmul_float_agrees(kernel, &m)) {
+            return false;
+        }
+    }
+    for (uint8_t bits = 2; bits <= 4; bits++) {
+        small_matrix m;
+        small_matrix_fill(&m, bits);
+        make_codebook(&m);
         if (!matmul_float_agrees(kernel, &m)) {
             return false;
         }
@@ -460,6 +492,7 @@ bool kfi_selfcheck_attention_merge(kfi_attention_merge_fn *kernel)
 
 bool kfi_selfcheck_grid_error(kfi_grid_error_fn *kernel)
 {
+    static const int8_t table[] = {-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 10};
     float weights[cols];
     float importance[cols];
     fill(weights, cols, 16);
@@ -471,8 +504,9 @@ bool kfi_selfcheck_grid_error(kfi_grid_error_fn *kernel)
                                 .offset = 0.01f,
                                 .zero = 7,
                                 .q_max = 15};
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         args.exponent = i == 0 ? 2.0f : 2.4f;
+        args.table = i == 2 ? table : NULL;
         const float expected = kfi_grid_error_generic(&args);
         const float actual = kernel(&args);
         if (!same(&expected, &actual, 1)) {

@@ -347,6 +347,53 @@ static void ranks_grids_as_plain_c_does(void **state)
     }
 }
 
+/* Every entry is tried for every weight. */
+static double exact_table_error(const kfi_grid_error_args *a)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < a->n; i++) {
+        double least = (double)INFINITY;
+        for (int32_t q = 0; q <= a->q_max; q++) {
+            least = fmin(least, fabs((double)a->weights[i] - (double)a->scale * a->table[q]));
+        }
+        sum += (a->importance != NULL ? (double)a->importance[i] : 1.0) *
+               pow(least, (double)a->exponent);
+    }
+    return sum;
+}
+
+static void ranks_codebooks_as_plain_c_does(void **state)
+{
+    (void)state;
+    static const float exponents[] = {2.0f, 2.4f, 4.0f};
+    static float weights[SIZE_MOST], importance[SIZE_MOST];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 8);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        for (size_t i = 0; i < 3 * COUNT(exponents); i++) {
+            const int8_t table[16] = {-128, -90, -60, -45, -30, -30, -7, 1,
+                                      2,    10,  20,  30,  44,  60,  90, 127};
+            for (size_t k = 0; k < sizes[s]; k++) {
+                weights[k] = kfi_rng_normal(&rng);
+                importance[k] = kfi_rng_uniform(&rng);
+            }
+            const kfi_grid_error_args args = {.weights = weights,
+                                              .importance = i % 2 == 0 ? importance : NULL,
+                                              .n = sizes[s],
+                                              .scale = 0.02f * kfi_rng_normal(&rng),
+                                              .q_max = i % 2 == 0 ? 15 : 7,
+                                              .table = table,
+                                              .exponent = exponents[i / 3]};
+            const float expected = kfi_grid_error_generic(&args);
+            const float actual = kfi_kernels_get()->grid_error(&args);
+            assert_same(&expected, &actual, 1);
+            /* The power is within 1e-4 where it is not 2; an error near nothing has lost digits. */
+            const double exact = exact_table_error(&args);
+            assert_true(fabs((double)actual - exact) <= 1e-3 * exact + 1e-9);
+        }
+    }
+}
+
 static void ranks_nothing_as_no_error(void **state)
 {
     (void)state;
@@ -394,6 +441,7 @@ int main(void)
         cmocka_unit_test(transforms_heads_as_plain_c_does),
         cmocka_unit_test(sums_exponentials_as_plain_c_does),
         cmocka_unit_test(ranks_grids_as_plain_c_does),
+        cmocka_unit_test(ranks_codebooks_as_plain_c_does),
         cmocka_unit_test(ranks_nothing_as_no_error),
         cmocka_unit_test(sums_every_word_of_every_line),
     };

@@ -397,6 +397,18 @@ INLINE bytes bytes_xor(bytes a, bytes b)
     return veorq_u8(a, b);
 }
 
+/* 16 bytes: a register. */
+INLINE bytes bytes_repeat(const uint8_t *p)
+{
+    return vld1q_u8(p);
+}
+
+/* The bytes of a table at places 0 … 15. */
+INLINE bytes bytes_lookup(bytes table, bytes places)
+{
+    return vqtbl1q_u8(table, places);
+}
+
 INLINE bytes bytes_or(bytes a, bytes b)
 {
     return vorrq_u8(a, b);

@@ -97,24 +97,27 @@ INLINE void store_rows(const bool two_level, float *y, lanes acc, const kfi_pack
 /* ---- one token ---- */
 
 /* isum += Σ q x of a chunk: 16 rows, 32 columns. */
-INLINE void dot_chunk(const int bits, ilanes *isum, const uint8_t *chunk, const int8_t *x)
+INLINE void dot_chunk(const int kind, const bytes operands, ilanes *isum, const uint8_t *chunk,
+                      const int8_t *x)
 {
     UNROLL
     for (size_t part = 0; part < LINE_PARTS; part++) {
         bytes q[8];
-        unpack_chunk(q, chunk + part * sizeof(bytes), bits);
+        unpack_chunk(q, chunk + part * sizeof(bytes), kind, operands);
         UNROLL
         for (int quad = 0; quad < 8; quad++) {
-            isum->val[part] = dot(bits, isum->val[part], q[quad], broadcast(x + 4 * quad));
+            isum->val[part] =
+                dot(operand_bits(kind), isum->val[part], q[quad], broadcast(x + 4 * quad));
         }
     }
 }
 
-INLINE void multiply_token_of(const int bits, const bool two_level, float *y, const kfi_packed *w,
+INLINE void multiply_token_of(const int kind, const bool two_level, float *y, const kfi_packed *w,
                               size_t panel_begin, size_t panel_end, const kfi_activations *x)
 {
     const kfi_segments segments = kfi_segments_make(w, x);
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const size_t chunk_bytes = chunk_bytes_of(kind);
+    const bytes operands = operands_of(kind, w);
     const uint8_t *chunk = w->codes + panel_begin * w->n_chunks * chunk_bytes;
     for (size_t i = panel_begin; i < panel_end; i++) {
         row_sums sums = row_sums_zero();
@@ -124,7 +127,7 @@ INLINE void multiply_token_of(const int bits, const bool two_level, float *y, co
             const int8_t *codes = x->codes + here.begin * KFI_CHUNK_COLS;
             ilanes isum = ilanes_set1(0);
             for (size_t c = here.begin; c < here.end; c++) {
-                dot_chunk(bits, &isum, chunk, codes);
+                dot_chunk(kind, operands, &isum, chunk, codes);
                 chunk += chunk_bytes;
                 codes += KFI_CHUNK_COLS;
             }
@@ -141,7 +144,7 @@ static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, si
     if (w->format.scale == KF_SCALE_TWO_LEVEL) {
         FOR_BITS(w->format.bits, multiply_token_of, true, y, w, panel_begin, panel_end, x)
     } else {
-        FOR_BITS(w->format.bits, multiply_token_of, false, y, w, panel_begin, panel_end, x)
+        FOR_KINDS(kind_of(w), multiply_token_of, false, y, w, panel_begin, panel_end, x)
     }
 }
 
@@ -200,9 +203,10 @@ static void multiply_tile(const kfi_packed *w, size_t i_panel, const uint8_t *pa
                           const token_tile *tile, const kfi_segments *segments)
 {
     const bool two_level = w->format.scale == KF_SCALE_TWO_LEVEL;
-    if (w->format.bits == 8 && two_level) {
+    const int bits = operand_bits(kind_of(w));
+    if (bits == 8 && two_level) {
         multiply_tile_of(8, true, w, i_panel, panel, tile, segments);
-    } else if (w->format.bits == 8) {
+    } else if (bits == 8) {
         multiply_tile_of(8, false, w, i_panel, panel, tile, segments);
     } else if (two_level) {
         multiply_tile_of(7, true, w, i_panel, panel, tile, segments);

@@ -143,12 +143,25 @@ static float on_grid(const kfi_grid_error_args *a, float inverse, float w)
     return a->scale * (q - (float)a->zero) + a->offset;
 }
 
+/* A weight at or above the middle of two entries takes the upper one. */
+static float on_table(const kfi_grid_error_args *a, float inverse, float w)
+{
+    const float v = w * inverse;
+    float level = (float)a->table[0];
+    for (int32_t i = 1; i <= a->q_max; i++) {
+        const float middle = 0.5f * (float)(a->table[i - 1] + a->table[i]);
+        level += v < middle ? 0.0f : (float)(a->table[i] - a->table[i - 1]);
+    }
+    return a->scale * level;
+}
+
 float kfi_grid_error_generic(const kfi_grid_error_args *a)
 {
     float lanes[KFI_LANES] = {0};
     const float inverse = a->scale == 0.0f ? 0.0f : 1.0f / a->scale; /* 0: all on the offset */
     for (size_t i = 0; i < a->n; i++) {
-        const float e = a->weights[i] - on_grid(a, inverse, a->weights[i]);
+        const float w = a->weights[i];
+        const float e = w - (a->table != NULL ? on_table : on_grid)(a, inverse, w);
         const float importance = a->importance != NULL ? a->importance[i] : 1.0f;
         float *const lane = &lanes[i % KFI_LANES];
         *lane = fmaf(importance, kfi_error_power(e * e, a->exponent), *lane);

@@ -48,7 +48,7 @@ INLINE ilanes panel_zeros(const kfi_packed *w, size_t i_grid)
     case KF_ZERO_OFFSET:
         return ilanes_set1(0);
     default:
-        return ilanes_set1((int32_t)1 << (w->format.bits - 1));
+        return ilanes_set1(w->zero);
     }
 }
 

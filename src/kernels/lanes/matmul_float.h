@@ -24,16 +24,17 @@
 
 /* ---- unpacking ---- */
 
-INLINE void unpack_floats_of(const int bits, float *dst, const kfi_packed *w, size_t i_panel)
+INLINE void unpack_floats_of(const int kind, float *dst, const kfi_packed *w, size_t i_panel)
 {
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const size_t chunk_bytes = chunk_bytes_of(kind);
+    const bytes operands = operands_of(kind, w);
     const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
     for (size_t i = 0; i < w->n_chunks; i++, chunk += chunk_bytes) {
         const size_t group = i * KFI_CHUNK_COLS / w->group;
         const ilanes zeros = panel_zeros(w, panel_grid(w, i_panel, group));
         bytes parts[LINE_PARTS][8];
         for (size_t part = 0; part < LINE_PARTS; part++) {
-            unpack_chunk(parts[part], chunk + part * sizeof(bytes), bits);
+            unpack_chunk(parts[part], chunk + part * sizeof(bytes), kind, operands);
         }
         for (size_t quad = 0; quad < 8; quad++) {
             bytes line[LINE_PARTS];
@@ -49,7 +50,7 @@ INLINE void unpack_floats_of(const int bits, float *dst, const kfi_packed *w, si
 
 static void unpack_floats(float *dst, const kfi_packed *w, size_t i_panel)
 {
-    FOR_BITS(w->format.bits, unpack_floats_of, dst, w, i_panel)
+    FOR_KINDS(kind_of(w), unpack_floats_of, dst, w, i_panel)
 }
 
 /* ---- tiles ---- */

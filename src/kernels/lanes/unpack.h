@@ -5,7 +5,10 @@
  * words (there are no byte shifts) and masked, which also drops what came from the other byte.
  *
  * Registers for 64 codes a row of 16: 4 bits ½ shift + 1 and; 2 bits ¾ + 1; 3 bits 2 planes and an
- * or.
+ * or; a codebook 1 shuffle more.
+ *
+ * Functions get the `kind` of codes as a constant: the bits that are stored, or those with
+ * LOOKED_UP, where a table of 16 bytes makes an operand of 8 bits of each code.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -34,9 +37,44 @@ INLINE void unpack_plane(bytes q[8], const uint8_t *lines, const int width, cons
     }
 }
 
-/* The eight quads of a chunk (columns 4 quad … 4 quad + 3); bits is a constant of the caller. */
-INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int bits)
+#define LOOKED_UP 16
+
+INLINE int kind_of(const kfi_packed *w)
 {
+    return w->format.bits + (w->table != NULL ? LOOKED_UP : 0);
+}
+
+INLINE int stored_bits(const int kind)
+{
+    return kind % LOOKED_UP;
+}
+
+INLINE int operand_bits(const int kind)
+{
+    return kind >= LOOKED_UP ? 8 : kind;
+}
+
+/* Bytes of a chunk in memory. */
+INLINE size_t chunk_bytes_of(const int kind)
+{
+    return (size_t)stored_bits(kind) * KFI_LINE_BYTES;
+}
+
+/* The unsigned bytes that codes stand for, in every 16 bytes of the register; not used where they
+ * are not looked up. */
+INLINE bytes operands_of(const int kind, const kfi_packed *w)
+{
+    if (kind < LOOKED_UP) {
+        return bytes_set1(0);
+    }
+    return bytes_xor(bytes_repeat((const uint8_t *)w->table), bytes_set1(KFI_TABLE_ZERO));
+}
+
+/* The eight quads of a chunk (columns 4 quad … 4 quad + 3) as operands; kind is a constant of the
+ * caller, `operands` what operands_of() gives. */
+INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int kind, const bytes operands)
+{
+    const int bits = stored_bits(kind);
     if (bits == 8) {
         UNROLL
         for (int quad = 0; quad < 8; quad++) {
@@ -53,6 +91,12 @@ INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int bits)
     }
     if ((bits & 1) != 0) {
         unpack_plane(q, chunk + (bits - 1) * (int)KFI_LINE_BYTES, 1, bits - 1);
+    }
+    if (kind >= LOOKED_UP) {
+        UNROLL
+        for (int quad = 0; quad < 8; quad++) {
+            q[quad] = bytes_lookup(operands, q[quad]);
+        }
     }
 }
 
@@ -82,14 +126,32 @@ INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int bits)
         break;                                                                                     \
     }
 
-INLINE void unpack_panel_of(const int bits, uint8_t *dst, const kfi_packed *w, size_t i_panel)
+/* Runs F(kind, …) with kind a constant. */
+#define FOR_KINDS(kind, F, ...)                                                                    \
+    switch (kind) {                                                                                \
+    case LOOKED_UP + 2:                                                                            \
+        F(LOOKED_UP + 2, __VA_ARGS__);                                                             \
+        break;                                                                                     \
+    case LOOKED_UP + 3:                                                                            \
+        F(LOOKED_UP + 3, __VA_ARGS__);                                                             \
+        break;                                                                                     \
+    case LOOKED_UP + 4:                                                                            \
+        F(LOOKED_UP + 4, __VA_ARGS__);                                                             \
+        break;                                                                                     \
+    default:                                                                                       \
+        FOR_BITS(kind, F, __VA_ARGS__)                                                             \
+        break;                                                                                     \
+    }
+
+INLINE void unpack_panel_of(const int kind, uint8_t *dst, const kfi_packed *w, size_t i_panel)
 {
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const size_t chunk_bytes = chunk_bytes_of(kind);
+    const bytes operands = operands_of(kind, w);
     const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
     for (size_t i = 0; i < w->n_chunks; i++, chunk += chunk_bytes, dst += 8 * KFI_LINE_BYTES) {
         for (size_t part = 0; part < LINE_PARTS; part++) {
             bytes q[8];
-            unpack_chunk(q, chunk + part * sizeof(bytes), bits);
+            unpack_chunk(q, chunk + part * sizeof(bytes), kind, operands);
             UNROLL
             for (size_t quad = 0; quad < 8; quad++) {
                 __builtin_memcpy(dst + quad * KFI_LINE_BYTES + part * sizeof(bytes), &q[quad],
@@ -102,7 +164,7 @@ INLINE void unpack_panel_of(const int bits, uint8_t *dst, const kfi_packed *w, s
 /* The same as kfi_unpack_panel() of generic/unpack_inline.h: a panel as if it had 8 bits. */
 static inline void unpack_panel(uint8_t *dst, const kfi_packed *w, size_t i_panel)
 {
-    FOR_BITS(w->format.bits, unpack_panel_of, dst, w, i_panel)
+    FOR_KINDS(kind_of(w), unpack_panel_of, dst, w, i_panel)
 }
 
 #endif /* KFI_KERNELS_LANES_UNPACK_H */

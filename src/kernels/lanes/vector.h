@@ -213,6 +213,18 @@ INLINE lanes on_grid(const kfi_grid_error_args *a, lanes inverse, lanes w)
     return lanes_add(lanes_mul(lanes_set1(a->scale), lanes_sub(q, zero)), offset);
 }
 
+INLINE lanes on_table(const kfi_grid_error_args *a, lanes inverse, lanes w)
+{
+    const lanes v = lanes_mul(w, inverse);
+    lanes level = lanes_set1((float)a->table[0]);
+    for (int32_t i = 1; i <= a->q_max; i++) {
+        const lanes middle = lanes_set1(0.5f * (float)(a->table[i - 1] + a->table[i]));
+        const lanes step = lanes_set1((float)(a->table[i] - a->table[i - 1]));
+        level = lanes_add(level, lanes_zero_where_less(step, v, middle));
+    }
+    return lanes_mul(lanes_set1(a->scale), level);
+}
+
 float KERNEL_NAME(grid_error)(const kfi_grid_error_args *a)
 {
     const lanes inverse = lanes_set1(a->scale == 0.0f ? 0.0f : 1.0f / a->scale); /* exact */
@@ -220,7 +232,8 @@ float KERNEL_NAME(grid_error)(const kfi_grid_error_args *a)
     for (size_t i = 0; i < a->n; i += KFI_LANES) {
         const size_t n = a->n - i;
         const lanes w = lanes_load_n(a->weights + i, n);
-        const lanes e = lanes_sub(w, on_grid(a, inverse, w));
+        const lanes e =
+            lanes_sub(w, a->table != NULL ? on_table(a, inverse, w) : on_grid(a, inverse, w));
         const lanes power = lanes_error_power(lanes_mul(e, e), a->exponent);
         const lanes importance =
             a->importance != NULL ? lanes_load_n(a->importance + i, n) : lanes_set1(1.0f);

@@ -385,6 +385,23 @@ INLINE bytes bytes_or(bytes a, bytes b)
     return _mm256_or_si256(a, b);
 }
 
+INLINE bytes bytes_xor(bytes a, bytes b)
+{
+    return _mm256_xor_si256(a, b);
+}
+
+/* 16 bytes, repeated. */
+INLINE bytes bytes_repeat(const uint8_t *p)
+{
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* The bytes of a repeated table at places 0 … 15. */
+INLINE bytes bytes_lookup(bytes table, bytes places)
+{
+    return _mm256_shuffle_epi8(table, places);
+}
+
 INLINE ilanes line_column(const bytes line[LINE_PARTS], unsigned c)
 {
     const __m128i count = _mm_cvtsi32_si128((int)(8 * c));

@@ -344,6 +344,18 @@ INLINE bytes bytes_or(bytes a, bytes b)
     return _mm512_or_si512(a, b);
 }
 
+/* 16 bytes, repeated. */
+INLINE bytes bytes_repeat(const uint8_t *p)
+{
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+/* The bytes of a repeated table at places 0 … 15. */
+INLINE bytes bytes_lookup(bytes table, bytes places)
+{
+    return _mm512_shuffle_epi8(table, places);
+}
+
 /* Column c of the line, one row a lane. */
 INLINE ilanes line_column(const bytes line[LINE_PARTS], unsigned c)
 {

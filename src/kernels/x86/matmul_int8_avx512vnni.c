@@ -53,17 +53,18 @@ INLINE lanes add_segment(lanes acc, ilanes centred, lanes scales, float scale_x)
 #define PREFETCH_BYTES 2048
 
 /* Σ q x of n chunks. */
-INLINE ilanes dot_chunks(const int bits, const uint8_t *chunk, const int8_t *codes, size_t n)
+INLINE ilanes dot_chunks(const int kind, const bytes operands, const uint8_t *chunk,
+                         const int8_t *codes, size_t n)
 {
     ilanes even = ilanes_set1(0); /* two chains, since a step waits four cycles */
     ilanes odd = ilanes_set1(0);
-    for (; n > 0; n--, chunk += (size_t)bits * KFI_LINE_BYTES, codes += KFI_CHUNK_COLS) {
+    for (; n > 0; n--, chunk += chunk_bytes_of(kind), codes += KFI_CHUNK_COLS) {
         bytes q[8];
         UNROLL
-        for (int i = 0; i < bits; i++) {
+        for (int i = 0; i < stored_bits(kind); i++) {
             __builtin_prefetch(chunk + PREFETCH_BYTES + i * (int)KFI_LINE_BYTES);
         }
-        unpack_chunk(q, chunk, bits);
+        unpack_chunk(q, chunk, kind, operands);
         UNROLL
         for (int quad = 0; quad < 8; quad += 2) {
             even = dot_memory(even, q[quad], codes + 4 * quad);
@@ -73,17 +74,17 @@ INLINE ilanes dot_chunks(const int bits, const uint8_t *chunk, const int8_t *cod
     return ilanes_add(even, odd);
 }
 
-INLINE lanes multiply_panel(const int bits, const kfi_packed *w, size_t i_panel,
-                            const kfi_activations *x, const kfi_segments *segments)
+INLINE lanes multiply_panel(const int kind, const bytes operands, const kfi_packed *w,
+                            size_t i_panel, const kfi_activations *x, const kfi_segments *segments)
 {
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const size_t chunk_bytes = chunk_bytes_of(kind);
     const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
     const int8_t *codes = x->codes;
     lanes acc = lanes_zero();
     for (size_t s = 0; s < segments->n; s++) {
         const size_t begin = kfi_segment_begin(segments, s);
         const size_t end = kfi_segment_end(segments, s, w->n_chunks);
-        const ilanes isum = dot_chunks(bits, chunk, codes, end - begin);
+        const ilanes isum = dot_chunks(kind, operands, chunk, codes, end - begin);
         chunk += (end - begin) * chunk_bytes;
         codes += (end - begin) * KFI_CHUNK_COLS;
         const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
@@ -99,19 +100,20 @@ INLINE lanes multiply_panel(const int bits, const kfi_packed *w, size_t i_panel,
     return acc;
 }
 
-INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, size_t panel_begin,
+INLINE void multiply_token_of(const int kind, float *y, const kfi_packed *w, size_t panel_begin,
                               size_t panel_end, const kfi_activations *x)
 {
     const kfi_segments segments = kfi_segments_make(w, x);
+    const bytes operands = operands_of(kind, w);
     for (size_t i = panel_begin; i < panel_end; i++) {
-        const lanes acc = multiply_panel(bits, w, i, x, &segments);
+        const lanes acc = multiply_panel(kind, operands, w, i, x, &segments);
         lanes_store_n(y + i * KFI_PANEL_ROWS, acc, panel_rows(w, i));
     }
 }
 
 static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, size_t panel_end,
                            const kfi_activations *x){
-    FOR_BITS(w->format.bits, multiply_token_of, y, w, panel_begin, panel_end, x)}
+    FOR_KINDS(kind_of(w), multiply_token_of, y, w, panel_begin, panel_end, x)}
 
 /* ---- tiles ---- */
 

@@ -38,11 +38,13 @@ INLINE lanes add_segment(lanes acc, const kfi_packed *w, size_t i_grid, ilanes i
 /* ---- one token ---- */
 
 /* sum + Σ q x of half a chunk: 8 rows, 32 columns. */
-INLINE __m256i dot_chunk(const int bits, __m256i sum, const uint8_t *chunk, const int8_t *x)
+INLINE __m256i dot_chunk(const int kind, const bytes operands, __m256i sum, const uint8_t *chunk,
+                         const int8_t *x)
 {
+    const int bits = operand_bits(kind);
     const int n = quads_a_sum(bits);
     bytes q[8];
-    unpack_chunk(q, chunk, bits);
+    unpack_chunk(q, chunk, kind, operands);
     UNROLL
     for (int quad = 0; quad < 8; quad += n) {
         if (is_direct(bits)) {
@@ -61,21 +63,23 @@ INLINE __m256i dot_chunk(const int bits, __m256i sum, const uint8_t *chunk, cons
 }
 
 /* Σ q x of n chunks. */
-INLINE ilanes dot_chunks(const int bits, const uint8_t *chunk, const int8_t *codes, size_t n)
+INLINE ilanes dot_chunks(const int kind, const bytes operands, const uint8_t *chunk,
+                         const int8_t *codes, size_t n)
 {
     ilanes isum = ilanes_set1(0);
-    for (; n > 0; n--, chunk += (size_t)bits * KFI_LINE_BYTES, codes += KFI_CHUNK_COLS) {
-        isum.a = dot_chunk(bits, isum.a, chunk, codes);
-        isum.b = dot_chunk(bits, isum.b, chunk + sizeof(bytes), codes);
+    for (; n > 0; n--, chunk += chunk_bytes_of(kind), codes += KFI_CHUNK_COLS) {
+        isum.a = dot_chunk(kind, operands, isum.a, chunk, codes);
+        isum.b = dot_chunk(kind, operands, isum.b, chunk + sizeof(bytes), codes);
     }
     return isum;
 }
 
-INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, size_t panel_begin,
+INLINE void multiply_token_of(const int kind, float *y, const kfi_packed *w, size_t panel_begin,
                               size_t panel_end, const kfi_activations *x)
 {
     const kfi_segments segments = kfi_segments_make(w, x);
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
+    const size_t chunk_bytes = chunk_bytes_of(kind);
+    const bytes operands = operands_of(kind, w);
     const uint8_t *chunk = w->codes + panel_begin * w->n_chunks * chunk_bytes;
     for (size_t i = panel_begin; i < panel_end; i++) {
         lanes acc = lanes_zero();
@@ -83,7 +87,7 @@ INLINE void multiply_token_of(const int bits, float *y, const kfi_packed *w, siz
             const size_t begin = kfi_segment_begin(&segments, s);
             const size_t end = kfi_segment_end(&segments, s, w->n_chunks);
             const ilanes isum =
-                dot_chunks(bits, chunk, x->codes + begin * KFI_CHUNK_COLS, end - begin);
+                dot_chunks(kind, operands, chunk, x->codes + begin * KFI_CHUNK_COLS, end - begin);
             chunk += (end - begin) * chunk_bytes;
             acc = add_segment(acc, w, panel_grid(w, i, s >> segments.weight_shift), isum,
                               kfi_segment_sum(x->sums, begin, end),
@@ -108,8 +112,8 @@ INLINE void multiply_token_two_level_of(const int bits, const bool is_short, flo
         for (size_t s = 0; s < segments.n; s++) {
             const size_t begin = kfi_segment_begin(&segments, s);
             const size_t end = kfi_segment_end(&segments, s, w->n_chunks);
-            const ilanes isum =
-                dot_chunks(bits, chunk, x->codes + begin * KFI_CHUNK_COLS, end - begin);
+            const ilanes isum = dot_chunks(bits, operands_of(bits, w), chunk,
+                                           x->codes + begin * KFI_CHUNK_COLS, end - begin);
             chunk += (end - begin) * chunk_bytes;
             const ilanes part = multiplied(w, panel_grid(w, i, s >> segments.weight_shift), isum,
                                            kfi_segment_sum(x->sums, begin, end));
@@ -131,7 +135,7 @@ static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, si
 {
     const int bits = w->format.bits;
     if (w->format.scale != KF_SCALE_TWO_LEVEL) {
-        FOR_BITS(bits, multiply_token_of, y, w, panel_begin, panel_end, x)
+        FOR_KINDS(kind_of(w), multiply_token_of, y, w, panel_begin, panel_end, x)
     } else if (kfi_segments_make(w, x).n_a_sum == 1) {
         FOR_BITS(bits, multiply_token_two_level_of, true, y, w, panel_begin, panel_end, x)
     } else {
@@ -285,7 +289,8 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
             FOR_BITS(w->format.bits, multiply_panel_two_level_of, y, ld_y, w, i, panel, x,
                      &segments)
         } else {
-            FOR_BITS(w->format.bits, multiply_panel_of, y, ld_y, w, i, panel, x, &segments)
+            FOR_BITS(operand_bits(kind_of(w)), multiply_panel_of, y, ld_y, w, i, panel, x,
+                     &segments)
         }
     }
 }

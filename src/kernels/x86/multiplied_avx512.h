@@ -44,7 +44,7 @@ INLINE void unpack_multiplied_of(const int bits, uint8_t *dst, uint8_t *zeros, c
             bytes_and(ilanes_shift_right_signed(m, 31), bytes_set1((1u << bits) - 1));
         const ilanes zero = bytes_xor(panel_zeros(w, i_grid), bytes_and(flip, ilanes_set1(0xFF)));
         bytes q[8];
-        unpack_chunk(q, chunk, bits);
+        unpack_chunk(q, chunk, bits, operands_of(bits, w));
         UNROLL
         for (int quad = 0; quad < 8; quad++, dst += KFI_LINE_BYTES) {
             const words product = (words)bytes_xor(q[quad], flip) * (words)factors;

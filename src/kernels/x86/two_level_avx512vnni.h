@@ -26,7 +26,7 @@ INLINE lanes multiply_panel_two_level(const int bits, const bool is_short, const
     for (size_t s = 0; s < segments->n; s++) {
         const size_t begin = kfi_segment_begin(segments, s);
         const size_t end = kfi_segment_end(segments, s, w->n_chunks);
-        const ilanes isum = dot_chunks(bits, chunk, codes, end - begin);
+        const ilanes isum = dot_chunks(bits, operands_of(bits, w), chunk, codes, end - begin);
         chunk += (end - begin) * chunk_bytes;
         codes += (end - begin) * KFI_CHUNK_COLS;
         const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
