@@ -16,16 +16,33 @@ from pathlib import Path
 
 ROWS, COLS = 18, 72  # neither a multiple of 16 rows nor of 32 columns or a group
 MIX = 0xFFFFFFFF
-INTEGER, MXINT = 1, 2
+INTEGER, MXINT, TERNARY, CODEBOOK, NF, E2M1 = 1, 2, 3, 4, 5, 6
 HALF, EXPONENT, TWO_LEVEL = 1, 2, 3
 NONE, ZERO, OFFSET = 0, 1, 2
 PLANES = {8: [8], 7: [4, 2, 1], 6: [4, 2], 5: [4, 1], 4: [4], 3: [2, 1], 2: [2]}
 
 
-def code(row, col, bits):
+TABLES = {
+    (NF, 2): [-127, 0, 55, 127],
+    (NF, 3): [-127, -68, -31, 0, 23, 49, 79, 127],
+    (NF, 4): [-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127],
+    (E2M1, 4): [-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12],
+}
+
+
+def code(row, col, bits, element):
     x = (row * 2654435761 + col * 40503 + bits) & MIX
     x = ((x ^ x >> 15) * 2246822519) & MIX
-    return x >> (32 - bits)
+    q = x >> (32 - bits)
+    return q % 3 if element == TERNARY else q
+
+
+def table(element, bits):
+    """The 16 bytes at byte 40 of the header."""
+    entries = TABLES.get((element, bits), [])
+    if element == CODEBOOK:  # any that ascend
+        entries = [i * 240 // (2**bits - 1) - 120 + i % 2 for i in range(2**bits)]
+    return struct.pack("16b", *entries + [0] * (16 - len(entries)))
 
 
 def scale_half(row, group):
@@ -68,7 +85,7 @@ def padded(plane):
     return bytes(plane) + bytes(-len(plane) % 64)
 
 
-def chunk_lines(panel, chunk, bits):
+def chunk_lines(panel, chunk, bits, element):
     """The lines of 16 rows x 32 columns: `bits` times 64 bytes."""
     lines = bytearray()
     shift = 0  # of the code, where the plane begins
@@ -80,7 +97,7 @@ def chunk_lines(panel, chunk, bits):
                     byte = 0
                     for j in range(per_byte):
                         r, k = 16 * panel + row, 32 * chunk + 4 * (line * per_byte + j) + c
-                        q = code(r, k, bits) if r < ROWS and k < COLS else 0
+                        q = code(r, k, bits, element) if r < ROWS and k < COLS else 0
                         byte |= (q >> shift & (1 << width) - 1) << j * width
                     lines.append(byte)
         shift += width
@@ -107,11 +124,11 @@ def tensor(element, bits, zero, group, scale=None):
     n_panels, n_chunks = -(-ROWS // 16), -(-COLS // 32)
     n_groups = -(-COLS // group) if group else 1
     scale = scale or (EXPONENT if element == MXINT else HALF)
-    data = struct.pack("<8sIBBBBIIQQ24x", b"KERFPK16", 1, element, bits, scale, zero, group, 0,
-                       ROWS, COLS)
+    data = struct.pack("<8sIBBBBIIQQ16s8x", b"KERFPK16", 1, element, bits, scale, zero, group, 0,
+                       ROWS, COLS, table(element, bits))
     for panel in range(n_panels):
         for chunk in range(n_chunks):
-            data += chunk_lines(panel, chunk, bits)
+            data += chunk_lines(panel, chunk, bits, element)
     if scale == TWO_LEVEL:
         data += row_plane(n_panels)
         data += group_plane(n_panels, n_groups, "<b", lambda r, g: multiplier(r, g, bits))
@@ -143,6 +160,12 @@ def main():
     formats["int3g128a"] = (INTEGER, 3, ZERO, 128)
     formats["int4rowo"] = (INTEGER, 4, OFFSET, 0)
     formats["mxint4row"] = (MXINT, 4, NONE, 0)
+    formats["ternaryg32"] = (TERNARY, 2, NONE, 32)
+    formats["ternaryg32r"] = (TERNARY, 2, NONE, 32, TWO_LEVEL)
+    formats["fp4e2m1g32"] = (E2M1, 4, NONE, 32)
+    for bits in range(2, 5):
+        formats[f"nf{bits}g32"] = (NF, bits, NONE, 32)
+        formats[f"cb{2**bits}g32"] = (CODEBOOK, bits, NONE, 32)
     for name, format_ in formats.items():
         path = directory / f"packed_{name}.bin"
         if path.exists() and path.read_bytes() != tensor(*format_):

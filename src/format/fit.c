@@ -30,6 +30,27 @@ kfi_fit_group kfi_fit_group_of(const kfi_fit_group *row, kf_format format, size_
     return part;
 }
 
+kfi_range kfi_fit_range(const kfi_fit_group *group)
+{
+    kfi_range r = {(double)group->weights[0], (double)group->weights[0]};
+    for (size_t i = 1; i < group->n; i++) {
+        const double w = (double)group->weights[i];
+        r.low = w < r.low ? w : r.low;
+        r.high = w > r.high ? w : r.high;
+    }
+    return r;
+}
+
+double kfi_fit_extreme(kfi_range range)
+{
+    return -range.low > range.high ? range.low : range.high;
+}
+
+double kfi_fit_shrunk(const kfi_fit *fit, int step)
+{
+    return 1.0 - (1.0 - (double)fit->shrink) * step / (fit->steps > 1 ? fit->steps - 1 : 1);
+}
+
 double kfi_fit_error(const kfi_fit_group *group, const kfi_grid *grid)
 {
     const kfi_grid_error_args args = {.weights = group->weights,
@@ -38,7 +59,8 @@ double kfi_fit_error(const kfi_fit_group *group, const kfi_grid *grid)
                                       .scale = grid->scale,
                                       .offset = grid->offset,
                                       .zero = grid->zero,
-                                      .q_max = (1 << group->bits) - 1,
+                                      .q_max = group->levels.q_max,
+                                      .table = group->levels.table,
                                       .exponent = group->exponent};
     return (double)kfi_kernels_get()->grid_error(&args);
 }
@@ -57,7 +79,8 @@ bool kfi_fit_is_exact(const kfi_fit_group *group, const kfi_grid *grid)
 {
     for (size_t i = 0; i < group->n; i++) {
         const float w = group->weights[i];
-        if (kfi_grid_decode(grid, kfi_grid_encode(grid, group->bits, w)) != w) { /* bit for bit */
+        if (kfi_grid_decode(grid, group->levels, kfi_grid_encode(grid, group->levels, w)) !=
+            w) { /* bit for bit */
             return false;
         }
     }

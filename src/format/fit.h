@@ -14,7 +14,7 @@ typedef struct kfi_fit_group {
     const float *weights;
     const float *importance; /* n values, or NULL: all 1 */
     size_t n;
-    int bits;
+    kfi_levels levels;
     float exponent;
 } kfi_fit_group;
 
@@ -25,6 +25,8 @@ typedef void kfi_fit_fn(kfi_grid *grid, kf_format format, const kfi_fit_group *g
 kfi_fit_fn kfi_int_fit;
 kfi_fit_fn kfi_two_level_fit;
 kfi_fit_fn kfi_mxint_fit;
+kfi_fit_fn kfi_ternary_fit;
+kfi_fit_fn kfi_codebook_fit;
 
 /* Chooses the float32 of a row, and the multiplier of each group of it. */
 void kfi_two_level_fit_row(kfi_grid *grids, kf_format format, const kfi_fit_group *row,
@@ -32,6 +34,19 @@ void kfi_two_level_fit_row(kfi_grid *grids, kf_format format, const kfi_fit_grou
 
 /* Group i of a row that is described as one. */
 kfi_fit_group kfi_fit_group_of(const kfi_fit_group *row, kf_format format, size_t i);
+
+/* Least and greatest weight, as double: their difference may overflow a float. */
+typedef struct kfi_range {
+    double low, high;
+} kfi_range;
+
+kfi_range kfi_fit_range(const kfi_fit_group *group);
+
+/* The weight farthest from zero; of two equally far ones the positive. */
+double kfi_fit_extreme(kfi_range range);
+
+/* The part of the range that candidate `step` of fit->steps keeps: from 1 down to fit->shrink. */
+double kfi_fit_shrunk(const kfi_fit *fit, int step);
 
 /* Rounds a scale to what fp16 holds: never zero (2^-24 is the least) and never infinite. */
 float kfi_fit_round_scale(double scale);

@@ -13,6 +13,7 @@
 typedef struct format_kind {
     kf_element element;
     const char *name;
+    uint8_t bits_min, bits_max;
     kf_scale_kind scale;
     const char *zeros;
     const char *suffix;
@@ -20,8 +21,9 @@ typedef struct format_kind {
 } format_kind;
 
 static const format_kind kinds[] = {
-#define KFI_FORMAT(element, name, scale, zeros, suffix, fit)                                       \
-    {KF_ELEMENT_##element, name, KF_SCALE_##scale, zeros, suffix, kfi_##fit##_fit},
+#define KFI_FORMAT(element, name, bits_min, bits_max, scale, zeros, suffix, fit)                   \
+    {KF_ELEMENT_##element, name,  bits_min, bits_max,                                              \
+     KF_SCALE_##scale,     zeros, suffix,   kfi_##fit##_fit},
 #include "format/formats.def"
 #undef KFI_FORMAT
 };
@@ -41,7 +43,8 @@ static const struct group_name {
 static const format_kind *kind_of(kf_format format)
 {
     for (size_t i = 0; i < N_KINDS; i++) {
-        if (kinds[i].element == format.element && kinds[i].scale == format.scale) {
+        if (kinds[i].element == format.element && kinds[i].scale == format.scale &&
+            format.bits >= kinds[i].bits_min && format.bits <= kinds[i].bits_max) {
             return &kinds[i];
         }
     }
@@ -80,6 +83,21 @@ static const char *group_name(uint32_t group)
     return "g?";
 }
 
+/* A name tells its bits where the kind leaves a choice. */
+static bool take_bits(const format_kind *kind, const char **text, uint8_t *bits)
+{
+    *bits = kind->bits_min;
+    if (kind->bits_min == kind->bits_max) {
+        return true;
+    }
+    if ((*text)[0] < '0' + kind->bits_min || (*text)[0] > '0' + kind->bits_max) {
+        return false;
+    }
+    *bits = (uint8_t)((*text)[0] - '0');
+    (*text)++;
+    return true;
+}
+
 static void take_zero(const format_kind *kind, const char **text, uint8_t *zero)
 {
     *zero = KF_ZERO_NONE;
@@ -98,14 +116,9 @@ static bool has_group(const format_kind *kind, uint32_t group)
 
 static bool parse_kind(kf_format *format, const format_kind *kind, const char *text)
 {
-    if (!take(&text, kind->name) || text[0] < '0' + BITS_MIN || text[0] > '0' + BITS_MAX) {
-        return false;
-    }
-    *format = (kf_format){.element = (uint8_t)kind->element,
-                          .bits = (uint8_t)(text[0] - '0'),
-                          .scale = (uint8_t)kind->scale};
-    text++;
-    if (!take_group(&text, &format->group) || !has_group(kind, format->group)) {
+    *format = (kf_format){.element = (uint8_t)kind->element, .scale = (uint8_t)kind->scale};
+    if (!take(&text, kind->name) || !take_bits(kind, &text, &format->bits) ||
+        !take_group(&text, &format->group) || !has_group(kind, format->group)) {
         return false;
     }
     take_zero(kind, &text, &format->zero);
@@ -125,11 +138,12 @@ kf_status kf_format_parse(kf_format *format, const char *name, kf_error *err)
             return KF_OK;
         }
     }
-    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                    "unknown weight format '%.40s'; expected float, int2 to int8 or mxint2 to "
-                    "mxint8 with g32, g64, g128 or row behind it, int also with a or o at the end, "
-                    "or with r or ar behind a group (int4g64, int3g128a, mxint8g32, int4g64r)",
-                    name);
+    return kfi_fail(
+        err, KF_INVALID, KF_NO_OFFSET,
+        "unknown weight format '%.40s'; expected float, or int2 to int8, mxint2 to mxint8, "
+        "ternary, nf2 to nf4, fp4e2m1, cb4, cb8 or cb16 with g32, g64, g128 or row, int also with "
+        "a, o, r or ar behind it (int4g64, int3g128a)",
+        name);
 }
 
 void kf_format_name(char *name, kf_format format)
@@ -142,7 +156,11 @@ void kf_format_name(char *name, kf_format format)
     const char *zero = format.zero == KF_ZERO_INTEGER  ? "a"
                        : format.zero == KF_ZERO_OFFSET ? "o"
                                                        : "";
-    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "%s%u%s%s%s", kind->name, (unsigned)format.bits,
+    char bits[4] = "";
+    if (kind->bits_min != kind->bits_max) {
+        (void)snprintf(bits, sizeof bits, "%u", (unsigned)format.bits);
+    }
+    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "%s%s%s%s%s", kind->name, bits,
                    group_name(format.group), zero, kind->suffix);
 }
 
@@ -191,8 +209,7 @@ kf_status kfi_activation_check(kf_activation activation, kf_error *err)
 bool kfi_format_is_known(kf_format format)
 {
     const format_kind *kind = kind_of(format);
-    if (kind == NULL || format.bits < BITS_MIN || format.bits > BITS_MAX ||
-        !has_group(kind, format.group)) {
+    if (kind == NULL || !has_group(kind, format.group)) {
         return false;
     }
     return format.zero == KF_ZERO_NONE ||
@@ -233,13 +250,21 @@ size_t kfi_format_groups(kf_format format, size_t cols)
     return (cols + group - 1) / group;
 }
 
+kfi_levels kfi_format_levels(kf_format format, const int8_t *table)
+{
+    const int8_t *fixed = kfi_format_table(format);
+    return (kfi_levels){
+        .q_max = format.element == KF_ELEMENT_TERNARY ? 2 : (int32_t)(1u << format.bits) - 1,
+        .table = format.element == KF_ELEMENT_CODEBOOK ? table : fixed};
+}
+
 static kfi_fit_group described(kf_format format, const float *weights, const float *importance,
                                size_t n, const kfi_fit *fit)
 {
     return (kfi_fit_group){.weights = weights,
                            .importance = importance,
                            .n = n,
-                           .bits = format.bits,
+                           .levels = kfi_format_levels(format, fit->table),
                            .exponent = fit->exponent};
 }
 

@@ -19,10 +19,28 @@
 typedef struct kfi_grid {
     float scale;
     float offset;       /* zero kind offset, else 0 */
-    int32_t zero;       /* 2^(bits-1) for symmetric formats */
+    int32_t zero;       /* symmetric formats: 2^(bits-1); ternary 1; codebooks: not used */
     float row_scale;    /* two-level scales, else 0 */
     int32_t multiplier; /* the same; it has a sign where the format is symmetric */
 } kfi_grid;
+
+/* What the codes of a tensor stand for, the same in all groups: their distance from the zero, or
+ * the entries of a codebook, w = scale * table[q]. */
+typedef struct kfi_levels {
+    int32_t q_max;       /* the greatest code */
+    const int8_t *table; /* q_max + 1 entries, ascending (equal ones allowed); borrowed; or NULL */
+} kfi_levels;
+
+/* The entries of a codebook that the format fixes, for ever (KFI_TABLE_ENTRIES, zeros behind
+ * 2^bits); else NULL. */
+const int8_t *kfi_format_table(kf_format format);
+/* table: the entries of a format whose tensors have their own, of others not used. */
+kfi_levels kfi_format_levels(kf_format format, const int8_t *table);
+
+/* Learns the table of a format whose tensors have their own (KF_ELEMENT_CODEBOOK) from weights
+ * [rows][cols] and the importance of columns, or NULL. Cost: one pass, no allocation. */
+void kfi_format_learn(int8_t table[KFI_TABLE_ENTRIES], kf_format format, const float *weights,
+                      const float *importance, size_t rows, size_t cols);
 
 /* How a grid is chosen. */
 typedef enum kfi_fit_kind {
@@ -32,9 +50,10 @@ typedef enum kfi_fit_kind {
 
 typedef struct kfi_fit {
     kfi_fit_kind kind;
-    float exponent; /* 2.0 … 4.0; GPTQ's code uses 2.4 */
-    int steps;      /* candidates tried, e.g. 80 */
-    float shrink;   /* least range tried, as a part of the full one, e.g. 0.2 */
+    float exponent;      /* 2.0 … 4.0; GPTQ's code uses 2.4 */
+    int steps;           /* candidates tried, e.g. 80 */
+    float shrink;        /* least range tried, as a part of the full one, e.g. 0.2 */
+    const int8_t *table; /* of a format whose tensors have their own; else not used */
 } kfi_fit;
 
 /* Columns of a group of this format in a row of cols (row: cols), and groups a row. */
@@ -50,10 +69,27 @@ void kfi_format_fit(kfi_grid *grid, kf_format format, const float *weights, cons
 void kfi_format_fit_row(kfi_grid *grids, kf_format format, const float *weights,
                         const float *importance, size_t cols, const kfi_fit *fit);
 
-/* The code nearest to w (half to even); inline because GPTQ calls it for every weight. */
-static inline uint8_t kfi_grid_encode(const kfi_grid *grid, int bits, float w)
+/* The code of the entry nearest to v, of two equally near ones the upper. q_max + 1 is a power of
+ * two. */
+static inline uint8_t kfi_table_nearest(kfi_levels levels, float v)
 {
-    const float q_max = (float)((1 << bits) - 1);
+    int32_t code = 0;
+    for (int32_t step = (levels.q_max + 1) / 2; step > 0; step /= 2) {
+        const int32_t upper = code + step;
+        const float middle = 0.5f * (float)(levels.table[upper - 1] + levels.table[upper]);
+        code = v >= middle ? upper : code;
+    }
+    return (uint8_t)code;
+}
+
+/* The code nearest to w (half to even); inline because GPTQ calls it for every weight. */
+static inline uint8_t kfi_grid_encode(const kfi_grid *grid, kfi_levels levels, float w)
+{
+    const float q_max = (float)levels.q_max;
+    if (levels.table != NULL) {
+        const float steps = grid->scale == 0.0f ? 0.0f : w / grid->scale; /* exact: as below */
+        return kfi_table_nearest(levels, steps);
+    }
     if (grid->scale == 0.0f) { /* exact: an all-zero group */
         return (uint8_t)grid->zero;
     }
@@ -64,27 +100,31 @@ static inline uint8_t kfi_grid_encode(const kfi_grid *grid, int bits, float w)
 }
 
 /* The value of a code. */
-static inline float kfi_grid_decode(const kfi_grid *grid, uint8_t code)
+static inline float kfi_grid_decode(const kfi_grid *grid, kfi_levels levels, uint8_t code)
 {
-    return grid->scale * (float)((int32_t)code - grid->zero) + grid->offset;
+    const int32_t level = levels.table != NULL ? levels.table[code] : (int32_t)code - grid->zero;
+    return grid->scale * (float)level + grid->offset;
 }
 
-/* Packs a matrix: kfi_packed_begin writes the header and zeroes padding, then kfi_packed_write the
- * panels panel_begin … panel_end-1, in any order and in parallel, from the codes [rows][cols] and
- * grids [rows][groups] of those panels' rows. dst has kf_format_bytes() bytes, 64-byte aligned. */
-void kfi_packed_begin(void *dst, kf_format format, size_t rows, size_t cols);
+/* Packs a matrix: kfi_packed_begin writes the header (table: as kfi_format_levels() has it) and
+ * zeroes padding, then kfi_packed_write the panels panel_begin … panel_end-1, in any order and in
+ * parallel, from the codes [rows][cols] and grids [rows][groups] of those panels' rows. dst has
+ * kf_format_bytes() bytes, 64-byte aligned. */
+void kfi_packed_begin(void *dst, kf_format format, const int8_t *table, size_t rows, size_t cols);
 void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uint8_t *codes,
                       const kfi_grid *grids);
 
 /* Reads a packed tensor in place: checks header, size, and that scales and offsets are finite
  * (offset = byte in data). KF_FORMAT, KF_UNSUPPORTED. data is borrowed by dst. full: also that
- * padding is zero (verify). */
+ * padding is zero and no code above the greatest (verify). */
 KF_NODISCARD kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full,
                                        kf_error *err);
 
 /* Decodes n columns from column begin of one row into float. */
 void kfi_packed_decode_row(float *dst, const kfi_packed *packed, size_t row, size_t begin,
                            size_t n);
+/* What its codes stand for. */
+kfi_levels kfi_packed_levels(const kfi_packed *packed);
 /* Codes and grids of one row back (any of the two may be NULL). */
 void kfi_packed_read_row(uint8_t *codes, kfi_grid *grids, const kfi_packed *packed, size_t row);
 

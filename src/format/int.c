@@ -44,38 +44,17 @@ static double zero_max(kf_format format)
     return format.scale == KF_SCALE_TWO_LEVEL ? (double)((1 << format.bits) - 1) : 255.0;
 }
 
-/* Least and greatest weight, as double: their difference may overflow a float. */
-typedef struct range {
-    double low, high;
-} range;
-
-static range group_range(const kfi_fit_group *group)
-{
-    range r = {(double)group->weights[0], (double)group->weights[0]};
-    for (size_t i = 1; i < group->n; i++) {
-        const double w = (double)group->weights[i];
-        r.low = w < r.low ? w : r.low;
-        r.high = w > r.high ? w : r.high;
-    }
-    return r;
-}
-
-static double factor(const kfi_fit *fit, int step)
-{
-    return 1.0 - (1.0 - (double)fit->shrink) * step / (fit->steps > 1 ? fit->steps - 1 : 1);
-}
-
 /* The grid of a range, for each zero kind. */
-static kfi_grid symmetric_grid(range r, int bits)
+static kfi_grid symmetric_grid(kfi_range r, int bits)
 {
-    const double extreme = -r.low > r.high ? r.low : r.high;
+    const double extreme = kfi_fit_extreme(r);
     const int32_t half = (int32_t)1 << (bits - 1);
     return (kfi_grid){.scale = kfi_fit_round_scale(-extreme / half), .zero = half};
 }
 
 /* The range may lie on one side of zero as far as the greatest zero reaches; what it does not reach
  * takes a larger scale, and a range above zero is widened down to it. */
-static kfi_grid integer_grid(range r, kf_format format)
+static kfi_grid integer_grid(kfi_range r, kf_format format)
 {
     const double steps = (double)((1 << format.bits) - 1);
     const double low = fmin(r.low, 0.0);
@@ -98,7 +77,7 @@ static float half_below(double x)
 }
 
 /* The scale comes from the rounded offset, so that the greatest weight is still the last point. */
-static kfi_grid offset_grid(range r, int bits)
+static kfi_grid offset_grid(kfi_range r, int bits)
 {
     const double steps = (double)((1 << bits) - 1);
     const float offset = half_below(r.low);
@@ -106,7 +85,7 @@ static kfi_grid offset_grid(range r, int bits)
     return (kfi_grid){.scale = kfi_fit_round_scale(scale), .offset = offset};
 }
 
-static kfi_grid range_grid(range r, kf_format format)
+static kfi_grid range_grid(kfi_range r, kf_format format)
 {
     switch (format.zero) {
     case KF_ZERO_INTEGER:
@@ -119,24 +98,24 @@ static kfi_grid range_grid(range r, kf_format format)
 }
 
 /* A range shrunk around its middle (offset), or towards zero. */
-static range shrink(range r, kf_format format, double f)
+static kfi_range shrink(kfi_range r, kf_format format, double f)
 {
     if (format.zero == KF_ZERO_OFFSET) {
         const double middle = 0.5 * (r.low + r.high);
-        return (range){middle + f * (r.low - middle), middle + f * (r.high - middle)};
+        return (kfi_range){middle + f * (r.low - middle), middle + f * (r.high - middle)};
     }
-    return (range){f * r.low, f * r.high};
+    return (kfi_range){f * r.low, f * r.high};
 }
 
 static void search(kfi_grid *best, double *best_error, kf_format format, const kfi_fit_group *group,
-                   range r, const kfi_fit *fit)
+                   kfi_range r, const kfi_fit *fit)
 {
     for (int step = 0; *best_error > 0.0 && step < fit->steps; step++) {
-        const range shrunk = shrink(r, format, factor(fit, step));
+        const kfi_range shrunk = shrink(r, format, kfi_fit_shrunk(fit, step));
         const kfi_grid candidate = range_grid(shrunk, format);
         kfi_fit_try(best, best_error, group, &candidate);
         if (format.zero == KF_ZERO_NONE) {
-            const range mirrored = {-shrunk.high, -shrunk.low};
+            const kfi_range mirrored = {-shrunk.high, -shrunk.low};
             const kfi_grid other = range_grid(mirrored, format);
             kfi_fit_try(best, best_error, group, &other);
         }
@@ -158,7 +137,7 @@ static bool are_multiples(const kfi_fit_group *group, double base, double step)
 }
 
 /* The grid of a step that may hold all weights exactly: symmetric, or with the least zero. */
-static bool exact_at_step(kfi_grid *grid, kf_format format, const kfi_fit_group *group, range r,
+static bool exact_at_step(kfi_grid *grid, kf_format format, const kfi_fit_group *group, kfi_range r,
                           float step)
 {
     const double zero = format.zero == KF_ZERO_NONE ? (double)(1 << (format.bits - 1))
@@ -168,7 +147,7 @@ static bool exact_at_step(kfi_grid *grid, kf_format format, const kfi_fit_group 
 }
 
 /* The same with an offset: the least weight may be any code c of 0 … c_max. */
-static bool exact_with_offset(kfi_grid *grid, const kfi_fit_group *group, range r, float step,
+static bool exact_with_offset(kfi_grid *grid, const kfi_fit_group *group, kfi_range r, float step,
                               int c_max)
 {
     for (int c = 0; c <= c_max; c++) {
@@ -187,11 +166,11 @@ static bool exact_with_offset(kfi_grid *grid, const kfi_fit_group *group, range 
 
 /* Finds the grid that weights already lie on (a source quantized before), if there is one: the
  * range, or for a symmetric grid the extreme, is then a whole number of steps. */
-static bool exact_grid(kfi_grid *grid, kf_format format, const kfi_fit_group *group, range r)
+static bool exact_grid(kfi_grid *grid, kf_format format, const kfi_fit_group *group, kfi_range r)
 {
     const bool symmetric = format.zero == KF_ZERO_NONE;
     const bool offset = format.zero == KF_ZERO_OFFSET;
-    const double extreme = -r.low > r.high ? r.low : r.high;
+    const double extreme = kfi_fit_extreme(r);
     const double span = symmetric ? -extreme : r.high - r.low;
     const int n_max = symmetric ? 1 << (format.bits - 1) : (1 << format.bits) - 1;
     for (int n = n_max; n > 0; n--) {
@@ -237,7 +216,7 @@ static kfi_grid constant_grid(double w, kf_format format)
 
 void kfi_int_fit(kfi_grid *grid, kf_format format, const kfi_fit_group *group, const kfi_fit *fit)
 {
-    const range r = group_range(group);
+    const kfi_range r = kfi_fit_range(group);
     if (r.low == r.high && fabs(r.low) <= OFFSET_MAX) { /* exact: all weights are one number */
         *grid = constant_grid(r.low, format);
         return;

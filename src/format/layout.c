@@ -89,4 +89,7 @@ void kfi_layout_view(kfi_packed *dst, const uint8_t *data, const kfi_packed_head
                         .scales = data + layout->scales,
                         .zeros = layout->zero_bytes != 0 ? data + layout->zeros : NULL,
                         .zero = kfi_format_zero(format)};
+    if (kfi_element_has_table(format.element)) {
+        dst->table = (const int8_t *)data + offsetof(kfi_packed_header, table);
+    }
 }

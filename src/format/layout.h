@@ -24,7 +24,8 @@ typedef struct kfi_packed_header {
     uint32_t reserved_one; /* 0 */
     uint64_t rows;
     uint64_t cols;
-    uint8_t reserved_two[24]; /* 0 */
+    int8_t table[16];        /* codebooks: 2^bits entries, ascending; the others, and else: 0 */
+    uint8_t reserved_two[8]; /* 0 */
 } kfi_packed_header;
 _Static_assert(sizeof(kfi_packed_header) == 64, "the header is one line");
 

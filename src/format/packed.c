@@ -16,7 +16,7 @@
 
 /* ---- writing ---- */
 
-void kfi_packed_begin(void *dst, kf_format format, size_t rows, size_t cols)
+void kfi_packed_begin(void *dst, kf_format format, const int8_t *table, size_t rows, size_t cols)
 {
     kfi_layout layout = {0};
     uint8_t *const bytes = dst;
@@ -31,7 +31,11 @@ void kfi_packed_begin(void *dst, kf_format format, size_t rows, size_t cols)
                                 .group = format.group,
                                 .rows = rows,
                                 .cols = cols};
+    const kfi_levels levels = kfi_format_levels(format, table);
     memcpy(header.magic, KFI_PACKED_MAGIC, sizeof header.magic);
+    if (levels.table != NULL) {
+        memcpy(header.table, levels.table, (size_t)levels.q_max + 1);
+    }
     memcpy(bytes, &header, sizeof header);
     memset(bytes + layout.scales + layout.scales_used, 0,
            layout.zeros - layout.scales - layout.scales_used);
@@ -152,7 +156,7 @@ static kfi_grid read_grid(const kfi_packed *packed, size_t row, size_t group)
     const size_t index = kfi_packed_grid_index(packed, row, group);
     kfi_grid grid = {.scale = kfi_packed_scale(packed, row, group),
                      .offset = kfi_packed_offset(packed, index),
-                     .zero = kfi_packed_zero(packed, index)};
+                     .zero = packed->table == NULL ? kfi_packed_zero(packed, index) : 0};
     if (packed->row_scales != NULL) {
         grid.row_scale = kfi_packed_row_scale(packed, row);
         grid.multiplier = kfi_packed_multiplier(packed, index);
@@ -166,15 +170,21 @@ static uint8_t read_code(const kfi_packed *packed, size_t row, size_t col)
                          row % KFI_PANEL_ROWS, col % KFI_CHUNK_COLS);
 }
 
+kfi_levels kfi_packed_levels(const kfi_packed *packed)
+{
+    return kfi_format_levels(packed->format, packed->table);
+}
+
 void kfi_packed_decode_row(float *dst, const kfi_packed *packed, size_t row, size_t begin, size_t n)
 {
+    const kfi_levels levels = kfi_packed_levels(packed);
     assert(row < packed->rows && begin <= packed->cols && n <= packed->cols - begin);
     for (size_t i = 0; i < n;) {
         const size_t group = (begin + i) / packed->group;
         const size_t end = (group + 1) * packed->group - begin;
         const kfi_grid grid = read_grid(packed, row, group);
         for (; i < n && i < end; i++) {
-            dst[i] = kfi_grid_decode(&grid, read_code(packed, row, begin + i));
+            dst[i] = kfi_grid_decode(&grid, levels, read_code(packed, row, begin + i));
         }
     }
 }

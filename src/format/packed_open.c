@@ -24,6 +24,29 @@ static bool is_zero(const uint8_t *bytes, size_t n)
     return true;
 }
 
+/* The entries of a codebook: those that its format fixes, or ascending ones of its own. */
+static kf_status check_table(const kfi_packed_header *h, kf_format format, kf_error *err)
+{
+    const size_t n = kfi_element_has_table(format.element) ? (size_t)1 << format.bits : 0;
+    const int8_t *fixed = kfi_format_table(format);
+    if (!is_zero((const uint8_t *)h->table + n, sizeof h->table - n)) {
+        return kfi_fail(err, KF_UNSUPPORTED, HEADER_OFFSET(table) + n,
+                        "packed tensor with reserved header bytes that are not zero");
+    }
+    if (fixed != NULL && memcmp(h->table, fixed, n) != 0) {
+        return kfi_fail(err, KF_FORMAT, HEADER_OFFSET(table),
+                        "codebook with other entries than its format's");
+    }
+    for (size_t i = 1; i < n; i++) {
+        if (h->table[i] < h->table[i - 1]) {
+            return kfi_fail(err, KF_FORMAT, HEADER_OFFSET(table) + i,
+                            "codebook whose entry %zu, %d, is below the one before", i,
+                            h->table[i]);
+        }
+    }
+    return KF_OK;
+}
+
 static kf_status check_header(const kfi_packed_header *h, kf_error *err)
 {
     if (memcmp(h->magic, KFI_PACKED_MAGIC, sizeof h->magic) != 0) {
@@ -46,7 +69,7 @@ static kf_status check_header(const kfi_packed_header *h, kf_error *err)
         return kfi_fail(err, KF_UNSUPPORTED, HEADER_OFFSET(reserved_one),
                         "packed tensor with reserved header bytes that are not zero");
     }
-    return KF_OK;
+    return check_table(h, format, err);
 }
 
 /* Scales and offsets must be finite: one infinity would make NaN of a whole row. */
@@ -172,6 +195,29 @@ static kf_status check_padding_codes(const kfi_packed *packed, const uint8_t *da
     return KF_OK;
 }
 
+/* Ternary codes have a value more than weights: it reads as 2 s. */
+static kf_status check_codes(const kfi_packed *packed, const uint8_t *data, kf_error *err)
+{
+    const unsigned bits = packed->format.bits;
+    const int32_t q_max = kfi_packed_levels(packed).q_max;
+    if (q_max == (1 << bits) - 1) {
+        return KF_OK;
+    }
+    for (size_t row = 0; row < packed->rows; row++) {
+        for (size_t c = 0; c < packed->cols; c++) {
+            const uint8_t *chunk = packed->codes + kfi_layout_chunk(packed, row, c);
+            const uint8_t code =
+                kfi_chunk_get(chunk, bits, row % KFI_PANEL_ROWS, c % KFI_CHUNK_COLS);
+            if (code > q_max) {
+                return kfi_fail(err, KF_FORMAT, (uint64_t)(chunk - data),
+                                "code %d (row %zu, column %zu) above the greatest, %d", code, row,
+                                c, (int)q_max);
+            }
+        }
+    }
+    return KF_OK;
+}
+
 static kf_status check_padding(const kfi_packed *packed, const uint8_t *data,
                                const kfi_layout *layout, kf_error *err)
 {
@@ -217,6 +263,7 @@ kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full
     kfi_layout_view(&packed, bytes, &header, &layout);
     if (full) {
         KFI_TRY(check_padding(&packed, bytes, &layout, err));
+        KFI_TRY(check_codes(&packed, bytes, err));
     }
     *dst = packed;
     return KF_OK;

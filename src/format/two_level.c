@@ -8,10 +8,10 @@
  *     bits        2   3   4   5   6   7   8
  *     |m| up to  85  36  17   8   4   2   1
  *
- * First every group gets the grid of an fp16 scale (int.c), s. Some S are tried that make the m of
- * the row's largest |s| an integer, and each group takes the one of the two m around s / S that
- * errs less. The S with the least error in all wins. Codes are made for the scale that came out, S
- * m.
+ * First every group gets the grid of an fp16 scale (int.c, ternary.c), s. Some S are tried that
+ * make the m of the row's largest |s| an integer, and each group takes the one of the two m around
+ * s / S that errs less. The S with the least error in all wins. Codes are made for the scale that
+ * came out, S m.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -67,12 +67,22 @@ static double fit_multiplier(kfi_grid *grid, const kfi_grid *own, float row_scal
     return error;
 }
 
+/* The grid with an fp16 scale. */
+static void fit_own(kfi_grid *own, kf_format format, const kfi_fit_group *group, const kfi_fit *fit)
+{
+    if (format.element == KF_ELEMENT_TERNARY) {
+        kfi_ternary_fit(own, format, group, fit);
+    } else {
+        kfi_int_fit(own, format, group, fit);
+    }
+}
+
 void kfi_two_level_fit(kfi_grid *grid, kf_format format, const kfi_fit_group *group,
                        const kfi_fit *fit)
 {
     kfi_grid own = {0};
     const float row_scale = grid->row_scale;
-    kfi_int_fit(&own, format, group, fit);
+    fit_own(&own, format, group, fit);
     (void)fit_multiplier(grid, &own, row_scale, format, group);
 }
 
@@ -130,7 +140,7 @@ void kfi_two_level_fit_row(kfi_grid *grids, kf_format format, const kfi_fit_grou
     const size_t n_groups = kfi_format_groups(format, row->n);
     for (size_t g = 0; g < n_groups; g++) {
         const kfi_fit_group group = kfi_fit_group_of(row, format, g);
-        kfi_int_fit(&grids[g], format, &group, fit);
+        fit_own(&grids[g], format, &group, fit);
     }
     const float row_scale = choose_row_scale(grids, format, row, fit);
     for (size_t g = 0; g < n_groups; g++) {

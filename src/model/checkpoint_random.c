@@ -81,25 +81,44 @@ static void seed_panel(kfi_rng *rng, uint64_t seed, size_t i_tensor, size_t i_pa
     kfi_rng_init(rng, kfi_rng_next(rng) + ((uint64_t)i_tensor << 32) + i_panel);
 }
 
-/* Codes of one panel, all as likely, but the lowest, which has no counterpart, becomes zero. */
-static void draw_codes(uint8_t *codes, size_t n, unsigned bits, kfi_rng *rng)
+/* Codes of one panel, all as likely, but the one without a counterpart (the lowest, of ternary
+ * codes the fourth) becomes zero. Entries of a codebook all have one, if not exactly. */
+static void draw_codes(uint8_t *codes, size_t n, kf_format format, kfi_rng *rng)
 {
-    const uint8_t mask = (uint8_t)((1u << bits) - 1u);
-    const uint8_t zero = (uint8_t)(1u << (bits - 1));
+    const uint8_t mask = (uint8_t)((1u << format.bits) - 1u);
+    const bool is_ternary = format.element == KF_ELEMENT_TERNARY;
+    const uint8_t lone = is_ternary ? 3 : 0;
+    const uint8_t zero =
+        kfi_element_has_table(format.element) ? lone : (uint8_t)kfi_format_zero(format);
     for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
         const uint64_t random = kfi_rng_next(rng);
         for (size_t j = 0; j < sizeof random && i + j < n; j++) {
             const uint8_t code = (uint8_t)(random >> 8 * j) & mask;
-            codes[i + j] = code == 0 ? zero : code;
+            codes[i + j] = code == lone ? zero : code;
         }
     }
 }
 
-/* The scale at which such codes have the variance 1 / cols. */
-static float middle_scale(unsigned bits, size_t cols)
+/* The entries of a codebook; one that would be learned is NormalFloat. */
+static const int8_t *draw_table(kf_format format)
 {
-    const double most = (double)((1u << (bits - 1)) - 1u);
-    const double variance = most * (most + 1.0) * (2.0 * most + 1.0) / 3.0 / (double)(1u << bits);
+    format.element = format.element == KF_ELEMENT_CODEBOOK ? KF_ELEMENT_NF : format.element;
+    return kfi_format_table(format);
+}
+
+/* The scale at which such codes have the variance 1 / cols. */
+static float middle_scale(kf_format format, size_t cols)
+{
+    const kfi_levels levels = kfi_format_levels(format, draw_table(format));
+    const double n = (double)(1u << format.bits);
+    const double most = 0.5 * n - 1.0;
+    double variance = most * (most + 1.0) * (2.0 * most + 1.0) / 3.0 / n;
+    if (levels.table != NULL) {
+        variance = 0.0;
+        for (int32_t q = 0; q <= levels.q_max; q++) {
+            variance += (double)levels.table[q] * (double)levels.table[q] / n;
+        }
+    }
     return (float)(1.0 / sqrt((double)cols * variance));
 }
 
@@ -125,7 +144,7 @@ static void draw_two_level(kfi_grid *grid, unsigned bits, float middle, kfi_rng 
 /* A scale about the middle, a quarter above or below where the format can tell them apart. */
 static kfi_grid draw_grid(kf_format format, float middle, kfi_rng *rng)
 {
-    kfi_grid grid = {.zero = 1 << (format.bits - 1)};
+    kfi_grid grid = {.zero = kfi_format_zero(format)};
     if (format.scale == KF_SCALE_TWO_LEVEL) {
         draw_two_level(&grid, format.bits, middle, rng);
     } else if (format.scale == KF_SCALE_POWER_OF_TWO) {
@@ -160,10 +179,10 @@ static void draw_panel(void *ctx, size_t i_item, size_t i_thread)
     const size_t n_rows = left < KFI_PANEL_ROWS ? left : KFI_PANEL_ROWS;
     uint8_t *codes = d->codes + i_thread * KFI_PANEL_ROWS * d->cols;
     kfi_grid *grids = d->grids + i_thread * KFI_PANEL_ROWS * d->n_groups;
-    const float middle = middle_scale(d->format.bits, d->cols);
+    const float middle = middle_scale(d->format, d->cols);
     kfi_rng rng;
     seed_panel(&rng, d->seed, d->i_tensor, i_item);
-    draw_codes(codes, n_rows * d->cols, d->format.bits, &rng);
+    draw_codes(codes, n_rows * d->cols, d->format, &rng);
     for (size_t i = 0; i < n_rows * d->n_groups; i++) {
         grids[i] = draw_grid(d->format, middle, &rng);
     }
@@ -179,7 +198,7 @@ static kf_status draw_matrix(const kf_allocator *alloc, kf_pool *pool, drawing *
     d->grids = kfi_calloc(alloc, n_grids, sizeof *d->grids);
     const bool ok = d->codes != NULL && d->grids != NULL;
     if (ok) {
-        kfi_packed_begin(d->dst, d->format, d->rows, d->cols);
+        kfi_packed_begin(d->dst, d->format, draw_table(d->format), d->rows, d->cols);
         kfi_pool_run(pool, draw_panel, d, (d->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS);
     }
     kfi_free(alloc, d->codes, n_codes);

@@ -73,7 +73,7 @@ static kf_status run_packing(kfi_checkpoint *checkpoint, kf_pool *pool, const kf
     p.grids = kfi_calloc(checkpoint->alloc, n_grids, sizeof *p.grids);
     const bool ok = p.codes != NULL && p.grids != NULL;
     if (ok) {
-        kfi_packed_begin(p.dst, format_of(tensor), p.rows, p.cols);
+        kfi_packed_begin(p.dst, format_of(tensor), NULL, p.rows, p.cols);
         kfi_pool_run(pool, pack_panel, &p, (p.rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS);
     }
     kfi_free(checkpoint->alloc, p.codes, n_codes);

@@ -114,7 +114,7 @@ kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *e
     layer->packed_bytes = (size_t)bytes;
     packing p = {layer->packed, job, (job->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS,
                  kfi_format_groups(job->format, job->cols)};
-    kfi_packed_begin(layer->packed, job->format, job->rows, job->cols);
+    kfi_packed_begin(layer->packed, job->format, job->table, job->rows, job->cols);
     kfi_pool_run(job->pool, pack_panels, &p, (p.n_panels + PANELS_A_PIECE - 1) / PANELS_A_PIECE);
     return kfi_packed_open(&layer->linear.packed, layer->packed, layer->packed_bytes, false, err);
 }

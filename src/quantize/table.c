@@ -24,14 +24,41 @@ static kf_status job_init(kfi_round_job *job, const kfi_worker *worker,
     return kfi_round_job_init(job, err);
 }
 
+/* A codebook of the table's own is learned from its first piece: so rows can be rounded by
+ * themselves, and are what the whole table will hold. */
+static kf_status learn(kfi_round_job *job, kf_model *model, const char *name, kf_error *err)
+{
+    size_t rows = 0;
+    size_t cols = 0;
+    if (!kfi_round_wants_table(job)) {
+        return KF_OK;
+    }
+    if (!kfi_model_find(model, name, &rows, &cols)) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "there is no tensor '%s'", name);
+    }
+    rows = rows < KFI_TABLE_PIECE_ROWS ? rows : KFI_TABLE_PIECE_ROWS;
+    float *weights = kfi_alloc(job->alloc, rows * cols * sizeof *weights);
+    if (weights == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "%zu rows of a table", rows);
+    }
+    const kf_status st = kfi_model_read_rows(model, name, 0, rows, weights, err);
+    if (st == KF_OK) {
+        kfi_format_learn(job->table, job->format, weights, NULL, rows, cols);
+        job->has_table = true;
+    }
+    kfi_free(job->alloc, weights, rows * cols * sizeof *weights);
+    return st;
+}
+
 static void decode_rows(float *dst, const kfi_round_job *job)
 {
+    const kfi_levels levels = kfi_round_levels(job);
     const size_t group = kfi_format_group(job->format, job->cols);
     const size_t n_groups = kfi_format_groups(job->format, job->cols);
     for (size_t r = 0; r < job->rows; r++) {
         for (size_t c = 0; c < job->cols; c++) {
             const size_t i = r * job->cols + c;
-            dst[i] = kfi_grid_decode(&job->grids[r * n_groups + c / group], job->codes[i]);
+            dst[i] = kfi_grid_decode(&job->grids[r * n_groups + c / group], levels, job->codes[i]);
         }
     }
 }
@@ -47,6 +74,9 @@ kf_status kfi_table_embed(float *dst, const kfi_worker *worker, kf_model *model,
     }
     kfi_round_job job;
     kf_status st = job_init(&job, worker, treatment, n, hidden, err);
+    if (st == KF_OK) {
+        st = learn(&job, model, KFI_TENSOR_EMBEDDING, err);
+    }
     if (st == KF_OK) {
         job.weights = dst;
         st = kfi_treatment_round(treatment)->method->round(&job, NULL, err);
@@ -174,6 +204,9 @@ kf_status kfi_table_quantize(kfi_layer *layer, const kfi_worker *worker, kf_mode
     table_sums sums = {0};
     kfi_round_job whole;
     kf_status st = job_init(&whole, worker, treatment, layer->linear.rows, layer->linear.cols, err);
+    if (st == KF_OK) {
+        st = learn(&whole, model, name, err);
+    }
     if (st == KF_OK) {
         st = round_table(&whole, model, name, method, &sums, err);
     }

@@ -1,5 +1,5 @@
 /* fuzz_packed.c - packed tensors. What was accepted reads to its last code, and written again it is
- * the same bytes, if and only if verifying finds its padding clean.
+ * the same bytes, if and only if verifying finds its padding clean (and no ternary code of 3).
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -13,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 /* All codes and grids; every weight must decode to what its code and grid say. */
 static void read_all(uint8_t *codes, kfi_grid *grids, const kfi_packed *packed)
 {
+    const kfi_levels levels = kfi_packed_levels(packed);
     float *row = kfi_alloc(NULL, packed->cols * sizeof *row);
     require(row != NULL);
     for (size_t r = 0; r < packed->rows; r++) {
@@ -21,7 +22,8 @@ static void read_all(uint8_t *codes, kfi_grid *grids, const kfi_packed *packed)
         kfi_packed_read_row(row_codes, row_grids, packed, r);
         kfi_packed_decode_row(row, packed, r, 0, packed->cols);
         for (size_t c = 0; c < packed->cols; c++) {
-            const float expected = kfi_grid_decode(&row_grids[c / packed->group], row_codes[c]);
+            const float expected =
+                kfi_grid_decode(&row_grids[c / packed->group], levels, row_codes[c]);
             require(memcmp(&row[c], &expected, sizeof expected) == 0);
         }
     }
@@ -38,9 +40,12 @@ static bool comes_back(const kfi_packed *packed, const void *data, size_t n)
     void *again = kfi_alloc(NULL, n);
     require(codes != NULL && grids != NULL && again != NULL);
     read_all(codes, grids, packed);
-    kfi_packed_begin(again, packed->format, packed->rows, packed->cols);
+    kfi_packed_begin(again, packed->format, packed->table, packed->rows, packed->cols);
     kfi_packed_write(again, 0, packed->n_panels, codes, grids);
-    const bool same = memcmp(again, data, n) == 0;
+    bool same = memcmp(again, data, n) == 0;
+    for (size_t i = 0; i < n_codes; i++) {
+        same = same && codes[i] <= kfi_packed_levels(packed).q_max;
+    }
     kfi_free(NULL, codes, n_codes);
     kfi_free(NULL, grids, n_grids * sizeof *grids);
     kfi_free(NULL, again, n);

@@ -39,6 +39,10 @@ static const struct {
     const char *element, *zero;
 } kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}, {"int", "r"}, {"int", "ar"}};
 
+/* Formats whose names do not go over the bits, or have no zeros. */
+static const char *const elements[] = {"ternary", "nf2", "nf3", "nf4",
+                                       "fp4e2m1", "cb4", "cb8", "cb16"};
+
 /* Shapes around panels of 16 rows and chunks of 32 columns, and widths of real models. */
 static const size_t shapes[][2] = {{1, 1},    {15, 15},  {17, 17},  {31, 33},  {33, 31},
                                    {16, 576}, {40, 896}, {47, 257}, {8, 1536}, {64, 128}};
@@ -97,6 +101,12 @@ static void check_bound(float y, double exact, double magnitude, size_t n_operat
     assert_true(fabs((double)y - exact) <= nu / (1.0 - nu) * magnitude + 1e-37);
 }
 
+/* What a code stands for, in steps of the scale. */
+static int32_t level_of(const kfi_packed *w, const kfi_grid *grid, uint8_t code)
+{
+    return w->table != NULL ? w->table[code] : (int32_t)code - grid->zero;
+}
+
 static double exact_int8(double *magnitude, const kfi_packed *w, const kfi_activations *x,
                          const uint8_t *codes, const kfi_grid *grids, size_t token)
 {
@@ -106,7 +116,7 @@ static double exact_int8(double *magnitude, const kfi_packed *w, const kfi_activ
         const kfi_grid *g = &grids[k / w->group];
         const double scale_x = (double)x->scales[token * x->n_groups + k / x->group];
         const double a = scale_x * x->codes[token * x->cols_padded + k];
-        const double q = (double)g->scale * ((int32_t)codes[k] - g->zero);
+        const double q = (double)g->scale * level_of(w, g, codes[k]);
         sum += a * (q + (double)g->offset);
         *magnitude += fabs(a) * (fabs(q) + fabs((double)g->offset));
     }
@@ -153,35 +163,45 @@ static void check_int8(const char *name, size_t rows, size_t cols, size_t n_toke
     random_packed_free(&m);
 }
 
-/* Calls visit for every format with a shape and a number of tokens; all of them meet in the end. */
-static void for_each_case(void (*visit)(const char *name, size_t rows, size_t cols, size_t tokens,
-                                        size_t group, bool extremes, kfi_rng *rng),
-                          size_t cases_per_format)
+typedef void visit_fn(const char *name, size_t rows, size_t cols, size_t tokens, size_t group,
+                      bool extremes, kfi_rng *rng);
+
+/* Cases of one format, with shapes that go on from those of the format before. */
+static void for_cases_of(visit_fn *visit, const char *name, size_t n, size_t *i_case, kfi_rng *rng)
 {
     static const size_t token_groups[] = {64, KF_GROUP_ROW, 32, 128};
+    for (size_t i = 0; i < n; i++, (*i_case)++) {
+        const size_t *shape = shapes[*i_case % COUNT(shapes)];
+        visit(name, shape[0], shape[1], token_counts[kfi_rng_below(rng, COUNT(token_counts))],
+              token_groups[kfi_rng_below(rng, COUNT(token_groups))], *i_case % 5 == 0, rng);
+    }
+}
+
+/* Calls visit for every format with a shape and a number of tokens; all of them meet in the end. */
+static void for_each_case(visit_fn *visit, size_t cases_per_format)
+{
+    char name[KF_FORMAT_NAME_BYTES];
     kfi_rng rng;
     size_t i_case = 0;
     kfi_rng_init(&rng, 1);
-    for (unsigned bits = 2; bits <= 8; bits++) {
-        for (size_t k = 0; k < COUNT(kinds); k++) {
-            for (size_t g = 0; g < COUNT(group_names); g++) {
-                char name[KF_FORMAT_NAME_BYTES];
+    for (size_t g = 0; g < COUNT(group_names); g++) {
+        const bool has_groups = strcmp(group_names[g], "row") != 0;
+        for (unsigned bits = 2; bits <= 8; bits++) {
+            for (size_t k = 0; k < COUNT(kinds); k++) {
                 (void)snprintf(name, sizeof name, "%s%u%s%s", kinds[k].element, bits,
                                group_names[g], kinds[k].zero);
-                if (strcmp(name + strlen(name) - 1, "r") == 0 &&
-                    strcmp(group_names[g], "row") == 0) {
-                    continue; /* two-level scales have groups */
-                }
-                for (size_t i = 0; i < cases_per_format; i++, i_case++) {
-                    const size_t *shape = shapes[i_case % COUNT(shapes)];
-                    visit(name, shape[0], shape[1],
-                          token_counts[kfi_rng_below(&rng, COUNT(token_counts))],
-                          token_groups[kfi_rng_below(&rng, COUNT(token_groups))], i_case % 5 == 0,
-                          &rng);
+                if (has_groups || strchr(kinds[k].zero, 'r') == NULL) {
+                    for_cases_of(visit, name, cases_per_format, &i_case, &rng);
                 }
             }
         }
+        for (size_t k = 0; k < COUNT(elements); k++) {
+            (void)snprintf(name, sizeof name, "%s%s", elements[k], group_names[g]);
+            for_cases_of(visit, name, cases_per_format, &i_case, &rng);
+        }
     }
+    for_cases_of(visit, "ternaryg32r", cases_per_format, &i_case, &rng);
+    for_cases_of(visit, "ternaryg128r", cases_per_format, &i_case, &rng);
 }
 
 static void multiplies_int8_as_plain_c_does(void **state)
@@ -293,7 +313,7 @@ static double exact_float(double *magnitude, const kfi_packed *w, const float *x
     *magnitude = 0.0;
     for (size_t k = 0; k < w->cols; k++) {
         const kfi_grid *g = &grids[k / w->group];
-        const double q = (double)g->scale * ((int32_t)codes[k] - g->zero);
+        const double q = (double)g->scale * level_of(w, g, codes[k]);
         sum += (double)x[k] * (q + (double)g->offset);
         *magnitude += fabs((double)x[k]) * (fabs(q) + fabs((double)g->offset));
     }

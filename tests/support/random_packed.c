@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/half.h"
 
@@ -25,7 +26,7 @@ static kfi_grid random_two_level_grid(kf_format format, float row_scale, kfi_rng
 {
     const int q_max = (1 << format.bits) - 1;
     const int most = 255 / q_max;
-    kfi_grid grid = {.zero = 1 << (format.bits - 1), .row_scale = row_scale};
+    kfi_grid grid = {.zero = kfi_format_zero(format), .row_scale = row_scale};
     grid.multiplier = (int)kfi_rng_below(rng, 2 * (uint64_t)most + 1) - most;
     grid.scale = row_scale * (float)grid.multiplier;
     if (format.zero == KF_ZERO_INTEGER) {
@@ -42,7 +43,7 @@ static float random_row_scale(kfi_rng *rng)
 
 static kfi_grid random_grid(kf_format format, kfi_rng *rng)
 {
-    kfi_grid grid = {.zero = 1 << (format.bits - 1)};
+    kfi_grid grid = {.zero = kfi_format_zero(format)};
     grid.scale = format.scale == KF_SCALE_FP16 ? random_half(rng)
                                                : ldexpf(1.0f, (int)kfi_rng_below(rng, 20) - 20);
     if (format.zero == KF_ZERO_INTEGER) {
@@ -52,6 +53,23 @@ static kfi_grid random_grid(kf_format format, kfi_rng *rng)
         grid.offset = random_half(rng);
     }
     return grid;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    return *(const int8_t *)a - *(const int8_t *)b;
+}
+
+void random_table(int8_t table[KFI_TABLE_ENTRIES], kf_format format, kfi_rng *rng)
+{
+    memset(table, 0, KFI_TABLE_ENTRIES);
+    if (format.element == KF_ELEMENT_CODEBOOK) {
+        const size_t n = (size_t)1 << format.bits;
+        for (size_t i = 0; i < n; i++) {
+            table[i] = (int8_t)((int)kfi_rng_below(rng, 256) - 128);
+        }
+        qsort(table, n, 1, by_value);
+    }
 }
 
 random_packed random_packed_make(const char *name, size_t rows, size_t cols, bool extremes,
@@ -67,7 +85,8 @@ random_packed random_packed_make(const char *name, size_t rows, size_t cols, boo
         abort();
     }
     const size_t n_grids = rows * kfi_format_groups(format, cols);
-    const uint64_t q_max = (1u << format.bits) - 1u;
+    const uint64_t q_max = (uint64_t)kfi_format_levels(format, NULL).q_max;
+    int8_t table[KFI_TABLE_ENTRIES];
     uint8_t *codes = must(kfi_alloc(NULL, rows * cols));
     kfi_grid *grids = must(kfi_calloc(NULL, n_grids, sizeof *grids));
     m.n_bytes = n_bytes;
@@ -86,7 +105,8 @@ random_packed random_packed_make(const char *name, size_t rows, size_t cols, boo
         row_scale = i % (n_grids / rows) == 0 ? random_row_scale(rng) : row_scale;
         grids[i] = random_two_level_grid(format, row_scale, rng);
     }
-    kfi_packed_begin(m.bytes, format, rows, cols);
+    random_table(table, format, rng);
+    kfi_packed_begin(m.bytes, format, table, rows, cols);
     kfi_packed_write(m.bytes, 0, (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS, codes, grids);
     kfi_free(NULL, codes, rows * cols);
     kfi_free(NULL, grids, n_grids * sizeof *grids);

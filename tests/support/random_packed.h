@@ -24,6 +24,9 @@ random_packed random_packed_make(const char *format, size_t rows, size_t cols, b
                                  kfi_rng *rng);
 void random_packed_free(random_packed *m);
 
+/* The entries of a codebook that is a tensor's own, ascending from -128 … 127; else zeros. */
+void random_table(int8_t table[KFI_TABLE_ENTRIES], kf_format format, kfi_rng *rng);
+
 /* Activations of random codes -127 … 127 (extremes: the two ends only), group KF_GROUP_ROW or a
  * multiple of 32. Free with random_activations_free(). */
 kfi_activations random_activations_make(size_t n_tokens, size_t cols, size_t group, bool extremes,

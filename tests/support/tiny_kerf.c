@@ -58,6 +58,7 @@ static void add_plain(file_entries *f, const tiny_tensor *t)
 /* Rounds every group to its nearest grid; the tensor's data become what is stored. */
 static void encode(uint8_t *codes, kfi_grid *grids, kf_format format, const tiny_tensor *t)
 {
+    const kfi_levels levels = kfi_format_levels(format, NULL);
     const size_t group = kfi_format_group(format, t->cols);
     const size_t n_groups = kfi_format_groups(format, t->cols);
     const kfi_fit fit = {.kind = KFI_FIT_MIN_MAX, .exponent = 2.0f, .steps = 1, .shrink = 1.0f};
@@ -66,9 +67,9 @@ static void encode(uint8_t *codes, kfi_grid *grids, kf_format format, const tiny
         kfi_format_fit_row(grids + r * n_groups, format, row, NULL, t->cols, &fit);
         for (size_t k = 0; k < t->cols; k++) {
             const kfi_grid *grid = &grids[r * n_groups + k / group];
-            const uint8_t code = kfi_grid_encode(grid, format.bits, row[k]);
+            const uint8_t code = kfi_grid_encode(grid, levels, row[k]);
             codes[r * t->cols + k] = code;
-            row[k] = kfi_grid_decode(grid, code);
+            row[k] = kfi_grid_decode(grid, levels, code);
         }
     }
 }
@@ -85,7 +86,7 @@ static void add_packed(file_entries *f, const tiny_tensor *t, const char *format
     void *packed = kfi_alloc(NULL, bytes);
     tiny_check(codes != NULL && grids != NULL && packed != NULL, "no memory");
     encode(codes, grids, format, t);
-    kfi_packed_begin(packed, format, t->rows, t->cols);
+    kfi_packed_begin(packed, format, NULL, t->rows, t->cols);
     kfi_packed_write(packed, 0, (t->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS, codes, grids);
     kfi_free(NULL, codes, 0);
     kfi_free(NULL, grids, 0);

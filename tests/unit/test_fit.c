@@ -34,7 +34,8 @@ static void normal_weights(float *w, size_t n, kfi_rng *rng, float scale, float 
 
 static float round_trip(const kfi_grid *grid, kf_format format, float w)
 {
-    return kfi_grid_decode(grid, kfi_grid_encode(grid, format.bits, w));
+    return kfi_grid_decode(grid, kfi_format_levels(format, NULL),
+                           kfi_grid_encode(grid, kfi_format_levels(format, NULL), w));
 }
 
 static double squared_error(const kfi_grid *grid, kf_format format, const float *w, size_t n)
@@ -107,8 +108,8 @@ static void gives_grids_that_the_file_holds_exactly(void **state)
 static void check_half_step(kf_format format, const float *w, size_t n, const kfi_grid *grid)
 {
     const double steps = (double)((1 << format.bits) - 1);
-    const double a = (double)kfi_grid_decode(grid, 0);
-    const double b = (double)kfi_grid_decode(grid, (uint8_t)steps);
+    const double a = (double)kfi_grid_decode(grid, kfi_format_levels(format, NULL), 0);
+    const double b = (double)kfi_grid_decode(grid, kfi_format_levels(format, NULL), (uint8_t)steps);
     const double scale = fabs((double)grid->scale);
     for (size_t i = 0; i < n; i++) {
         const double x = (double)w[i];
@@ -227,8 +228,8 @@ static void scales_with_its_weights(void **state)
         kfi_format_fit(&a, format, w, NULL, 64, &mse);
         kfi_format_fit(&b, format, larger, NULL, 64, &mse);
         for (size_t k = 0; k < 64; k++) {
-            assert_int_equal(kfi_grid_encode(&a, format.bits, w[k]),
-                             kfi_grid_encode(&b, format.bits, larger[k]));
+            assert_int_equal(kfi_grid_encode(&a, kfi_format_levels(format, NULL), w[k]),
+                             kfi_grid_encode(&b, kfi_format_levels(format, NULL), larger[k]));
         }
     }
 }
@@ -477,7 +478,8 @@ static void check_two_levels(kf_format format, const float *w, const kfi_grid *g
         for (int q = 0; q <= q_max; q++) { /* exact, as integers are in double */
             const double exact =
                 (double)grids[g].row_scale * grids[g].multiplier * (double)(q - grids[g].zero);
-            assert_true((double)kfi_grid_decode(&grids[g], (uint8_t)q) == exact);
+            assert_true((double)kfi_grid_decode(&grids[g], kfi_format_levels(format, NULL),
+                                                (uint8_t)q) == exact);
         }
     }
 }
@@ -495,8 +497,9 @@ static void check_row_half_step(kf_format format, const float *w, const kfi_grid
     (void)fit;
     for (size_t k = 0; k < ROW_COLS; k++) {
         const kfi_grid *grid = &grids[k / 64];
-        const double a = (double)kfi_grid_decode(grid, 0);
-        const double b = (double)kfi_grid_decode(grid, (uint8_t)((1 << format.bits) - 1));
+        const double a = (double)kfi_grid_decode(grid, kfi_format_levels(format, NULL), 0);
+        const double b = (double)kfi_grid_decode(grid, kfi_format_levels(format, NULL),
+                                                 (uint8_t)((1 << format.bits) - 1));
         const double x = (double)w[k];
         const double outside = fmax(0.0, fmax(fmin(a, b) - x, x - fmax(a, b)));
         const double error = fabs(x - (double)round_trip(grid, format, w[k]));

@@ -31,6 +31,33 @@ static void reads_and_writes_every_name(void **state)
     }
 }
 
+static void reads_and_writes_names_of_ternary_codes_and_codebooks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        kf_format format;
+    } cases[] = {
+        {"ternaryrow", {KF_ELEMENT_TERNARY, 2, KF_SCALE_FP16, KF_ZERO_NONE, KF_GROUP_ROW}},
+        {"ternaryg64r", {KF_ELEMENT_TERNARY, 2, KF_SCALE_TWO_LEVEL, KF_ZERO_NONE, 64}},
+        {"nf2g64", {KF_ELEMENT_NF, 2, KF_SCALE_FP16, KF_ZERO_NONE, 64}},
+        {"nf3row", {KF_ELEMENT_NF, 3, KF_SCALE_FP16, KF_ZERO_NONE, KF_GROUP_ROW}},
+        {"nf4g64", {KF_ELEMENT_NF, 4, KF_SCALE_FP16, KF_ZERO_NONE, 64}},
+        {"fp4e2m1g32", {KF_ELEMENT_E2M1, 4, KF_SCALE_FP16, KF_ZERO_NONE, 32}},
+        {"cb4g32", {KF_ELEMENT_CODEBOOK, 2, KF_SCALE_FP16, KF_ZERO_NONE, 32}},
+        {"cb8g64", {KF_ELEMENT_CODEBOOK, 3, KF_SCALE_FP16, KF_ZERO_NONE, 64}},
+        {"cb16g128", {KF_ELEMENT_CODEBOOK, 4, KF_SCALE_FP16, KF_ZERO_NONE, 128}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char back[KF_FORMAT_NAME_BYTES];
+        kf_format f = {0};
+        assert_int_equal(kf_format_parse(&f, cases[i].name, NULL), KF_OK);
+        assert_memory_equal(&f, &cases[i].format, sizeof f);
+        kf_format_name(back, f);
+        assert_string_equal(back, cases[i].name);
+    }
+}
+
 static void tells_the_parts_of_a_name(void **state)
 {
     (void)state;
@@ -60,10 +87,46 @@ static void refuses_what_is_no_name(void **state)
 {
     (void)state;
     static const char *const names[] = {
-        "",         "int",       "int4",      "int1g64",   "int9g64",    "int4g63",    "int4g",
-        "int4g640", "int4g64b",  "int4g64aa", "int4g64ao", "mxint4g32a", "mxint4g32o", "Int4g64",
-        " int4g64", "int4g64 ",  "int44g64",  "int4rowx",  "floats",     "nf4g64",     "int4g256",
-        "int4rowr", "int4g64or", "int4g64ra", "int4g64rr", "mxint4g32r", "int4rowar",
+        "",
+        "int",
+        "int4",
+        "int1g64",
+        "int9g64",
+        "int4g63",
+        "int4g",
+        "int4g640",
+        "int4g64b",
+        "int4g64aa",
+        "int4g64ao",
+        "mxint4g32a",
+        "mxint4g32o",
+        "Int4g64",
+        " int4g64",
+        "int4g64 ",
+        "int44g64",
+        "int4rowx",
+        "floats",
+        "nf5g64",
+        "int4g256",
+        "nf1g64",
+        "nf4g64r",
+        "nf4g64a",
+        "ternaryg64a",
+        "ternaryrowr",
+        "ternary2g64",
+        "cb5g64",
+        "cb16",
+        "cb1g64",
+        "fp4g64",
+        "fp4e2m1",
+        "fp4e2m1g64o",
+        "codebookg64",
+        "int4rowr",
+        "int4g64or",
+        "int4g64ra",
+        "int4g64rr",
+        "mxint4g32r",
+        "int4rowar",
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         kf_format format = {.bits = 99};
@@ -114,6 +177,10 @@ static void counts_header_codes_scales_and_zeros(void **state)
     assert_int_equal(bytes_of("int2g64o", 17, 576), 64 + 32 * 576 / 4 + 9 * 32 * 2 * 2);
     assert_int_equal(bytes_of("int4g64r", 32, 128), 64 + 32 * 128 / 2 + 2 * 64 + 2 * 2 * 16);
     assert_int_equal(bytes_of("int2g64ar", 17, 576), 64 + 32 * 576 / 4 + 2 * 64 + 320 + 320);
+    assert_int_equal(bytes_of("nf4g64", 32, 128), 64 + 32 * 128 / 2 + 2 * 2 * 32);
+    assert_int_equal(bytes_of("cb8g32", 16, 64), 64 + 16 * 64 * 3 / 8 + 2 * 2 * 16);
+    assert_int_equal(bytes_of("ternaryg128", 32, 128), 64 + 32 * 128 / 4 + 2 * 32);
+    assert_int_equal(bytes_of("ternaryg64r", 32, 128), 64 + 32 * 128 / 4 + 2 * 64 + 2 * 2 * 16);
     assert_int_equal(bytes_of("float", 3, 5), 60);
 }
 
@@ -158,6 +225,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_and_writes_every_name),
+        cmocka_unit_test(reads_and_writes_names_of_ternary_codes_and_codebooks),
         cmocka_unit_test(tells_the_parts_of_a_name),
         cmocka_unit_test(refuses_what_is_no_name),
         cmocka_unit_test(reads_and_writes_activation_names),

@@ -7,11 +7,13 @@
 #include "base/half.h"
 #include "base/rng.h"
 #include "format/format.h"
+#include "random_packed.h"
 
 /* A random matrix of codes and grids, and its packed bytes. */
 typedef struct matrix {
     kf_format format;
     size_t rows, cols, n_groups;
+    int8_t table[KFI_TABLE_ENTRIES];
     uint8_t *codes;
     kfi_grid *grids;
     uint8_t *bytes;
@@ -30,7 +32,7 @@ static void fill_two_level(matrix *m, kfi_rng *rng)
             row_scale =
                 ldexpf((float)kfi_rng_below(rng, 0x10000), (int)kfi_rng_below(rng, 60) - 50);
         }
-        *g = (kfi_grid){.zero = 1 << (m->format.bits - 1), .row_scale = row_scale};
+        *g = (kfi_grid){.zero = kfi_format_zero(m->format), .row_scale = row_scale};
         g->multiplier = (int32_t)kfi_rng_below(rng, 2 * (uint64_t)most + 1) - most;
         g->scale = row_scale * (float)g->multiplier;
         if (m->format.zero == KF_ZERO_INTEGER) {
@@ -52,7 +54,8 @@ static matrix matrix_make(const char *name, size_t rows, size_t cols, kfi_rng *r
     m.bytes = kfi_alloc(NULL, m.n_bytes);
     memset(m.bytes, 0xA5, m.n_bytes); /* packing must not rely on zeros */
     for (size_t i = 0; i < rows * cols; i++) {
-        m.codes[i] = (uint8_t)kfi_rng_below(rng, 1u << m.format.bits);
+        m.codes[i] =
+            (uint8_t)kfi_rng_below(rng, (uint64_t)kfi_format_levels(m.format, NULL).q_max + 1);
     }
     if (m.format.scale == KF_SCALE_TWO_LEVEL) {
         fill_two_level(&m, rng);
@@ -63,14 +66,16 @@ static matrix matrix_make(const char *name, size_t rows, size_t cols, kfi_rng *r
         g->scale = m.format.scale == KF_SCALE_FP16
                        ? kfi_half_to_float(kfi_half_from_float(x))
                        : ldexpf(1.0f, (int)kfi_rng_below(rng, 255) - 127);
-        g->zero = m.format.zero == KF_ZERO_INTEGER  ? (int32_t)kfi_rng_below(rng, 256)
-                  : m.format.zero == KF_ZERO_OFFSET ? 0
-                                                    : 1 << (m.format.bits - 1);
+        g->zero = m.format.zero == KF_ZERO_INTEGER          ? (int32_t)kfi_rng_below(rng, 256)
+                  : m.format.zero == KF_ZERO_OFFSET         ? 0
+                  : kfi_element_has_table(m.format.element) ? 0
+                                                            : kfi_format_zero(m.format);
         g->offset = m.format.zero == KF_ZERO_OFFSET
                         ? kfi_half_to_float(kfi_half_from_float(kfi_rng_normal(rng)))
                         : 0.0f;
     }
-    kfi_packed_begin(m.bytes, m.format, rows, cols);
+    random_table(m.table, m.format, rng);
+    kfi_packed_begin(m.bytes, m.format, m.table, rows, cols);
     const size_t n_panels = (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS;
     const size_t first_row = n_panels / 2 * KFI_PANEL_ROWS;
     kfi_packed_write(m.bytes, n_panels / 2, n_panels, m.codes + first_row * cols,
@@ -100,6 +105,7 @@ static void check_reads_back(const matrix *m)
     float values[256];
     float part[256];
     CHECK_OK(kfi_packed_open(&packed, m->bytes, m->n_bytes, true, &err), &err);
+    const kfi_levels levels = kfi_packed_levels(&packed);
     assert_int_equal(packed.rows, m->rows);
     assert_int_equal(packed.cols, m->cols);
     assert_int_equal(packed.n_groups, m->n_groups);
@@ -109,7 +115,7 @@ static void check_reads_back(const matrix *m)
         assert_memory_equal(grids, m->grids + r * m->n_groups, m->n_groups * sizeof *grids);
         kfi_packed_decode_row(values, &packed, r, 0, m->cols);
         for (size_t c = 0; c < m->cols; c++) {
-            assert_true(values[c] == kfi_grid_decode(&grids[c / packed.group], codes[c]));
+            assert_true(values[c] == kfi_grid_decode(&grids[c / packed.group], levels, codes[c]));
         }
         const size_t begin = m->cols / 3;
         kfi_packed_decode_row(part, &packed, r, begin, m->cols - begin);
@@ -139,6 +145,81 @@ static void reads_back_what_was_written(void **state)
             }
         }
     }
+}
+
+static const char *const others[] = {"ternary", "nf2", "nf3", "nf4",
+                                     "fp4e2m1", "cb4", "cb8", "cb16"};
+
+static void reads_ternary_codes_and_codebooks_back(void **state)
+{
+    (void)state;
+    static const size_t shapes[][2] = {{1, 1}, {17, 33}, {33, 65}, {47, 200}};
+    kfi_rng rng;
+    kfi_rng_init(&rng, 11);
+    for (size_t k = 0; k < 4 * sizeof others / sizeof others[0]; k++) {
+        for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+            char name[KF_FORMAT_NAME_BYTES];
+            (void)snprintf(name, sizeof name, "%s%s", others[k / 4], group_names[k % 4]);
+            matrix m = matrix_make(name, shapes[s][0], shapes[s][1], &rng);
+            check_reads_back(&m);
+            matrix_free(&m);
+        }
+    }
+    matrix m = matrix_make("ternaryg64r", 33, 200, &rng);
+    check_reads_back(&m);
+    matrix_free(&m);
+}
+
+/* Opened, what is at fault at an offset? */
+static void check_refused(const matrix *m, bool full, kf_status status, uint64_t offset)
+{
+    kfi_packed packed = {0};
+    kf_error err = {0};
+    assert_int_equal(kfi_packed_open(&packed, m->bytes, m->n_bytes, full, &err), status);
+    assert_int_equal(err.offset, offset);
+}
+
+static void refuses_codebooks_that_no_writer_makes(void **state)
+{
+    (void)state;
+    kfi_rng rng;
+    kfi_rng_init(&rng, 12);
+    matrix fixed = matrix_make("nf4g64", 16, 64, &rng);
+    fixed.bytes[40 + 3]++;
+    check_refused(&fixed, false, KF_FORMAT, 40);
+    fixed.bytes[40 + 3]--;
+    fixed.bytes[56] = 1;
+    check_refused(&fixed, false, KF_UNSUPPORTED, 20);
+    matrix own = matrix_make("cb8g64", 16, 64, &rng);
+    own.bytes[40 + 8] = 1;
+    check_refused(&own, false, KF_UNSUPPORTED, 48);
+    own.bytes[40 + 8] = 0;
+    memset(own.bytes + 40, 0x81, 5); /* -127, five times */
+    own.bytes[40 + 5] = 0x80;        /* -128 */
+    check_refused(&own, false, KF_FORMAT, 45);
+    matrix integer = matrix_make("int4g64", 16, 64, &rng);
+    integer.bytes[40] = 1;
+    check_refused(&integer, false, KF_UNSUPPORTED, 40);
+    matrix_free(&fixed);
+    matrix_free(&own);
+    matrix_free(&integer);
+}
+
+/* It reads as twice the scale, so that opening need not look for it. */
+static void verifying_finds_a_fourth_ternary_code(void **state)
+{
+    (void)state;
+    kfi_rng rng;
+    kfi_rng_init(&rng, 13);
+    kfi_packed packed = {0};
+    float row[64];
+    matrix m = matrix_make("ternaryg64", 16, 64, &rng);
+    m.bytes[64 + 4 * 5 + 2] |= 3; /* row 5, column 2 */
+    assert_int_equal(kfi_packed_open(&packed, m.bytes, m.n_bytes, false, NULL), KF_OK);
+    kfi_packed_decode_row(row, &packed, 5, 0, 64);
+    assert_true(row[2] == 2.0f * m.grids[5].scale); /* exact: by a power of two */
+    check_refused(&m, true, KF_FORMAT, 64);
+    matrix_free(&m);
 }
 
 /* The drawing of packed.h, spelled out for a few weights. */
@@ -187,7 +268,7 @@ static void permuted_rows_hold_permuted_codes(void **state)
         memcpy(p.codes + r * cols, m.codes + from * cols, cols);
         memcpy(p.grids + r * n_groups, m.grids + from * n_groups, n_groups * sizeof *p.grids);
     }
-    kfi_packed_begin(p.bytes, p.format, rows, cols);
+    kfi_packed_begin(p.bytes, p.format, NULL, rows, cols);
     kfi_packed_write(p.bytes, 0, 3, p.codes, p.grids);
     kfi_packed a = {0};
     kfi_packed b = {0};
@@ -240,7 +321,7 @@ static void refuses_a_wrong_header(void **state)
         {13, 1, KF_UNSUPPORTED, 12}, {13, 9, KF_UNSUPPORTED, 12},  {14, 2, KF_UNSUPPORTED, 12},
         {15, 3, KF_UNSUPPORTED, 12}, {16, 65, KF_UNSUPPORTED, 12}, {20, 1, KF_UNSUPPORTED, 20},
         {24, 0, KF_FORMAT, 24},      {31, 0xFF, KF_FORMAT, 24},    {39, 0xFF, KF_FORMAT, 24},
-        {40, 1, KF_UNSUPPORTED, 20}, {63, 1, KF_UNSUPPORTED, 20},
+        {40, 1, KF_UNSUPPORTED, 40}, {63, 1, KF_UNSUPPORTED, 20},
     };
     kfi_rng rng;
     kfi_rng_init(&rng, 5);
@@ -414,6 +495,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_back_what_was_written),
+        cmocka_unit_test(reads_ternary_codes_and_codebooks_back),
+        cmocka_unit_test(refuses_codebooks_that_no_writer_makes),
+        cmocka_unit_test(verifying_finds_a_fourth_ternary_code),
         cmocka_unit_test(puts_codes_where_the_drawing_says),
         cmocka_unit_test(permuted_rows_hold_permuted_codes),
         cmocka_unit_test(counts_bits_with_everything),

@@ -20,11 +20,37 @@ enum {
 
 /* ---- what the files are known to hold ---- */
 
-static uint8_t expected_code(uint32_t row, uint32_t col, uint32_t bits)
+enum {
+    INTEGER = 1,
+    TERNARY = 3,
+    CODEBOOK = 4,
+    NF = 5,
+    E2M1 = 6
+};
+
+static uint8_t expected_code(uint32_t row, uint32_t col, uint32_t bits, unsigned element)
 {
     uint32_t x = row * 2654435761u + col * 40503u + bits;
     x = (x ^ x >> 15) * 2246822519u;
-    return (uint8_t)(x >> (32 - bits));
+    const uint32_t code = x >> (32 - bits);
+    return (uint8_t)(element == TERNARY ? code % 3 : code);
+}
+
+/* Byte 40 of the header: the entries of a codebook, zeros behind them. */
+static void expected_table(int8_t table[16], unsigned element, unsigned bits)
+{
+    static const int8_t fixed[][16] = {
+        {-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12},
+        {-127, 0, 55, 127},
+        {-127, -68, -31, 0, 23, 49, 79, 127},
+        {-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127}};
+    memset(table, 0, 16);
+    for (int i = 0; element == CODEBOOK && i < 1 << bits; i++) {
+        table[i] = (int8_t)(i * 240 / ((1 << bits) - 1) - 120 + i % 2);
+    }
+    if (element == NF || element == E2M1) {
+        memcpy(table, fixed[element == NF ? bits - 1 : 0], 16);
+    }
 }
 
 static unsigned expected_scale_half(unsigned row, unsigned group)
@@ -201,7 +227,9 @@ static double document_weight(const document *d, size_t row, size_t col)
     const double q = document_code(d, row, col);
     switch (d->zero) {
     case 0:
-        return s * (q - (double)(1u << (d->bits - 1)));
+        return d->element >= CODEBOOK  ? s * (int8_t)d->bytes[40 + (size_t)q]
+               : d->element == TERNARY ? s * (q - 1.0)
+                                       : s * (q - (double)(1u << (d->bits - 1)));
     case 1:
         return s * (q - (double)zero_bits(d, row, group));
     default:
@@ -212,13 +240,14 @@ static double document_weight(const document *d, size_t row, size_t col)
 /* ---- tests ---- */
 
 static const char *const names[] = {
-    "int2g32",   "int2g32a",  "int2g32o",  "mxint2g32", "int3g32",   "int3g32a",  "int3g32o",
-    "mxint3g32", "int4g32",   "int4g32a",  "int4g32o",  "mxint4g32", "int5g32",   "int5g32a",
-    "int5g32o",  "mxint5g32", "int6g32",   "int6g32a",  "int6g32o",  "mxint6g32", "int7g32",
-    "int7g32a",  "int7g32o",  "mxint7g32", "int8g32",   "int8g32a",  "int8g32o",  "mxint8g32",
-    "int4g64",   "int3g128a", "int4rowo",  "mxint4row", "int2g32r",  "int2g32ar", "int3g32r",
-    "int3g32ar", "int4g32r",  "int4g32ar", "int5g32r",  "int5g32ar", "int6g32r",  "int6g32ar",
-    "int7g32r",  "int7g32ar", "int8g32r",  "int8g32ar",
+    "int2g32",   "int2g32a",  "int2g32o",   "mxint2g32", "int3g32",    "int3g32a",    "int3g32o",
+    "mxint3g32", "int4g32",   "int4g32a",   "int4g32o",  "mxint4g32",  "int5g32",     "int5g32a",
+    "int5g32o",  "mxint5g32", "int6g32",    "int6g32a",  "int6g32o",   "mxint6g32",   "int7g32",
+    "int7g32a",  "int7g32o",  "mxint7g32",  "int8g32",   "int8g32a",   "int8g32o",    "mxint8g32",
+    "int4g64",   "int3g128a", "int4rowo",   "mxint4row", "int2g32r",   "int2g32ar",   "int3g32r",
+    "int3g32ar", "int4g32r",  "int4g32ar",  "int5g32r",  "int5g32ar",  "int6g32r",    "int6g32ar",
+    "int7g32r",  "int7g32ar", "int8g32r",   "int8g32ar", "ternaryg32", "ternaryg32r", "nf2g32",
+    "nf3g32",    "nf4g32",    "fp4e2m1g32", "cb4g32",    "cb8g32",     "cb16g32",
 };
 #define N_NAMES (sizeof names / sizeof names[0])
 
@@ -257,11 +286,14 @@ static void the_document_reads_every_file(void **state)
     (void)state;
     for (size_t i = 0; i < N_NAMES; i++) {
         const document d = document_read(names[i]);
+        int8_t table[16];
+        expected_table(table, d.element, d.bits);
+        assert_memory_equal(d.bytes + 40, table, sizeof table);
         assert_int_equal(d.n, d.end);
         for (unsigned r = 0; r < 16 * d.n_panels; r++) {
             for (unsigned c = 0; c < 32 * d.n_chunks; c++) {
                 assert_int_equal(document_code(&d, r, c),
-                                 r < rows && c < cols ? expected_code(r, c, d.bits) : 0);
+                                 r < rows && c < cols ? expected_code(r, c, d.bits, d.element) : 0);
             }
         }
         check_grids(&d);
@@ -296,9 +328,10 @@ static kfi_grid expected_grid(const document *d, unsigned row, unsigned group)
     kfi_grid grid = {.scale = (float)document_scale(d, row, group),
                      .offset =
                          d->zero == 2 ? (float)half_value(expected_offset_half(row, group)) : 0.0f,
-                     .zero = d->zero == 1   ? (int32_t)expected_zero_bits(d, row, group)
-                             : d->zero == 0 ? (int32_t)1 << (d->bits - 1)
-                                            : 0};
+                     .zero = d->zero == 1 ? (int32_t)expected_zero_bits(d, row, group)
+                             : d->zero == 2 || d->element >= CODEBOOK ? 0
+                             : d->element == TERNARY                  ? 1
+                                                     : (int32_t)1 << (d->bits - 1)};
     if (d->scale == 3) {
         grid.row_scale = (float)document_row_scale(d, row);
         grid.multiplier = expected_multiplier(row, group, d->bits);
@@ -320,7 +353,7 @@ static void the_library_writes_the_same_bytes(void **state)
         assert_int_equal(n, d.n);
         for (unsigned r = 0; r < rows; r++) {
             for (unsigned c = 0; c < cols; c++) {
-                codes[r * cols + c] = expected_code(r, c, d.bits);
+                codes[r * cols + c] = expected_code(r, c, d.bits, d.element);
             }
             for (unsigned g = 0; g < d.n_groups; g++) {
                 grids[r * d.n_groups + g] = expected_grid(&d, r, g);
@@ -328,7 +361,9 @@ static void the_library_writes_the_same_bytes(void **state)
         }
         uint8_t *bytes = aligned_alloc(64, d.n);
         assert_non_null(bytes);
-        kfi_packed_begin(bytes, format, rows, cols);
+        int8_t table[16];
+        expected_table(table, d.element, d.bits);
+        kfi_packed_begin(bytes, format, table, rows, cols);
         kfi_packed_write(bytes, 0, d.n_panels, codes, grids);
         assert_memory_equal(bytes, d.bytes, d.n);
         free(bytes);
@@ -343,10 +378,10 @@ static void sizes_are_those_of_the_document(void **state)
     static const struct {
         const char *name;
         uint64_t rows, cols, bytes;
-    } examples[] = {{"int4g64", 576, 576, 176320},
-                    {"int3g128a", 192, 576, 44416},
-                    {"mxint4row", 18, 72, 1664},
-                    {"int2g64ar", 576, 576, 95680}};
+    } examples[] = {{"int4g64", 576, 576, 176320},    {"int3g128a", 192, 576, 44416},
+                    {"mxint4row", 18, 72, 1664},      {"int2g64ar", 576, 576, 95680},
+                    {"nf4g64", 576, 576, 176320},     {"ternaryg64", 576, 576, 93376},
+                    {"ternaryg64r", 576, 576, 90496}, {"cb8g128", 192, 576, 43456}};
     for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++) {
         kf_format format = {0};
         uint64_t bytes = 0;

@@ -59,9 +59,10 @@ static double root_mean_square(const float *x, size_t n)
     return sqrt(sum / (double)n);
 }
 
-static const char *const formats[] = {"int2g64",  "int3g32a",  "int4g64",   "int4g128o",
-                                      "int5g32",  "int8row",   "mxint4g32", "mxint2g64",
-                                      "int2g64r", "int3g64ar", "int4g128r", "int8g32r"};
+static const char *const formats[] = {"int2g64",   "int3g32a",  "int4g64",    "int4g128o",
+                                      "int5g32",   "int8row",   "mxint4g32",  "mxint2g64",
+                                      "nf4g64",    "cb8g64",    "ternaryg64", "int2g64r",
+                                      "int3g64ar", "int4g128r", "int8g32r"};
 #define N_FORMATS (sizeof formats / sizeof formats[0])
 
 static void weights_and_logits_have_the_usual_size_in_every_format(void **state)

@@ -16,6 +16,7 @@ typedef struct layer {
     kfi_statistics statistics;
     uint8_t *codes;
     kfi_grid *grids;
+    int8_t table[KFI_TABLE_ENTRIES]; /* that was learned for the codes */
     double knobs[KFI_KNOBS_MAX];
 } layer;
 
@@ -122,6 +123,7 @@ static double round_with(layer *l, const kfi_method *method, kf_pool *pool)
         CHECK_OK(method->prepare(&shared, &l->statistics, l->knobs, NULL, &err), &err);
     }
     CHECK_OK(method->round(&job, shared, &err), &err);
+    memcpy(l->table, job.table, sizeof l->table);
     if (method->release != NULL) {
         method->release(shared, NULL);
     }
@@ -133,6 +135,7 @@ static kfi_round_error measured(layer *l)
     kf_error err = {0};
     kfi_round_error error = {0};
     kfi_round_job job = job_of(l, NULL);
+    memcpy(job.table, l->table, sizeof job.table);
     CHECK_OK(kfi_round_measure(&error, &job, &err), &err);
     return error;
 }
@@ -159,9 +162,10 @@ static void assert_same_result(const layer *l, uint8_t *codes, kfi_grid *grids)
     free(grids);
 }
 
-static const char *const formats[] = {"int4g64",   "int4g64a", "int3g32a",  "int2g64a",
-                                      "int8row",   "int4g32o", "mxint4g32", "int4g64r",
-                                      "int3g32ar", "int2g64ar"};
+static const char *const formats[] = {"int4g64",    "int4g64a",    "int3g32a",  "int2g64a",
+                                      "int8row",    "int4g32o",    "mxint4g32", "int4g64r",
+                                      "int3g32ar",  "int2g64ar",   "nf4g64",    "fp4e2m1g32",
+                                      "ternaryg64", "ternaryg32r", "cb16g64",   "cb8row"};
 #define N_FORMATS (sizeof formats / sizeof formats[0])
 
 static void gptq_with_a_diagonal_gram_is_rtn_bit_for_bit(void **state)
@@ -208,8 +212,9 @@ static double direct_loss(const layer *l, double damping)
     for (size_t r = 0; r < l->rows; r++) {
         for (size_t c = 0; c < n; c++) {
             const kfi_grid *grid = &l->grids[r * n_groups + c / group];
-            e[c] =
-                (double)l->weights[r * n + c] - (double)kfi_grid_decode(grid, l->codes[r * n + c]);
+            e[c] = (double)l->weights[r * n + c] -
+                   (double)kfi_grid_decode(grid, kfi_format_levels(l->format, l->table),
+                                           l->codes[r * n + c]);
         }
         for (size_t i = 0; i < n; i++) {
             for (size_t j = 0; j < n; j++) {
@@ -307,7 +312,8 @@ static void dead_inputs_get_the_code_of_zero(void **state)
     (void)round_with(&l, gptq, NULL);
     const size_t n_groups = kfi_format_groups(l.format, l.cols);
     for (size_t r = 0; r < l.rows; r++) {
-        assert_true(kfi_grid_decode(&l.grids[r * n_groups], l.codes[r * l.cols + 5]) == 0.0f);
+        assert_true(kfi_grid_decode(&l.grids[r * n_groups], kfi_format_levels(l.format, NULL),
+                                    l.codes[r * l.cols + 5]) == 0.0f);
     }
     layer_deinit(&l);
 }

@@ -231,6 +231,7 @@ typedef struct gptq_pass {
     const gptq_factor *factor;
     const float *importance; /* [cols], or NULL */
     kfi_fit fit;
+    kfi_levels levels;
     size_t group, n_groups, block;
     bool static_groups;
     double *losses; /* [rows] */
@@ -315,9 +316,9 @@ static void round_column(const gptq_pass *pass, const gptq_tile *tile, const flo
     for (size_t r = 0; r < tile->n; r++) {
         const size_t row = tile->first + r;
         const kfi_grid *grid = &job->grids[row * pass->n_groups + c / pass->group];
-        const uint8_t code = kfi_grid_encode(grid, job->format.bits, column_t[r]);
+        const uint8_t code = kfi_grid_encode(grid, pass->levels, column_t[r]);
         job->codes[row * job->cols + c] = code;
-        e[r] = (column_t[r] - kfi_grid_decode(grid, code)) / u_ii;
+        e[r] = (column_t[r] - kfi_grid_decode(grid, pass->levels, code)) / u_ii;
         pass->losses[row] += (double)e[r] * (double)e[r];
     }
 }
@@ -421,14 +422,17 @@ static kf_status gptq_round(kfi_round_job *job, const void *shared, kf_error *er
     gptq_pass pass = {.job = job,
                       .factor = factor,
                       .fit = grid.fit,
+                      .levels = kfi_round_levels(job),
                       .group = kfi_format_group(job->format, job->cols),
                       .n_groups = kfi_format_groups(job->format, job->cols),
                       .block = (size_t)job->knobs[KNOB_BLOCK],
                       .static_groups =
                           job->knobs[KNOB_STATIC_GROUPS] > 0.5 || job->knobs[KNOB_ACT_ORDER] > 0.5};
+    pass.fit.table = job->table;
     pass.block = pass.block < job->cols ? pass.block : job->cols;
-    /* The scale of a row comes from its original weights in any case. */
-    const bool fits_first = pass.static_groups || job->format.scale == KF_SCALE_TWO_LEVEL;
+    /* The scale of a row and a codebook come from the original weights in any case. */
+    const bool fits_first =
+        pass.static_groups || job->format.scale == KF_SCALE_TWO_LEVEL || kfi_round_wants_table(job);
     if (fits_first && (!job->is_fitted || memchr(factor->dead, 1, factor->n) != NULL)) {
         KFI_TRY(kfi_round_fit(job, &grid, factor->dead, err));
     }

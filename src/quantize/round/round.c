@@ -15,6 +15,11 @@ static size_t grids_bytes(const kfi_round_job *job)
     return job->rows * kfi_format_groups(job->format, job->cols) * sizeof *job->grids;
 }
 
+kfi_levels kfi_round_levels(const kfi_round_job *job)
+{
+    return kfi_format_levels(job->format, job->table);
+}
+
 kf_status kfi_round_job_init(kfi_round_job *job, kf_error *err)
 {
     size_t n = 0;
@@ -85,7 +90,7 @@ static size_t row_end(size_t rows, size_t i_task)
 
 typedef struct fit_context {
     kfi_round_job *job;
-    const kfi_round_grid *grid;
+    kfi_fit fit;
     const float *importance;
     const uint8_t *dead;
     float *scratch; /* [threads][cols]: a row with its dead columns set to 0 */
@@ -112,20 +117,30 @@ static void fit_rows(void *ctx, size_t i_task, size_t i_thread)
     for (size_t r = i_task * KFI_ROUND_ROWS; r < row_end(job->rows, i_task); r++) {
         const float *weights = live_weights(fit, scratch, job->weights + r * job->cols, job->cols);
         kfi_format_fit_row(job->grids + r * fit->n_groups, job->format, weights, fit->importance,
-                           job->cols, &fit->grid->fit);
+                           job->cols, &fit->fit);
     }
+}
+
+bool kfi_round_wants_table(const kfi_round_job *job)
+{
+    return job->format.element == KF_ELEMENT_CODEBOOK && !job->has_table;
 }
 
 kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid, const uint8_t *dead,
                         kf_error *err)
 {
     fit_context fit = {.job = job,
-                       .grid = grid,
+                       .fit = grid->fit,
                        .dead = dead,
                        .n_groups = kfi_format_groups(job->format, job->cols)};
     float *importance = NULL;
     KFI_TRY(kfi_round_importance(&importance, grid, job->statistics, job->cols, job->alloc, err));
     fit.importance = importance;
+    fit.fit.table = job->table;
+    if (kfi_round_wants_table(job)) {
+        kfi_format_learn(job->table, job->format, job->weights, importance, job->rows, job->cols);
+        job->has_table = true;
+    }
 
     kf_status st = KF_OK;
     const size_t threads = kf_pool_threads(job->pool);
@@ -145,13 +160,14 @@ static void nearest_rows(void *ctx, size_t i_task, size_t i_thread)
 {
     (void)i_thread;
     kfi_round_job *job = ctx;
+    const kfi_levels levels = kfi_round_levels(job);
     const size_t group = kfi_format_group(job->format, job->cols);
     const size_t n_groups = kfi_format_groups(job->format, job->cols);
     for (size_t r = i_task * KFI_ROUND_ROWS; r < row_end(job->rows, i_task); r++) {
         for (size_t c = 0; c < job->cols; c++) {
             const size_t i = r * job->cols + c;
-            job->codes[i] = kfi_grid_encode(&job->grids[r * n_groups + c / group], job->format.bits,
-                                            job->weights[i]);
+            job->codes[i] =
+                kfi_grid_encode(&job->grids[r * n_groups + c / group], levels, job->weights[i]);
         }
     }
 }
@@ -184,13 +200,14 @@ static double dot(const float *a, const float *b, size_t n)
 /* E = W - W~ of some rows. */
 static void error_rows(float *dst, const kfi_round_job *job, size_t begin, size_t end)
 {
+    const kfi_levels levels = kfi_round_levels(job);
     const size_t group = kfi_format_group(job->format, job->cols);
     const size_t n_groups = kfi_format_groups(job->format, job->cols);
     for (size_t r = begin; r < end; r++) {
         for (size_t c = 0; c < job->cols; c++) {
             const size_t i = r * job->cols + c;
             *dst++ = job->weights[i] -
-                     kfi_grid_decode(&job->grids[r * n_groups + c / group], job->codes[i]);
+                     kfi_grid_decode(&job->grids[r * n_groups + c / group], levels, job->codes[i]);
         }
     }
 }

@@ -24,12 +24,17 @@ typedef struct kfi_round_job {
     const double *knobs;
     kf_pool *pool;
     const kf_allocator *alloc;
-    uint8_t *codes;  /* [rows][cols], filled by the method */
-    kfi_grid *grids; /* [rows][kfi_format_groups()], filled by the method */
-    bool is_fitted;  /* grids hold what the method's grid() gives, dead columns not cleared */
-    double output;   /* tr(W H W^T), kept by the first kfi_round_measure(); 0: not known yet */
-    double loss;     /* what the method minimised, by its own formula; NaN where it has none */
+    uint8_t *codes;                  /* [rows][cols], filled by the method */
+    kfi_grid *grids;                 /* [rows][kfi_format_groups()], filled by the method */
+    int8_t table[KFI_TABLE_ENTRIES]; /* what codes stand for, where the tensor decides that */
+    bool has_table;                  /* it was learned */
+    bool is_fitted; /* grids hold what the method's grid() gives, dead columns not cleared */
+    double output;  /* tr(W H W^T), kept by the first kfi_round_measure(); 0: not known yet */
+    double loss;    /* what the method minimised, by its own formula; NaN where it has none */
 } kfi_round_job;
+
+/* What the job's codes stand for. */
+kfi_levels kfi_round_levels(const kfi_round_job *job);
 
 /* Memory for the codes and grids of a job whose rows, cols, format and alloc are set. KF_NOMEM. */
 KF_NODISCARD kf_status kfi_round_job_init(kfi_round_job *job, kf_error *err);
@@ -72,7 +77,11 @@ KF_NODISCARD kf_status kfi_round_importance(float **importance, const kfi_round_
                                             const kfi_statistics *statistics, size_t cols,
                                             const kf_allocator *alloc, kf_error *err);
 
-/* Fits job->grids to the job's weights. Columns c with dead[c] count as 0 (dead may be NULL). */
+/* True while the job's format wants a codebook of the tensor's own that is not learned yet. */
+bool kfi_round_wants_table(const kfi_round_job *job);
+
+/* Fits job->grids to the job's weights, after learning their codebook where one is wanted. Columns
+ * c with dead[c] count as 0 (dead may be NULL). */
 KF_NODISCARD kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid,
                                      const uint8_t *dead, kf_error *err);
 /* job->codes: the nearest on job->grids. */
