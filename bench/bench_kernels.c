@@ -96,22 +96,26 @@ static void product_run(void *ctx)
     p->next = (p->next + 1) % p->n_matrices;
 }
 
-/* A matrix of int<bits>g64 with random codes and small scales, in one block. */
-static kfi_packed random_matrix(uint8_t *bytes, unsigned bits, size_t rows, size_t cols,
+/* Entries of a codebook: no matter which. */
+static const int8_t table[KFI_TABLE_ENTRIES] = {-127, -99, -66, -33, 0,  33, 66,  99,
+                                                127,  -50, -20, 10,  40, 70, 100, 120};
+
+/* A matrix of a format with groups of 64, fp16 scales and no zeros, with random codes and small
+ * scales, in one block. */
+static kfi_packed random_matrix(uint8_t *bytes, kf_format format, size_t rows, size_t cols,
                                 kfi_rng *rng)
 {
-    kfi_packed w = {.format = {.element = KF_ELEMENT_INT,
-                               .bits = (uint8_t)bits,
-                               .scale = KF_SCALE_FP16,
-                               .group = 64},
+    kfi_packed w = {.format = format,
                     .rows = rows,
                     .cols = cols,
                     .group = 64,
                     .n_panels = (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS,
                     .n_chunks = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS,
                     .n_groups = (cols + 63) / 64,
-                    .codes = bytes};
-    const size_t n_codes = w.n_panels * w.n_chunks * bits * KFI_LINE_BYTES;
+                    .codes = bytes,
+                    .table = kfi_element_has_table(format.element) ? table : NULL,
+                    .zero = kfi_format_zero(format)};
+    const size_t n_codes = w.n_panels * w.n_chunks * format.bits * KFI_LINE_BYTES;
     const size_t n_scales = w.n_panels * w.n_groups * KFI_PANEL_ROWS;
     uint16_t *const scales = (uint16_t *)(void *)(bytes + n_codes);
     for (size_t i = 0; i < n_codes; i += 8) {
@@ -125,12 +129,12 @@ static kfi_packed random_matrix(uint8_t *bytes, unsigned bits, size_t rows, size
     return w;
 }
 
-static size_t matrix_bytes(unsigned bits, size_t rows, size_t cols)
+static size_t matrix_bytes(kf_format format, size_t rows, size_t cols)
 {
     const size_t n_panels = (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS;
     const size_t n_chunks = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS;
     const size_t n_groups = (cols + 63) / 64;
-    return n_panels * (n_chunks * bits * KFI_LINE_BYTES + n_groups * KFI_PANEL_ROWS * 2);
+    return n_panels * (n_chunks * format.bits * KFI_LINE_BYTES + n_groups * KFI_PANEL_ROWS * 2);
 }
 
 static kfi_activations activations_new(size_t n_tokens, size_t cols, const float *floats)
@@ -159,7 +163,7 @@ static void activations_free(kfi_activations *x)
 }
 
 typedef struct product_case {
-    unsigned bits;
+    const char *name; /* of the format */
     size_t rows, cols, tokens;
     bool is_float;
 } product_case;
@@ -169,15 +173,19 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
 {
     const size_t n_threads = kf_pool_threads(pool);
     result r = {.threads = n_threads};
-    (void)snprintf(r.name, sizeof r.name, "%s int%ug64 %zux%zu M=%zu",
-                   c->is_float ? "matmul_float" : "matmul_int8", c->bits, c->rows, c->cols,
+    (void)snprintf(r.name, sizeof r.name, "%s %s %zux%zu M=%zu",
+                   c->is_float ? "matmul_float" : "matmul_int8", c->name, c->rows, c->cols,
                    c->tokens);
     if (!is_wanted(o, r.name)) {
         return;
     }
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
-    product p = {.pool = pool, .matrix_bytes = matrix_bytes(c->bits, c->rows, c->cols)};
+    kf_format format = {0};
+    if (kf_format_parse(&format, c->name, NULL) != KF_OK) {
+        return; /* not a name of formats[] */
+    }
+    product p = {.pool = pool, .matrix_bytes = matrix_bytes(format, c->rows, c->cols)};
     p.n_matrices = c->tokens == 1 ? MACHINE_READ_BYTES / p.matrix_bytes + 1 : 1;
     const size_t all_bytes = p.n_matrices * kfi_round_up(p.matrix_bytes, KFI_LINE_BYTES);
     uint8_t *bytes = must(kfi_alloc(NULL, all_bytes));
@@ -185,7 +193,7 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
     p.matrices = must(kfi_calloc(NULL, p.n_matrices, sizeof *p.matrices));
     for (size_t i = 0; i < p.n_matrices; i++) {
         p.matrices[i] = random_matrix(bytes + i * kfi_round_up(p.matrix_bytes, KFI_LINE_BYTES),
-                                      c->bits, c->rows, c->cols, &rng);
+                                      format, c->rows, c->cols, &rng);
     }
     p.floats = (kfi_float_activations){c->tokens, c->is_float ? floats : NULL, c->cols};
     p.x = activations_new(c->tokens, c->cols, floats);
@@ -218,16 +226,21 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
 
 static void bench_products(const options *o, kf_pool *pool, const machine_limits *limits)
 {
+    static const char *const formats[] = {"int2g64", "int3g64", "int4g64", "int5g64",
+                                          "int6g64", "int7g64", "int8g64", "ternaryg64",
+                                          "nf2g64",  "nf3g64",  "nf4g64"};
     static const size_t shapes[][2] = {{1536, 576}, {576, 1536}, {5632, 2048}};
     static const size_t tokens[] = {1, 16, 512};
     for (size_t s = 0; s < 3; s++) {
         for (size_t t = 0; t < 3; t++) {
-            for (unsigned bits = 2; bits <= 8; bits++) {
-                const product_case c = {
-                    .bits = bits, .rows = shapes[s][0], .cols = shapes[s][1], .tokens = tokens[t]};
+            for (size_t f = 0; f < sizeof formats / sizeof formats[0]; f++) {
+                const product_case c = {.name = formats[f],
+                                        .rows = shapes[s][0],
+                                        .cols = shapes[s][1],
+                                        .tokens = tokens[t]};
                 bench_product(o, &c, pool, limits);
             }
-            const product_case c = {.bits = 4,
+            const product_case c = {.name = "int4g64",
                                     .rows = shapes[s][0],
                                     .cols = shapes[s][1],
                                     .tokens = tokens[t],

@@ -58,6 +58,12 @@ result "activations are an option, and a prompt alone" $?
 run $tiny --json --depth 100
 [ "$(tests)" = "pp412 tg128 pp412@100 tg128@100" ]
 result "the default prompt fits the context" $?
+run $tiny --json --prompt 0 -n 8 --weights nf4g64 --head cb16g64
+[ "$code" -eq 0 ] && [ "$(tests)" = tg8 ]
+result "codebooks are formats" $?
+run $tiny --json --prompt 0 -n 8 --weights ternaryg64 --head int4g64
+[ "$code" -eq 0 ] && [ "$(tests)" = tg8 ]
+result "and ternary codes" $?
 run $tiny --depth 32 --prompt 16 -n 4
 prints "^tiny: random weights, int8g64 and int4g64, packed; activations int8tg64; kv k8v8; 1 threads$" \
     "the table says what it measures"
