@@ -14,7 +14,6 @@
  */
 #include <assert.h>
 #include <math.h>
-#include <string.h>
 
 #include "format/fit.h"
 
@@ -63,16 +62,18 @@ static bool move_centres(double *centres, size_t n, const histogram *h)
     return moved;
 }
 
-/* A centre that no bin is nearest to may have been passed by its neighbour, by less than a bin. */
-static void round_centres(int8_t *table, const double *centres, size_t n)
+/* The first n entries; 0 behind them. A centre that no bin is nearest to may have been passed by
+ * its neighbour, by less than a bin. */
+static void round_centres(int8_t table[KFI_TABLE_ENTRIES], const double *centres, size_t n)
 {
     double most = 0.0;
     for (size_t i = 0; i < n; i++) {
         most = fmax(most, fabs(centres[i]));
     }
-    for (size_t i = 0; i < n; i++) {
-        const int8_t entry = (int8_t)lround(most > 0.0 ? ENTRY_MOST * centres[i] / most : 0.0);
-        table[i] = i > 0 && entry < table[i - 1] ? table[i - 1] : entry;
+    for (size_t i = 0; i < KFI_TABLE_ENTRIES; i++) {
+        const double part = i < n && most > 0.0 ? centres[i] / most : 0.0;
+        const int8_t entry = (int8_t)lround(ENTRY_MOST * part);
+        table[i] = i > 0 && i < n && entry < table[i - 1] ? table[i - 1] : entry;
     }
 }
 
@@ -98,6 +99,5 @@ void kfi_format_learn(int8_t table[KFI_TABLE_ENTRIES], kf_format format, const f
     }
     for (int i = 0; i < ITERATIONS && move_centres(centres, n, &h); i++) {
     }
-    memset(table, 0, KFI_TABLE_ENTRIES);
     round_centres(table, centres, n);
 }
