@@ -82,10 +82,10 @@ void kfi_format_learn(int8_t table[KFI_TABLE_ENTRIES], kf_format format, const f
 {
     const kf_format first = {.element = KF_ELEMENT_NF, .bits = format.bits};
     const int8_t *start = kfi_format_table(first);
-    const size_t n = (size_t)1 << format.bits;
+    const size_t n = format.bits < 4 ? (size_t)1 << format.bits : KFI_TABLE_ENTRIES;
     double centres[KFI_TABLE_ENTRIES];
     histogram h = {0};
-    assert(format.element == KF_ELEMENT_CODEBOOK && n <= KFI_TABLE_ENTRIES);
+    assert(format.element == KF_ELEMENT_CODEBOOK && format.bits <= 4);
     for (size_t r = 0; r < rows; r++) {
         const kfi_fit_group row = {
             .weights = weights + r * cols, .importance = importance, .n = cols};
