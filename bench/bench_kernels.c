@@ -2,8 +2,8 @@
  *
  * usage: bench_kernels [--json] [WORD]   only kernels whose name has WORD in it, "int4g64"
  *
- * Products are measured for one token (weights that fit no cache are walked through, as decoding
- * does), 16 and 512 tokens, with one thread and with all; the share is that of the nearer limit,
+ * Products are measured for 1, 4 and 16 tokens (weights that fit no cache are walked through, as
+ * decoding does) and for 512, with one thread and with all; the share is that of the nearer limit,
  * memory or arithmetic. Correctness is the tests' affair. KERF_ISA caps the kernels.
  *
  * SPDX-License-Identifier: Apache-2.0
@@ -186,7 +186,8 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
         return; /* not a name of formats[] */
     }
     product p = {.pool = pool, .matrix_bytes = matrix_bytes(format, c->rows, c->cols)};
-    p.n_matrices = c->tokens == 1 ? MACHINE_READ_BYTES / p.matrix_bytes + 1 : 1;
+    const bool from_memory = c->tokens <= 16;
+    p.n_matrices = from_memory ? MACHINE_READ_BYTES / p.matrix_bytes + 1 : 1;
     const size_t all_bytes = p.n_matrices * kfi_round_up(p.matrix_bytes, KFI_LINE_BYTES);
     uint8_t *bytes = must(kfi_alloc(NULL, all_bytes));
     float *floats = random_floats(c->tokens * c->cols, &rng);
@@ -209,7 +210,7 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
     r.operations = 2.0 * (double)c->rows * (double)c->cols * (double)c->tokens;
     r.seconds = seconds_of(product_run, &p, ROUNDS);
     const double peak = c->is_float ? limits->float_operations : limits->int8_operations;
-    const double read = c->tokens == 1 ? r.bytes : 0.0;
+    const double read = from_memory ? r.bytes : 0.0;
     r.limit = machine_least_seconds(limits, read, r.operations, peak);
     print_result(o, &r);
 
@@ -230,9 +231,9 @@ static void bench_products(const options *o, kf_pool *pool, const machine_limits
                                           "int6g64", "int7g64", "int8g64", "ternaryg64",
                                           "nf2g64",  "nf3g64",  "nf4g64"};
     static const size_t shapes[][2] = {{1536, 576}, {576, 1536}, {5632, 2048}};
-    static const size_t tokens[] = {1, 16, 512};
+    static const size_t tokens[] = {1, 4, 16, 512};
     for (size_t s = 0; s < 3; s++) {
-        for (size_t t = 0; t < 3; t++) {
+        for (size_t t = 0; t < sizeof tokens / sizeof tokens[0]; t++) {
             for (size_t f = 0; f < sizeof formats / sizeof formats[0]; f++) {
                 const product_case c = {.name = formats[f],
                                         .rows = shapes[s][0],

@@ -46,7 +46,7 @@ static const char *const elements[] = {"ternary", "nf2", "nf3", "nf4",
 /* Shapes around panels of 16 rows and chunks of 32 columns, and widths of real models. */
 static const size_t shapes[][2] = {{1, 1},    {15, 15},  {17, 17},  {31, 33},  {33, 31},
                                    {16, 576}, {40, 896}, {47, 257}, {8, 1536}, {64, 128}};
-static const size_t token_counts[] = {1, 2, 3, 6, 12, 13, 15, 16, 17, 32, 33, 40, 64};
+static const size_t token_counts[] = {1, 2, 3, 4, 5, 6, 8, 9, 12, 13, 15, 16, 17, 32, 33, 40, 64};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* Bytes of scratch memory, with a guard behind that must stay as it is. */

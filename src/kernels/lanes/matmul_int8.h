@@ -1,6 +1,6 @@
 /* matmul_int8.h - what all int8 products share: the offset's step and the tokens of a tile.
  *
- * Included once by each of them, after its lanes and TILE_TOKENS.
+ * Included once by each of them, after its lanes.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -28,19 +28,21 @@ INLINE ilanes multiplied(const kfi_packed *w, size_t i_grid, ilanes isum, int32_
 }
 
 /* Some tokens; where fewer are left the last one stands in for the others. */
+#define TILE_TOKENS_MOST 8
 typedef struct token_tile {
-    const int8_t *codes[TILE_TOKENS];
-    const float *scales[TILE_TOKENS];
-    const int32_t *sums[TILE_TOKENS];
-    float *y[TILE_TOKENS];
+    const int8_t *codes[TILE_TOKENS_MOST];
+    const float *scales[TILE_TOKENS_MOST];
+    const int32_t *sums[TILE_TOKENS_MOST];
+    float *y[TILE_TOKENS_MOST];
     size_t n_tokens;
 } token_tile;
 
-static token_tile tile_make(float *y, size_t ld_y, const kfi_activations *x, size_t first)
+static token_tile tile_make(float *y, size_t ld_y, const kfi_activations *x, size_t first,
+                            size_t most)
 {
     const size_t left = x->n_tokens - first;
-    token_tile tile = {.n_tokens = left < TILE_TOKENS ? left : TILE_TOKENS};
-    for (size_t i = 0; i < TILE_TOKENS; i++) {
+    token_tile tile = {.n_tokens = left < most ? left : most};
+    for (size_t i = 0; i < most; i++) {
         const size_t t = first + (i < tile.n_tokens ? i : tile.n_tokens - 1);
         tile.codes[i] = x->codes + t * x->cols_padded;
         tile.scales[i] = x->scales + t * x->n_groups;

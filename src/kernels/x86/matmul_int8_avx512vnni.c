@@ -7,12 +7,9 @@
  *     token        x0 x1 x2 x3 |     x0 x1 x2 x3 | … |      x0 x1 x2 x3
  *     isum     r0 += Σ q x     | r1 += Σ q x     | … | r15 += Σ q x        one vpdpbusd
  *
- * One token (decode): codes go from memory through registers into the product; for 4 bits that is
- * 4 loads, 4 shifts, 8 ands and 8 vpdpbusd for 512 weights, so that memory is the limit.
- *
- * Several tokens: two panels are unpacked once to bytes in scratch memory, and a tile of 6 tokens x
- * 32 rows keeps 12 integer and 12 float sums in registers: 2 loads, 6 broadcasts and 12 vpdpbusd
- * for every 4 columns.
+ * More than a few tokens: two panels are unpacked once to bytes in scratch memory, and a tile of 6
+ * tokens x 32 rows keeps 12 integer and 12 float sums in registers: 2 loads, 6 broadcasts and 12
+ * vpdpbusd for every 4 columns.
  *
  * The zero of the codes is undone with the sum of the token's codes in the segment, either at its
  * end or, in the tile, by starting the integer sum there.
@@ -25,6 +22,7 @@
 #include "kernels/x86/lanes_avx512.h"
 
 #define TILE_TOKENS 6
+#define FEW_TOKENS  16 /* with more, unpacking once to memory is faster */
 #include "kernels/lanes/matmul_int8.h"
 
 /* sum += line * word. Assembly, because gcc 12 spills accumulators around the intrinsic. */
@@ -46,19 +44,28 @@ INLINE lanes add_segment(lanes acc, ilanes centred, lanes scales, float scale_x)
     return lanes_fma(lanes_of_int(centred), lanes_mul(scales, lanes_set1(scale_x)), acc);
 }
 
-/* ---- one token ---- */
+/* ---- few tokens ---- */
 
 /* How far ahead of the codes memory is asked for: of codes of 2 or 3 bits a core has too few lines
  * under way otherwise, for all that stands between two loads. */
 #define PREFETCH_BYTES 2048
 
-/* Σ q x of n chunks. */
-INLINE ilanes dot_chunks(const int kind, const bytes operands, const uint8_t *chunk,
-                         const int8_t *codes, size_t n)
+/* A step waits four cycles, and two are done in each: few tokens have two chains of sums. */
+INLINE bool has_two_chains(const int n_tokens)
 {
-    ilanes even = ilanes_set1(0); /* two chains, since a step waits four cycles */
-    ilanes odd = ilanes_set1(0);
-    for (; n > 0; n--, chunk += chunk_bytes_of(kind), codes += KFI_CHUNK_COLS) {
+    return n_tokens <= 4;
+}
+
+INLINE void dot_panel(const int n_tokens, const int kind, const bytes operands, ilanes *isum,
+                      const uint8_t *codes, const token_tile *tile, size_t begin, size_t end)
+{
+    ilanes odd[TILE_TOKENS_MOST];
+    UNROLL
+    for (int t = 0; t < n_tokens; t++) {
+        isum[t] = odd[t] = ilanes_set1(0);
+    }
+    for (size_t c = begin; c < end; c++) {
+        const uint8_t *chunk = codes + c * chunk_bytes_of(kind);
         bytes q[8];
         UNROLL
         for (int i = 0; i < stored_bits(kind); i++) {
@@ -66,54 +73,25 @@ INLINE ilanes dot_chunks(const int kind, const bytes operands, const uint8_t *ch
         }
         unpack_chunk(q, chunk, kind, operands);
         UNROLL
-        for (int quad = 0; quad < 8; quad += 2) {
-            even = dot_memory(even, q[quad], codes + 4 * quad);
-            odd = dot_memory(odd, q[quad + 1], codes + 4 * quad + 4);
+        for (size_t quad = 0; quad < 8; quad++) {
+            ilanes *sum = has_two_chains(n_tokens) && quad % 2 != 0 ? odd : isum;
+            UNROLL
+            for (int t = 0; t < n_tokens; t++) {
+                const int8_t *x = tile->codes[t] + c * KFI_CHUNK_COLS + 4 * quad;
+                sum[t] = dot_memory(sum[t], q[quad], x);
+            }
         }
     }
-    return ilanes_add(even, odd);
-}
-
-INLINE lanes multiply_panel(const int kind, const bytes operands, const kfi_packed *w,
-                            size_t i_panel, const kfi_activations *x, const kfi_segments *segments)
-{
-    const size_t chunk_bytes = chunk_bytes_of(kind);
-    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
-    const int8_t *codes = x->codes;
-    lanes acc = lanes_zero();
-    for (size_t s = 0; s < segments->n; s++) {
-        const size_t begin = kfi_segment_begin(segments, s);
-        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
-        const ilanes isum = dot_chunks(kind, operands, chunk, codes, end - begin);
-        chunk += (end - begin) * chunk_bytes;
-        codes += (end - begin) * KFI_CHUNK_COLS;
-        const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
-        const float scale_x = x->scales[s >> segments->token_shift];
-        const int32_t sum_x = kfi_segment_sum(x->sums, begin, end);
-        const ilanes zero = ilanes_mul(panel_zeros(w, i_grid), ilanes_set1(sum_x));
-        const ilanes centred = ilanes_sub(isum, zero);
-        acc = add_segment(acc, centred, panel_scales(w, i_grid), scale_x);
-        if (w->format.zero == KF_ZERO_OFFSET) {
-            acc = add_offset(acc, w, i_grid, sum_x, scale_x);
+    if (has_two_chains(n_tokens)) {
+        UNROLL
+        for (int t = 0; t < n_tokens; t++) {
+            isum[t] = ilanes_add(isum[t], odd[t]);
         }
     }
-    return acc;
 }
 
-INLINE void multiply_token_of(const int kind, float *y, const kfi_packed *w, size_t panel_begin,
-                              size_t panel_end, const kfi_activations *x)
-{
-    const kfi_segments segments = kfi_segments_make(w, x);
-    const bytes operands = operands_of(kind, w);
-    for (size_t i = panel_begin; i < panel_end; i++) {
-        const lanes acc = multiply_panel(kind, operands, w, i, x, &segments);
-        lanes_store_n(y + i * KFI_PANEL_ROWS, acc, panel_rows(w, i));
-    }
-}
-
-static void multiply_token(float *y, const kfi_packed *w, size_t panel_begin, size_t panel_end,
-                           const kfi_activations *x){
-    FOR_KINDS(kind_of(w), multiply_token_of, y, w, panel_begin, panel_end, x)}
+#define PANEL_TOKENS 8
+#include "kernels/lanes/panel_product.h"
 
 /* ---- tiles ---- */
 
@@ -225,7 +203,7 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
             unpack_panel(scratch + panel_bytes, w, i + 1);
         }
         for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
-            const token_tile tile = tile_make(y, ld_y, x, t);
+            const token_tile tile = tile_make(y, ld_y, x, t, TILE_TOKENS);
             if (is_pair) {
                 multiply_pair(w, i, panels, &tile, &segments);
             } else {
@@ -240,12 +218,11 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
 void kfi_matmul_int8_avx512vnni(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                                 size_t panel_end, const kfi_activations *x, void *scratch)
 {
-    const bool is_two_level = w->format.scale == KF_SCALE_TWO_LEVEL;
-    assert(x->cols_padded == w->n_chunks * KFI_CHUNK_COLS);
-    if (x->n_tokens == 1) {
-        (is_two_level ? multiply_token_two_level : multiply_token)(y, w, panel_begin, panel_end, x);
-    } else if (x->n_tokens > 1) {
-        (is_two_level ? multiply_tokens_two_level : multiply_tokens)(y, ld_y, w, panel_begin,
-                                                                     panel_end, x, scratch);
+    if (x->n_tokens <= FEW_TOKENS) {
+        multiply_panels(y, ld_y, w, panel_begin, panel_end, x);
+    } else if (w->format.scale == KF_SCALE_TWO_LEVEL) {
+        multiply_tokens_two_level(y, ld_y, w, panel_begin, panel_end, x, scratch);
+    } else {
+        multiply_tokens(y, ld_y, w, panel_begin, panel_end, x, scratch);
     }
 }

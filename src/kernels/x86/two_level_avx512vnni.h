@@ -1,71 +1,15 @@
-/* two_level_avx512vnni.h - the int8 product of matmul_int8_avx512vnni.c for scales of two levels.
+/* two_level_avx512vnni.h - the int8 product of matmul_int8_avx512vnni.c for scales of two levels
+ * and more than a few tokens.
  *
- * One token multiplies each segment's sum by m. For several tokens the unpacked bytes are
- * multiplied once, m q, which fits a byte: so a sum goes on over segments without a step at their
- * ends, and where activations have a scale a token there is one float step a row.
+ * The unpacked bytes are multiplied once, m q, which fits a byte: so a sum goes on over segments
+ * without a step at their ends, and where activations have a scale a token there is one float step
+ * a row.
  *
  * Included once by matmul_int8_avx512vnni.c, after its products.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "kernels/x86/multiplied_avx512.h"
-
-/* ---- one token ---- */
-
-/* is_short (a constant): every segment has an activation scale of its own. */
-INLINE lanes multiply_panel_two_level(const int bits, const bool is_short, const kfi_packed *w,
-                                      size_t i_panel, const kfi_activations *x,
-                                      const kfi_segments *segments)
-{
-    const size_t chunk_bytes = (size_t)bits * KFI_LINE_BYTES;
-    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
-    const int8_t *codes = x->codes;
-    lanes acc = lanes_zero();
-    ilanes sum = ilanes_set1(0);
-    size_t sum_end = kfi_segment_sum_end(segments, 0);
-    for (size_t s = 0; s < segments->n; s++) {
-        const size_t begin = kfi_segment_begin(segments, s);
-        const size_t end = kfi_segment_end(segments, s, w->n_chunks);
-        const ilanes isum = dot_chunks(bits, operands_of(bits, w), chunk, codes, end - begin);
-        chunk += (end - begin) * chunk_bytes;
-        codes += (end - begin) * KFI_CHUNK_COLS;
-        const size_t i_grid = panel_grid(w, i_panel, s >> segments->weight_shift);
-        const int32_t sum_x = kfi_segment_sum(x->sums, begin, end);
-        const ilanes part = multiplied(w, i_grid, isum, sum_x);
-        sum = is_short ? part : ilanes_add(sum, part);
-        if (is_short || s + 1 == sum_end) {
-            const float scale_x = x->scales[s >> segments->token_shift];
-            acc = lanes_fma(lanes_of_int(sum), lanes_set1(scale_x), acc);
-            sum = ilanes_set1(0);
-            sum_end = kfi_segment_sum_end(segments, s + 1);
-        }
-    }
-    return lanes_mul(acc, panel_row_scales(w, i_panel));
-}
-
-INLINE void multiply_token_two_level_of(const int bits, const bool is_short, float *y,
-                                        const kfi_packed *w, size_t panel_begin, size_t panel_end,
-                                        const kfi_activations *x)
-{
-    const kfi_segments segments = kfi_segments_make(w, x);
-    for (size_t i = panel_begin; i < panel_end; i++) {
-        const lanes acc = multiply_panel_two_level(bits, is_short, w, i, x, &segments);
-        lanes_store_n(y + i * KFI_PANEL_ROWS, acc, panel_rows(w, i));
-    }
-}
-
-static void multiply_token_two_level(float *y, const kfi_packed *w, size_t panel_begin,
-                                     size_t panel_end, const kfi_activations *x)
-{
-    const int bits = w->format.bits;
-    if (kfi_segments_make(w, x).n_a_sum == 1) {
-        FOR_BITS(bits, multiply_token_two_level_of, true, y, w, panel_begin, panel_end, x)
-    } else {
-        FOR_BITS(bits, multiply_token_two_level_of, false, y, w, panel_begin, panel_end, x)
-    }
-}
-
-/* ---- tiles ---- */
 
 INLINE void clear_sums(ilanes isum[TILE_TOKENS][TILE_PANELS], const int n_panels)
 {
@@ -191,7 +135,7 @@ static void multiply_tokens_two_level(float *y, size_t ld_y, const kfi_packed *w
                               i + 1);
         }
         for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
-            const token_tile tile = tile_make(y, ld_y, x, t);
+            const token_tile tile = tile_make(y, ld_y, x, t, TILE_TOKENS);
             if (is_pair) {
                 (is_short ? multiply_pair_short : multiply_pair_long)(w, i, panels, &tile,
                                                                       &segments);
