@@ -37,7 +37,7 @@ typedef struct token_tile {
     size_t n_tokens;
 } token_tile;
 
-static token_tile tile_make(float *y, size_t ld_y, const kfi_activations *x, size_t first,
+INLINE token_tile tile_make(float *y, size_t ld_y, const kfi_activations *x, size_t first,
                             size_t most)
 {
     const size_t left = x->n_tokens - first;
