@@ -120,6 +120,9 @@ void kfi_packed_write(void *dst, size_t panel_begin, size_t panel_end, const uin
 KF_NODISCARD kf_status kfi_packed_open(kfi_packed *dst, const void *data, size_t n, bool full,
                                        kf_error *err);
 
+/* Panels begin … end-1 of a matrix as a matrix of their own, which borrows its bytes. */
+kfi_packed kfi_packed_panels(const kfi_packed *packed, size_t begin, size_t end);
+
 /* Decodes n columns from column begin of one row into float. */
 void kfi_packed_decode_row(float *dst, const kfi_packed *packed, size_t row, size_t begin,
                            size_t n);

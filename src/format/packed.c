@@ -14,6 +14,24 @@
 #include "kernels/grid_inline.h"
 #include "kernels/planes_inline.h"
 
+kfi_packed kfi_packed_panels(const kfi_packed *packed, size_t begin, size_t end)
+{
+    const size_t row = begin * KFI_PANEL_ROWS;
+    const size_t row_end = end * KFI_PANEL_ROWS;
+    const size_t index = kfi_packed_grid_index(packed, row, 0);
+    const size_t scale_bytes = packed->format.scale == KF_SCALE_FP16 ? 2 : 1;
+    const size_t zero_bytes = packed->format.zero == KF_ZERO_OFFSET ? 2 : 1;
+    assert(begin < end && end <= packed->n_panels);
+    kfi_packed part = *packed;
+    part.rows = (row_end < packed->rows ? row_end : packed->rows) - row;
+    part.n_panels = end - begin;
+    part.codes += kfi_layout_chunk(packed, row, 0);
+    part.scales = (const uint8_t *)packed->scales + index * scale_bytes;
+    part.row_scales = packed->row_scales == NULL ? NULL : packed->row_scales + row;
+    part.zeros = packed->zeros == NULL ? NULL : (const uint8_t *)packed->zeros + index * zero_bytes;
+    return part;
+}
+
 /* ---- writing ---- */
 
 void kfi_packed_begin(void *dst, kf_format format, const int8_t *table, size_t rows, size_t cols)

@@ -19,6 +19,10 @@ KF_NODISCARD kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_co
                                          kf_pool *pool, size_t batch, const kf_allocator *alloc,
                                          kf_error *err);
 void kfi_workspace_free(kfi_workspace *workspace);
+/* Room for layers with side paths of up to this width (kfi_side_width()), if there is less yet.
+ * KF_NOMEM: what there was stays. */
+KF_NODISCARD kf_status kfi_workspace_reserve_side(kfi_workspace *workspace, size_t width,
+                                                  kf_error *err);
 
 /* Tokens whose keys lie together in the cache, see kernels.h. */
 #define KFI_KV_PANEL ((size_t)KFI_PANEL_ROWS)

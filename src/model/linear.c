@@ -14,24 +14,25 @@
 #define TOKENS_A_PIECE 8
 
 /* Panels of some layers, one after the other, against one input. */
-#define MOST_SHARED 4
-
 typedef struct panels {
     kfi_workspace *workspace;
-    const kfi_linear *linears[MOST_SHARED];
-    float *ys[MOST_SHARED];
-    size_t ends[MOST_SHARED]; /* panels up to and with this layer */
+    const kfi_linear *linears[KFI_LINEARS_MOST];
+    float *ys[KFI_LINEARS_MOST];
+    size_t ends[KFI_LINEARS_MOST]; /* panels up to and with this layer */
     size_t n_linears;
     kfi_float_activations floats; /* x NULL: `activations` */
     kfi_activations activations;
+    bool has_side;
+    kfi_side_run side;
     kfi_split split;
 } panels;
 
 /* Panels begin … end-1 of one layer. */
-static void run_panels(const panels *p, size_t i_linear, size_t begin, size_t end, void *scratch)
+static void run_panels(const panels *p, size_t i_linear, size_t begin, size_t end, size_t i_thread)
 {
     const kfi_linear *linear = p->linears[i_linear];
     const kfi_kernels *kernels = p->workspace->kernels;
+    void *scratch = kfi_workspace_scratch(p->workspace, i_thread);
     if (p->floats.x != NULL) {
         kernels->matmul_float(p->ys[i_linear], linear->rows, &linear->packed, begin, end,
                               &p->floats, scratch);
@@ -39,53 +40,72 @@ static void run_panels(const panels *p, size_t i_linear, size_t begin, size_t en
         kernels->matmul_int8(p->ys[i_linear], linear->rows, &linear->packed, begin, end,
                              &p->activations, scratch);
     }
+    if (p->has_side) {
+        kfi_side_add(&p->side, i_linear, p->ys[i_linear], begin, end, i_thread);
+    }
 }
 
 static void run_piece(void *ctx, size_t i_item, size_t i_thread)
 {
     const panels *p = ctx;
-    void *scratch = kfi_workspace_scratch(p->workspace, i_thread);
     size_t begin = kfi_split_begin(&p->split, i_item);
     const size_t end = kfi_split_begin(&p->split, i_item + 1);
     size_t first = 0; /* panel of the layer's beginning */
     for (size_t i = 0; i < p->n_linears && begin < end; i++) {
         if (begin < p->ends[i]) {
             const size_t stop = end < p->ends[i] ? end : p->ends[i];
-            run_panels(p, i, begin - first, stop - first, scratch);
+            run_panels(p, i, begin - first, stop - first, i_thread);
             begin = stop;
         }
         first = p->ends[i];
     }
 }
 
-typedef struct quantizing {
-    const kfi_workspace *workspace;
-    const kfi_activations *activations;
+/* Tokens that become the input of the panels. */
+typedef struct preparing {
+    const panels *panels;
     const float *x;
     int32_t most; /* the largest code */
     kfi_split split;
-} quantizing;
+} preparing;
 
-static void quantize_tokens(void *ctx, size_t i_item, size_t i_thread)
+static void quantize_token(const preparing *q, size_t t, void *scratch)
 {
-    (void)i_thread;
-    const quantizing *q = ctx;
-    const kfi_activations *a = q->activations;
+    const panels *p = q->panels;
+    const kfi_activations *a = &p->activations;
     const size_t n_chunks = a->cols_padded / KFI_CHUNK_COLS;
+    const float *x = p->has_side ? kfi_side_gather(&p->side, t, scratch) : q->x + t * a->cols;
+    p->workspace->kernels->quantize(a->codes + t * a->cols_padded, a->scales + t * a->n_groups,
+                                    a->sums + t * n_chunks, x, a->cols, a->group, q->most);
+}
+
+static void prepare_tokens(void *ctx, size_t i_item, size_t i_thread)
+{
+    const preparing *q = ctx;
+    const panels *p = q->panels;
+    void *scratch = kfi_workspace_scratch(p->workspace, i_thread);
+    const size_t begin = kfi_split_begin(&q->split, i_item);
     const size_t end = kfi_split_begin(&q->split, i_item + 1);
-    for (size_t t = kfi_split_begin(&q->split, i_item); t < end; t++) {
-        q->workspace->kernels->quantize(a->codes + t * a->cols_padded, a->scales + t * a->n_groups,
-                                        a->sums + t * n_chunks, q->x + t * a->cols, a->cols,
-                                        a->group, q->most);
+    const bool is_float = p->floats.x != NULL;
+    for (size_t t = begin; t < end; t++) {
+        if (is_float) {
+            (void)kfi_side_gather(&p->side, t, scratch);
+        } else {
+            quantize_token(q, t, scratch);
+        }
+    }
+    if (p->has_side) {
+        kfi_side_project(&p->side, is_float ? NULL : &p->activations, begin, end, scratch);
     }
 }
 
-static void quantize_input(const kfi_workspace *workspace, kfi_activations *activations,
-                           kf_activation format, const float *x, size_t cols, size_t n)
+/* Where the codes of n tokens will stand. */
+static kfi_activations activations_of(const kfi_workspace *workspace, kf_activation format,
+                                      size_t cols, size_t n)
 {
     const size_t padded = kfi_round_up(cols, KFI_CHUNK_COLS);
     const size_t group = format.group == KF_GROUP_ROW ? padded : format.group;
-    *activations = (kfi_activations){
+    return (kfi_activations){
         .n_tokens = n,
         .cols = cols,
         .cols_padded = padded,
@@ -95,20 +115,38 @@ static void quantize_input(const kfi_workspace *workspace, kfi_activations *acti
         .scales = workspace->scales,
         .sums = workspace->sums,
     };
-    quantizing q = {.workspace = workspace,
-                    .activations = activations,
-                    .x = x,
-                    .most = kfi_activation_most(format)};
-    q.split = kfi_split_make(workspace->pool, n, TOKENS_A_PIECE, 4);
-    kfi_pool_run(workspace->pool, quantize_tokens, &q, q.split.n_pieces);
+}
+
+/* The input as the panels take it: quantized, or float as it is, and what side paths make of it. */
+static void prepare_input(panels *p, kf_activation format, const float *x, size_t cols, size_t n)
+{
+    preparing q = {.panels = p, .x = x};
+    const bool is_float = format.bits == 32;
+    p->side = (kfi_side_run){.workspace = p->workspace,
+                             .linears = p->linears,
+                             .n_linears = p->n_linears,
+                             .x = x,
+                             .n_tokens = n,
+                             .cols = cols,
+                             .is_float = is_float};
+    if (is_float) {
+        p->floats = (kfi_float_activations){n, x, cols};
+    } else {
+        p->activations = activations_of(p->workspace, format, cols, n);
+        q.most = kfi_activation_most(format);
+    }
+    if (!is_float || p->has_side) {
+        q.split = kfi_split_make(p->workspace->pool, n, TOKENS_A_PIECE, 4);
+        kfi_pool_run(p->workspace->pool, prepare_tokens, &q, q.split.n_pieces);
+    }
 }
 
 /* Pieces a thread: a decode step wants few hand-overs, a batch wants balance. */
-static void run_packed(kfi_workspace *workspace, panels *p, size_t n)
+static void run_packed(panels *p, size_t n)
 {
-    p->workspace = workspace;
-    p->split = kfi_split_make(workspace->pool, p->ends[p->n_linears - 1], 1, n == 1 ? 2 : 4);
-    kfi_pool_run(workspace->pool, run_piece, p, p->split.n_pieces);
+    kf_pool *pool = p->workspace->pool;
+    p->split = kfi_split_make(pool, p->ends[p->n_linears - 1], 1, n == 1 ? 2 : 4);
+    kfi_pool_run(pool, run_piece, p, p->split.n_pieces);
 }
 
 typedef struct biasing {
@@ -147,7 +185,8 @@ static bool is_packed(const kfi_linear *linear)
 /* Layers that can run over one list of panels. */
 static bool go_together(const kfi_linear *a, const kfi_linear *b)
 {
-    return is_packed(a) && is_packed(b) && kfi_activation_is_same(a->activation, b->activation);
+    return is_packed(a) && is_packed(b) && kfi_activation_is_same(a->activation, b->activation) &&
+           kfi_side_shares_input(&a->side, &b->side);
 }
 
 /* Runs linears[0] and as many of its successors as go with it; returns how many. */
@@ -169,22 +208,19 @@ static size_t run_together(kfi_workspace *workspace, const kfi_linear *const *li
         kfi_matrix_multiply(workspace->pool, &product);
         return 1;
     }
-    panels p = {0};
+    panels p = {.workspace = workspace};
     size_t n_panels = 0;
-    while (p.n_linears < n_linears && p.n_linears < MOST_SHARED &&
+    while (p.n_linears < n_linears && p.n_linears < KFI_LINEARS_MOST &&
            go_together(first, linears[p.n_linears])) {
         n_panels += linears[p.n_linears]->packed.n_panels;
         p.linears[p.n_linears] = linears[p.n_linears];
         p.ys[p.n_linears] = ys[p.n_linears];
         p.ends[p.n_linears] = n_panels;
+        p.has_side = p.has_side || kfi_side_width(&linears[p.n_linears]->side) > 0;
         p.n_linears++;
     }
-    if (first->activation.bits == 32) {
-        p.floats = (kfi_float_activations){n, x, first->cols};
-    } else {
-        quantize_input(workspace, &p.activations, first->activation, x, first->cols, n);
-    }
-    run_packed(workspace, &p, n);
+    prepare_input(&p, first->activation, x, first->cols, n);
+    run_packed(&p, n);
     return p.n_linears;
 }
 

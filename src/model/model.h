@@ -59,12 +59,25 @@ typedef struct kfi_architecture {
     const struct kfi_gguf_name *gguf_names; /* architecture.h */
 } kfi_architecture;
 
+/* Most columns of a side path's input: the rank of a pair, or the number of outliers. */
+#define KFI_SIDE_MOST 512u
+
+/* What a packed layer adds to the product with its matrix, itself packed; codes NULL where it has
+ * none. The columns of outliers are 0 in the matrix and in A. */
+typedef struct kfi_side_paths {
+    kfi_packed low_rank_a;   /* [rank][cols] */
+    kfi_packed low_rank_b;   /* [rows][rank]: y += (x A^T) B^T */
+    kfi_packed outliers;     /* [rows][n]: y += x[columns] O^T */
+    const uint32_t *columns; /* [n], ascending */
+} kfi_side_paths;
+
 /* A linear layer y = x W^T + bias, W (rows x cols). Exactly one of weights and packed.codes is set.
  */
 typedef struct kfi_linear {
     size_t rows, cols;
     const float *weights;     /* [rows][cols], or NULL */
     kfi_packed packed;        /* codes NULL when not packed */
+    kfi_side_paths side;      /* of packed layers */
     const float *bias;        /* [rows], or NULL */
     kf_activation activation; /* of packed layers; bits 32 = float */
 } kfi_linear;

@@ -114,6 +114,7 @@ void kfi_workspace_free(kfi_workspace *workspace)
     if (workspace == NULL) {
         return;
     }
+    kfi_workspace_free_side(workspace);
     kfi_free(workspace->alloc, workspace->memory, workspace->memory_bytes);
     kfi_free(workspace->alloc, workspace, sizeof *workspace);
 }

@@ -7,6 +7,7 @@
 
 #include "base/threads.h"
 #include "model/forward.h"
+#include "model/side.h"
 
 struct kfi_workspace {
     const kf_allocator *alloc;
@@ -39,7 +40,12 @@ struct kfi_workspace {
 
     void *memory; /* all of the above in one block */
     size_t memory_bytes;
+
+    kfi_side_space side;
 };
+
+/* side.c */
+void kfi_workspace_free_side(kfi_workspace *workspace);
 
 /* Queries that one piece of attention takes: enough to read each key once for many. */
 #define KFI_QUERY_TOKENS 32u

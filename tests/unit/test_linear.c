@@ -8,12 +8,13 @@
 #include "base/alloc.h"
 #include "format/format.h"
 #include "kernels/kernels_list.h"
-#include "model/forward.h"
+#include "model/workspace.h"
 #include "random_packed.h"
 
 #define ROWS   37u
 #define COLS   196u /* neither groups nor chunks divide it */
-#define TOKENS 5u
+#define TOKENS 70u  /* more than results of two panels have room for at a time */
+#define RANK   40u
 
 /* A workspace for an input of COLS. */
 static kfi_workspace *new_workspace(kf_pool *pool)
@@ -28,6 +29,7 @@ static kfi_workspace *new_workspace(kf_pool *pool)
                                .head_dim = 16,
                                .vocabulary = ROWS};
     CHECK_OK(kfi_workspace_new(&w, &config, pool, TOKENS, NULL, &err), &err);
+    CHECK_OK(kfi_workspace_reserve_side(w, RANK, &err), &err);
     return w;
 }
 
@@ -48,15 +50,67 @@ static void round_token(float *dst, const float *x, kf_activation activation)
     }
 }
 
-/* Adds the product of a decoded row with x to *sum, and of their magnitudes to *size. */
-static void add_row(double *sum, double *size, const kfi_packed *w, size_t row, const float *x)
+/* A sum in double, the sum of its terms' magnitudes, and what rounding of an input may add. */
+typedef struct sum {
+    double value, size, slack;
+} sum;
+
+/* Adds the product of a decoded row with x, whose elements are off by up to `off` each. */
+static void add_row(sum *s, const kfi_packed *w, size_t row, const double *x, const double *off)
 {
     float weights[COLS];
     kfi_packed_decode_row(weights, w, row, 0, w->cols);
     for (size_t k = 0; k < w->cols; k++) {
-        *sum += (double)weights[k] * (double)x[k];
-        *size += fabs((double)weights[k] * (double)x[k]);
+        s->value += (double)weights[k] * x[k];
+        s->size += fabs((double)weights[k] * x[k]);
+        s->slack += off == NULL ? 0.0 : fabs((double)weights[k]) * off[k];
     }
+}
+
+/* Half a step of 8 bits in groups of 32, and none in float. */
+static void half_steps(double *off, const double *x, size_t n, bool is_float)
+{
+    for (size_t i = 0; i < n; i++) {
+        double most = 0.0;
+        for (size_t k = i / 32 * 32; k < n && k < i / 32 * 32 + 32; k++) {
+            most = fabs(x[k]) > most ? fabs(x[k]) : most;
+        }
+        off[i] = is_float ? 0.0 : most / 127.0 * 0.501;
+    }
+}
+
+/* The result of one token and row, side paths included. x is the token as it is, rounded what the
+ * matrix sees of it. */
+static sum expected_of(const kfi_linear *linear, size_t row, const float *x, const float *rounded)
+{
+    const kfi_side_paths *side = &linear->side;
+    const bool is_float = linear->activation.bits == 32;
+    sum s = {0};
+    double in[COLS];
+    double off[COLS];
+    for (size_t k = 0; k < COLS; k++) {
+        in[k] = (double)rounded[k];
+    }
+    add_row(&s, &linear->packed, row, in, NULL);
+    if (side->outliers.codes != NULL) {
+        double gathered[RANK];
+        for (size_t i = 0; i < side->outliers.cols; i++) {
+            gathered[i] = (double)x[side->columns[i]];
+        }
+        half_steps(off, gathered, side->outliers.cols, is_float);
+        add_row(&s, &side->outliers, row, gathered, off);
+    }
+    if (side->low_rank_a.codes != NULL) {
+        double t[RANK];
+        for (size_t r = 0; r < side->low_rank_a.rows; r++) {
+            sum one = {0};
+            add_row(&one, &side->low_rank_a, r, in, NULL);
+            t[r] = one.value;
+        }
+        half_steps(off, t, side->low_rank_a.rows, is_float);
+        add_row(&s, &side->low_rank_b, row, t, off);
+    }
+    return s;
 }
 
 static kf_activation activation_of(const char *name)
@@ -67,27 +121,38 @@ static kf_activation activation_of(const char *name)
     return activation;
 }
 
+/* y of all tokens against the oracle. */
+static void check_result(const kfi_linear *linear, const float *y, const float *x)
+{
+    for (size_t t = 0; t < TOKENS; t++) {
+        float without[COLS];
+        float rounded[COLS];
+        memcpy(without, x + t * COLS, sizeof without);
+        for (size_t i = 0; linear->side.outliers.codes != NULL && i < linear->side.outliers.cols;
+             i++) {
+            without[linear->side.columns[i]] = 0.0f;
+        }
+        round_token(rounded, without, linear->activation);
+        for (size_t r = 0; r < ROWS; r++) {
+            const sum s = expected_of(linear, r, x + t * COLS, rounded);
+            const double e = fabs((double)y[t * ROWS + r] - s.value);
+            if (!(e <= 1e-6 * s.size + s.slack)) {
+                fail_msg("token %zu, row %zu is %g, expected %g", t, r, (double)y[t * ROWS + r],
+                         s.value);
+            }
+        }
+    }
+}
+
 static void check_layer(kfi_workspace *w, const char *weights, const char *activation, kfi_rng *rng)
 {
+    static float y[TOKENS * ROWS];
     random_packed m = random_packed_make(weights, ROWS, COLS, false, rng);
     const kfi_linear linear = {
         .rows = ROWS, .cols = COLS, .packed = m.packed, .activation = activation_of(activation)};
     float *x = random_floats(TOKENS * COLS, rng);
-    float y[TOKENS * ROWS];
     kfi_linear_forward(w, &linear, y, x, TOKENS);
-    for (size_t t = 0; t < TOKENS; t++) {
-        float rounded[COLS];
-        round_token(rounded, x + t * COLS, linear.activation);
-        for (size_t r = 0; r < ROWS; r++) {
-            double expected = 0.0;
-            double size = 0.0;
-            add_row(&expected, &size, &m.packed, r, rounded);
-            if (!(fabs((double)y[t * ROWS + r] - expected) <= 1e-6 * size)) {
-                fail_msg("%s %s: token %zu, row %zu is %g, expected %g", weights, activation, t, r,
-                         (double)y[t * ROWS + r], expected);
-            }
-        }
-    }
+    check_result(&linear, y, x);
     kfi_free(NULL, x, TOKENS * COLS * sizeof *x);
     random_packed_free(&m);
 }
@@ -110,10 +175,211 @@ static void computes_what_the_codes_of_both_sides_say(void **state)
     kfi_workspace_free(w);
 }
 
+/* ---- side paths ---- */
+
+/* Packs floats, rounded to the nearest: the way a test gets a matrix with columns of zeros. */
+static random_packed pack(const char *name, const float *weights, size_t rows, size_t cols)
+{
+    kf_error err = {0};
+    kf_format format = {0};
+    uint64_t bytes = 0;
+    random_packed m = {0};
+    const kfi_fit fit = {.kind = KFI_FIT_MIN_MAX, .exponent = 2.0f, .steps = 1, .shrink = 1.0f};
+    CHECK_OK(kf_format_parse(&format, name, &err), &err);
+    CHECK_OK(kf_format_bytes(&bytes, format, rows, cols, &err), &err);
+    const size_t n_groups = kfi_format_groups(format, cols);
+    const size_t group = kfi_format_group(format, cols);
+    const kfi_levels levels = kfi_format_levels(format, NULL);
+    m.n_bytes = (size_t)bytes;
+    m.bytes = kfi_alloc(NULL, m.n_bytes);
+    uint8_t *codes = kfi_alloc(NULL, rows * cols);
+    kfi_grid *grids = kfi_alloc(NULL, rows * n_groups * sizeof *grids);
+    for (size_t r = 0; r < rows; r++) {
+        kfi_format_fit_row(grids + r * n_groups, format, weights + r * cols, NULL, cols, &fit);
+        for (size_t k = 0; k < cols; k++) {
+            codes[r * cols + k] =
+                kfi_grid_encode(&grids[r * n_groups + k / group], levels, weights[r * cols + k]);
+        }
+    }
+    kfi_packed_begin(m.bytes, format, NULL, rows, cols);
+    kfi_packed_write(m.bytes, 0, (rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS, codes, grids);
+    CHECK_OK(kfi_packed_open(&m.packed, m.bytes, m.n_bytes, true, &err), &err);
+    kfi_free(NULL, codes, rows * cols);
+    kfi_free(NULL, grids, rows * n_groups * sizeof *grids);
+    return m;
+}
+
+/* A layer with both paths, and what it is made of. */
+typedef struct side_layer {
+    random_packed matrix, a, b, outliers;
+    uint32_t columns[RANK];
+    kfi_linear linear;
+} side_layer;
+
+static random_packed pack_without(const char *name, float *weights, size_t rows,
+                                  const uint32_t *columns, size_t n)
+{
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t i = 0; i < n; i++) {
+            weights[r * COLS + columns[i]] = 0.0f;
+        }
+    }
+    return pack(name, weights, rows, COLS);
+}
+
+/* rank or n_outliers 0: without. */
+static void side_layer_init(side_layer *l, const char *activation, size_t rank, size_t n_outliers,
+                            kfi_rng *rng)
+{
+    float *weights = random_floats(ROWS * COLS, rng);
+    float *a = random_floats(RANK * COLS, rng);
+    memset(l, 0, sizeof *l);
+    for (size_t i = 0; i < n_outliers; i++) {
+        l->columns[i] = (uint32_t)(COLS - 1 - 4 * (n_outliers - 1 - i)); /* the last is one */
+    }
+    l->matrix = pack_without("int4g64", weights, ROWS, l->columns, n_outliers);
+    l->linear = (kfi_linear){.rows = ROWS,
+                             .cols = COLS,
+                             .packed = l->matrix.packed,
+                             .activation = activation_of(activation)};
+    if (rank > 0) {
+        l->a = pack_without("int8g64", a, rank, l->columns, n_outliers);
+        l->b = random_packed_make("int5g32a", ROWS, rank, false, rng);
+        l->linear.side.low_rank_a = l->a.packed;
+        l->linear.side.low_rank_b = l->b.packed;
+    }
+    if (n_outliers > 0) {
+        l->outliers = random_packed_make("int8row", ROWS, n_outliers, false, rng);
+        l->linear.side.outliers = l->outliers.packed;
+        l->linear.side.columns = l->columns;
+    }
+    kfi_free(NULL, weights, ROWS * COLS * sizeof *weights);
+    kfi_free(NULL, a, RANK * COLS * sizeof *a);
+}
+
+static void side_layer_free(side_layer *l)
+{
+    random_packed *const all[] = {&l->matrix, &l->a, &l->b, &l->outliers};
+    for (size_t i = 0; i < 4; i++) {
+        if (all[i]->bytes != NULL) {
+            random_packed_free(all[i]);
+        }
+    }
+}
+
+static const struct side_case {
+    const char *activation;
+    size_t rank, n_outliers;
+} side_cases[] = {
+    {"int8tg64", 32, 0}, {"int8tg64", 0, 32}, {"int8t", 4, 0},
+    {"int4tg64", 8, 5},  {"int3t", 40, 40},   {"int4tg128", 1, 32},
+    {"float", 8, 0},     {"float", 0, 5},     {"float", 32, 32},
+};
+#define N_CASES (sizeof side_cases / sizeof side_cases[0])
+
+static void adds_low_rank_pairs_and_outliers(void **state)
+{
+    (void)state;
+    static float y[TOKENS * ROWS];
+    kfi_workspace *w = new_workspace(NULL);
+    kfi_rng rng;
+    kfi_rng_init(&rng, 2);
+    for (size_t i = 0; i < N_CASES; i++) {
+        const struct side_case *c = &side_cases[i];
+        side_layer l;
+        side_layer_init(&l, c->activation, c->rank, c->n_outliers, &rng);
+        float *x = random_floats(TOKENS * COLS, &rng);
+        for (size_t t = 0; t < TOKENS && c->n_outliers > 0; t++) {
+            x[t * COLS + COLS - 1] *= 1000.0f; /* would drown the others in one step */
+        }
+        kfi_linear_forward(w, &l.linear, y, x, TOKENS);
+        check_result(&l.linear, y, x);
+        kfi_free(NULL, x, TOKENS * COLS * sizeof *x);
+        side_layer_free(&l);
+    }
+    kfi_workspace_free(w);
+}
+
+/* Three layers at once, of which two share their outliers, as they would be run one by one. */
+static void shared_inputs_give_the_same_bits(void **state)
+{
+    (void)state;
+    static float y[3][TOKENS * ROWS];
+    static float alone[TOKENS * ROWS];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 3);
+    side_layer l[3];
+    side_layer_init(&l[0], "int4tg64", 8, 32, &rng);
+    side_layer_init(&l[1], "int4tg64", 32, 32, &rng);
+    side_layer_init(&l[2], "int4tg64", 0, 5, &rng);
+    const kfi_linear *const linears[] = {&l[0].linear, &l[1].linear, &l[2].linear};
+    float *const ys[] = {y[0], y[1], y[2]};
+    assert_true(kfi_side_shares_input(&linears[0]->side, &linears[1]->side));
+    assert_false(kfi_side_shares_input(&linears[1]->side, &linears[2]->side));
+    kfi_workspace *w = new_workspace(NULL);
+    float *x = random_floats(TOKENS * COLS, &rng);
+    kfi_linear_forward_shared(w, linears, ys, 3, x, TOKENS);
+    for (size_t i = 0; i < 3; i++) {
+        kfi_linear_forward(w, linears[i], alone, x, TOKENS);
+        assert_memory_equal(y[i], alone, sizeof alone);
+        side_layer_free(&l[i]);
+    }
+    kfi_free(NULL, x, TOKENS * COLS * sizeof *x);
+    kfi_workspace_free(w);
+}
+
+/* The definition: every kernel in plain C. */
+static const kfi_kernels plain = {.matmul_int8 = kfi_matmul_int8_generic,
+                                  .matmul_float = kfi_matmul_float_generic,
+                                  .quantize = kfi_quantize_generic,
+                                  .add = kfi_add_generic};
+
+static void threads_batches_and_kernels_do_not_show(void **state)
+{
+    (void)state;
+    static float expected[TOKENS * ROWS];
+    static float found[TOKENS * ROWS];
+    static const size_t batches[] = {TOKENS, 1, 7, 16};
+    kf_error err = {0};
+    kfi_rng rng;
+    kfi_rng_init(&rng, 4);
+    float *x = random_floats(TOKENS * COLS, &rng);
+    for (size_t i = 0; i < N_CASES; i++) {
+        side_layer l;
+        side_layer_init(&l, side_cases[i].activation, side_cases[i].rank, side_cases[i].n_outliers,
+                        &rng);
+        for (size_t n_threads = 1; n_threads <= 3; n_threads++) {
+            kf_pool *pool = NULL;
+            CHECK_OK(kf_pool_new(&pool, n_threads, NULL, &err), &err);
+            kfi_workspace *w = new_workspace(pool);
+            if (n_threads == 1) {
+                const kfi_kernels *in_use = w->kernels;
+                w->kernels = &plain;
+                kfi_linear_forward(w, &l.linear, expected, x, TOKENS);
+                w->kernels = in_use;
+            }
+            for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+                for (size_t t = 0; t < TOKENS; t += batches[b]) {
+                    const size_t n = TOKENS - t < batches[b] ? TOKENS - t : batches[b];
+                    kfi_linear_forward(w, &l.linear, found + t * ROWS, x + t * COLS, n);
+                }
+                assert_memory_equal(found, expected, sizeof expected);
+            }
+            kfi_workspace_free(w);
+            kf_pool_free(pool);
+        }
+        side_layer_free(&l);
+    }
+    kfi_free(NULL, x, TOKENS * COLS * sizeof *x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(computes_what_the_codes_of_both_sides_say),
+        cmocka_unit_test(adds_low_rank_pairs_and_outliers),
+        cmocka_unit_test(shared_inputs_give_the_same_bits),
+        cmocka_unit_test(threads_batches_and_kernels_do_not_show),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
