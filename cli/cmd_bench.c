@@ -19,7 +19,7 @@ typedef struct bench_options {
     const char *weights; /* a word of --weights for a checkpoint, a format for a shape */
     const char *activations, *kv;
     count_list prompts, depths;
-    uint64_t tokens, repeats;
+    uint64_t tokens, repeats, rank, outliers;
 } bench_options;
 
 /* ---- what is measured ---- */
@@ -207,6 +207,8 @@ static kf_status open_shape(cli_subject *subject, const bench_options *options, 
     kf_model_options model = KF_MODEL_OPTIONS_INIT;
     random.shape = options->shape;
     random.seed = options->common.seed;
+    random.rank = (size_t)options->rank;
+    random.outliers = (size_t)options->outliers;
     kf_status st = KF_OK;
     if (options->weights != NULL) {
         st = kf_format_parse(&random.weights, options->weights, err);
@@ -258,8 +260,11 @@ static int check_options(const bench_options *options, const cli_command *comman
     if (!has_model) {
         return EXIT_DONE;
     }
-    if (options->head != NULL) {
-        return fail_usage(command, "--head is of random weights and needs --shape");
+    if (options->head != NULL || options->rank > 0 || options->outliers > 0) {
+        return fail_usage(command, "--%s is of random weights and needs --shape",
+                          options->head != NULL ? "head"
+                          : options->rank > 0   ? "rank"
+                                                : "outliers");
     }
     if (options->weights != NULL && !is_choice("auto|float|packed", options->weights)) {
         return fail_usage(command, "--weights: '%s' is not one of auto|float|packed",
@@ -327,6 +332,11 @@ static const cli_option options_table[] = {
      offsetof(bench_options, weights), 0, 0},
     {"head", 0, OPTION_TEXT, "FORMAT", "of a shape's embedding and head (default int8g64)",
      offsetof(bench_options, head), 0, 0},
+    {"rank", 0, OPTION_COUNT, "N", "of a low-rank pair beside each of a shape's layers (default 0)",
+     offsetof(bench_options, rank), 0, 512},
+    {"outliers", 0, OPTION_COUNT, "N",
+     "input columns of 8 bits beside each of a shape's layers (default 0)",
+     offsetof(bench_options, outliers), 0, 512},
     {"activations", 0, OPTION_TEXT, "FORMAT",
      "of a shape (default int8tg64), or of a model's packed weights (default recipe)",
      offsetof(bench_options, activations), 0, 0},
@@ -346,9 +356,11 @@ const cli_command command_bench = {
         "read, the rate at which the same threads read a plain buffer of the size that a pass over "
         "the model reads, before and after, and the share of it that was reached; tera-operations "
         "a second in products with weights; and the instruction sets of the kernels in use.",
-    .examples = "  kerf bench smol-w4\n"
-                "  kerf bench smol-w4 --prompt 16,512 --depth 1536,full --json\n"
-                "  kerf bench --shape tinyllama-1.1b --weights int4g64r --head int4g64r\n",
+    .examples =
+        "  kerf bench smol-w4\n"
+        "  kerf bench smol-w4 --prompt 16,512 --depth 1536,full --json\n"
+        "  kerf bench --shape tinyllama-1.1b --weights int4g64r --head int4g64r\n"
+        "  kerf bench --shape smollm2-135m --activations int4tg64 --rank 32 --outliers 32\n",
     .options = options_table,
     .n_options = sizeof options_table / sizeof options_table[0],
     .arguments_min = 0,

@@ -139,13 +139,16 @@ typedef struct kf_random_options {
     kf_format head;           /**< Of embedding and head, one tensor where the shape ties them. */
     kf_activation activation; /**< Of the linear layers and the head. */
     uint64_t seed;            /**< Same seed, same weights, for every number of threads. */
+    size_t rank;     /**< Of a low-rank pair of 8 bits beside every linear layer; 0: none, <= 512 */
+    size_t outliers; /**< Input columns of every linear layer with weights and activations of 8 bits
+                        of their own; 0: none, <= 512 and no more than the layer has. */
 } kf_random_options;
 
 /** int4g64 with a head of int8g64, activations int8tg64; a shape has to be named. */
 #define KF_RANDOM_OPTIONS_INIT                                                                     \
     {                                                                                              \
         sizeof(kf_random_options), NULL, {KF_ELEMENT_INT, 4, KF_SCALE_FP16, KF_ZERO_NONE, 64},     \
-            {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64}, {8, 64}, 0                       \
+            {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64}, {8, 64}, 0, 0, 0                 \
     }
 
 /**
@@ -164,6 +167,7 @@ typedef struct kf_random_options {
  * @retval KF_OK
  * @retval KF_INVALID      no such shape (the message lists them), a format or activations that have
  *                         no name, or options of another size than this library's
+ * @retval KF_RANGE        a rank or number of outliers beyond its bounds
  * @retval KF_UNSUPPORTED  a format that is float
  * @retval KF_NOMEM        the packed weights are larger than the memory that is available
  * @retval KF_CANCELLED    by the options' callbacks

@@ -50,8 +50,10 @@ static kf_status add_tensor(void *ctx, const char *name, size_t rows, size_t col
     t->parameters += n;
     t->bytes += tensor->bytes;
     if (kfi_name_is_linear(name)) {
+        const uint64_t side_bytes = kfi_checkpoint_side_bytes(t->checkpoint, name);
+        t->bytes += side_bytes;
         t->linear_parameters += n;
-        t->linear_bytes += tensor->bytes;
+        t->linear_bytes += tensor->bytes + side_bytes;
     }
     if (rows > 1) {
         note_format(t, tensor);
@@ -113,8 +115,9 @@ static uint64_t count_bytes_per_token(const kf_model *model)
     uint64_t bytes = bytes_read(checkpoint, &model->head, model->head_tensor);
     for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
         for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-            bytes += bytes_read(checkpoint, &model->blocks[i].linears[role],
-                                model->sources[i].linears[role]);
+            const kfi_tensor *tensor = model->sources[i].linears[role];
+            bytes += bytes_read(checkpoint, &model->blocks[i].linears[role], tensor) +
+                     kfi_checkpoint_side_bytes(checkpoint, tensor->name);
         }
     }
     return bytes;

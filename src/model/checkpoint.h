@@ -40,6 +40,7 @@ typedef struct kfi_checkpoint {
     kfi_prefix prefix;
 
     bool is_kerf;
+    bool has_side_paths;                  /* of a version that knows them, or drawn with them */
     const char *recipe;                   /* of a Kerf checkpoint */
     kf_activation activation;             /* its linear layers', but for the overrides */
     const kfi_json *activation_overrides; /* borrowed from json, or NULL */
@@ -110,6 +111,14 @@ KF_NODISCARD kf_status kfi_checkpoint_pack(kfi_checkpoint *checkpoint, kf_pool *
                                            bool only_if_all, kf_error *err);
 /* Its pages in the file are not needed any more. */
 void kfi_checkpoint_drop(const kfi_checkpoint *checkpoint, const kfi_tensor *tensor);
+
+/* Side paths of the matrix of this name: found and checked; all empty where it has none. KF_FORMAT,
+ * naming tensor and byte; KF_UNSUPPORTED for more than KFI_SIDE_MOST columns. */
+KF_NODISCARD kf_status kfi_checkpoint_take_side(kfi_side_paths *side,
+                                                const kfi_checkpoint *checkpoint, const char *name,
+                                                const kfi_packed *matrix, kf_error *err);
+/* What they take in the file. */
+uint64_t kfi_checkpoint_side_bytes(const kfi_checkpoint *checkpoint, const char *name);
 
 /* Whether the architecture adds a bias to this layer's result. */
 bool kfi_config_has_bias(const kfi_config *config, kfi_linear_role role);

@@ -41,11 +41,14 @@ static kf_status read_settings(kfi_checkpoint *checkpoint, const kfi_json *quant
                                kf_error *err)
 {
     const kfi_json *version = kfi_json_get(quantization, KFI_KEY_VERSION);
-    if (!kfi_json_is_integer(version) || kfi_json_integer(version) != KFI_CHECKPOINT_VERSION) {
+    const int64_t number = kfi_json_is_integer(version) ? kfi_json_integer(version) : 0;
+    if (number != KFI_CHECKPOINT_VERSION && number != KFI_CHECKPOINT_VERSION_SIDE) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
-                        "%s: '%s' is not %d, the only one that this version of Kerf reads",
-                        KFI_FILE_CONFIG, KFI_KEY_VERSION, KFI_CHECKPOINT_VERSION);
+                        "%s: '%s' is not %d or %d, those that this version of Kerf reads",
+                        KFI_FILE_CONFIG, KFI_KEY_VERSION, KFI_CHECKPOINT_VERSION,
+                        KFI_CHECKPOINT_VERSION_SIDE);
     }
+    checkpoint->has_side_paths = number == KFI_CHECKPOINT_VERSION_SIDE;
     KFI_TRY(parse_activation(&checkpoint->activation,
                              kfi_json_get(quantization, KFI_KEY_ACTIVATIONS), KFI_KEY_ACTIVATIONS,
                              err));

@@ -60,15 +60,49 @@ size_t kfi_name_unpacked(const char *name)
     return is_packed ? n - n_suffix : 0;
 }
 
+static const char *const side_suffixes[KFI_SIDE_PARTS] = {
+    [KFI_SIDE_LOW_RANK_A] = ".low_rank_a",
+    [KFI_SIDE_LOW_RANK_B] = ".low_rank_b",
+    [KFI_SIDE_OUTLIERS] = ".outliers",
+    [KFI_SIDE_COLUMNS] = ".outlier_columns",
+};
+
+kfi_name kfi_name_side(const char *name, kfi_side_part part)
+{
+    kfi_name side;
+    (void)snprintf(side.text, sizeof side.text, "%s%s", name, side_suffixes[part]);
+    return side;
+}
+
+/* The name's length without ".packed". */
+static size_t unpacked_length(const char *name)
+{
+    const size_t n = kfi_name_unpacked(name);
+    return n > 0 ? n : strlen(name);
+}
+
+static bool ends_with(const char *name, size_t n, const char *suffix)
+{
+    const size_t n_suffix = strlen(suffix);
+    return n > n_suffix && memcmp(name + n - n_suffix, suffix, n_suffix) == 0;
+}
+
+kfi_side_part kfi_name_side_part(const char *name)
+{
+    size_t part = 0;
+    while (part < KFI_SIDE_PARTS && !ends_with(name, unpacked_length(name), side_suffixes[part])) {
+        part++;
+    }
+    return (kfi_side_part)part;
+}
+
 bool kfi_name_is_linear(const char *name)
 {
     static const char layers[] = "model.layers.";
-    static const char weight[] = "_proj.weight";
-    const size_t n_unpacked = kfi_name_unpacked(name);
-    const size_t n = n_unpacked > 0 ? n_unpacked : strlen(name);
-    const size_t n_weight = sizeof weight - 1;
-    return n > n_weight && strncmp(name, layers, sizeof layers - 1) == 0 &&
-           memcmp(name + n - n_weight, weight, n_weight) == 0;
+    const kfi_side_part part = kfi_name_side_part(name);
+    size_t n = unpacked_length(name);
+    n -= part < KFI_SIDE_PARTS ? strlen(side_suffixes[part]) : 0;
+    return strncmp(name, layers, sizeof layers - 1) == 0 && ends_with(name, n, "_proj.weight");
 }
 
 kfi_name kfi_name_file(size_t i_file, size_t n_files)

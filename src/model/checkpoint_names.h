@@ -17,6 +17,11 @@
  *     NAME.packed   U8 [bytes], 64-byte aligned in the file: a packed matrix (kernels/packed.h)
  *     NAME          F32, F16 or BF16: a norm, a bias, a tensor that was kept
  *
+ * and from format_version 2 on beside the packed weight of a block's linear layer
+ *
+ *     NAME.low_rank_a.packed, NAME.low_rank_b.packed            a low-rank pair
+ *     NAME.outliers.packed, NAME.outlier_columns (U32 [n])      columns with values of their own
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef KFI_MODEL_CHECKPOINT_NAMES_H
@@ -36,6 +41,9 @@
 #define KFI_KEY_RECIPE               "recipe"
 #define KFI_QUANTIZATION_METHOD      "kerf"
 #define KFI_CHECKPOINT_VERSION       1
+#define KFI_CHECKPOINT_VERSION_SIDE                                                                \
+    2 /* the same with side paths: who ignored them would misread                                  \
+       */
 
 #define KFI_TENSOR_EMBEDDING  "model.embed_tokens.weight"
 #define KFI_TENSOR_HEAD       "lm_head.weight"
@@ -48,6 +56,15 @@
 #define KFI_TENSOR_PREFIX_VALUES "kerf.prefix.values"
 
 #define KFI_SUFFIX_PACKED ".packed"
+
+/* The tensors of a matrix's side paths, those first that are packed. */
+typedef enum kfi_side_part {
+    KFI_SIDE_LOW_RANK_A,
+    KFI_SIDE_LOW_RANK_B,
+    KFI_SIDE_OUTLIERS,
+    KFI_SIDE_COLUMNS,
+    KFI_SIDE_PARTS
+} kfi_side_part;
 
 /* Most blocks of a model, and room for every name below. */
 #define KFI_MAX_LAYERS 1024u
@@ -67,9 +84,24 @@ kfi_name kfi_name_mlp_norm(size_t i_layer);
 kfi_name kfi_name_packed(const char *name);
 /* The length of NAME in NAME.packed; 0 for other names. */
 size_t kfi_name_unpacked(const char *name);
-/* Whether it is the weight of a block's linear layer, packed or not. */
+/* NAME.low_rank_a and so on, and back: which part a name, packed or not, is of; KFI_SIDE_PARTS for
+ * other names. */
+kfi_name kfi_name_side(const char *name, kfi_side_part part);
+kfi_side_part kfi_name_side_part(const char *name);
+/* Whether it is the weight of a block's linear layer or a part of its side paths, packed or not. */
 bool kfi_name_is_linear(const char *name);
 /* "model-00001-of-00031.safetensors": file i (counted from 0) of n. */
 kfi_name kfi_name_file(size_t i_file, size_t n_files);
+
+/* What stands beside the matrix of this name; NULL where a part is missing. */
+typedef struct kfi_side_tensors {
+    const char *name;
+    const struct kfi_tensor *found[KFI_SIDE_PARTS];
+} kfi_side_tensors;
+
+/* Checks side paths whose packed parts are opened already (codes NULL: not packed), against the
+ * matrix that they stand beside, and points to their columns. */
+KF_NODISCARD kf_status kfi_side_check(kfi_side_paths *side, const kfi_side_tensors *tensors,
+                                      const kfi_packed *matrix, kf_error *err);
 
 #endif /* KFI_MODEL_CHECKPOINT_NAMES_H */

@@ -213,14 +213,33 @@ typedef struct making {
     const kf_random_options *options;
     const kfi_random_tools *tools;
     kfi_report report;
-    kfi_tensor *tensors; /* while they are listed */
-    size_t n;            /* tensors counted, listed or filled so far */
-    uint64_t bytes;      /* of all */
+    kfi_needed_fn *visit; /* that all tensors go through */
+    kfi_tensor *tensors;  /* while they are listed */
+    size_t n;             /* tensors counted, listed or filled so far */
+    size_t n_inputs;      /* of the matrix whose side paths are visited */
+    uint64_t bytes;       /* of all */
 } making;
 
+/* Side paths have 8 bits: a scale for 64 of the many inputs of A, one a row where there are few. */
 static kf_format format_of(const making *m, const char *name)
 {
-    return kfi_name_is_linear(name) ? m->options->weights : m->options->head;
+    static const kf_format wide = {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64};
+    static const kf_format narrow = {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, KF_GROUP_ROW};
+    switch (kfi_name_side_part(name)) {
+    case KFI_SIDE_LOW_RANK_A:
+        return wide;
+    case KFI_SIDE_LOW_RANK_B:
+    case KFI_SIDE_OUTLIERS:
+        return narrow;
+    default:
+        return kfi_name_is_linear(name) ? m->options->weights : m->options->head;
+    }
+}
+
+/* A pair of rank 1 has a matrix of one row. */
+static bool is_matrix(const char *name, size_t rows)
+{
+    return rows > 1 || kfi_name_side_part(name) < KFI_SIDE_COLUMNS;
 }
 
 /* Of a packed matrix, as a Kerf checkpoint has it, or of a vector in float. */
@@ -228,7 +247,8 @@ static kf_status tensor_bytes(uint64_t *bytes, const making *m, const char *name
                               size_t cols, kf_error *err)
 {
     *bytes = cols * sizeof(float);
-    return rows > 1 ? kf_format_bytes(bytes, format_of(m, name), rows, cols, err) : KF_OK;
+    return is_matrix(name, rows) ? kf_format_bytes(bytes, format_of(m, name), rows, cols, err)
+                                 : KF_OK;
 }
 
 static kf_status count_tensor(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
@@ -241,15 +261,22 @@ static kf_status count_tensor(void *ctx, const char *name, size_t rows, size_t c
     return KF_OK;
 }
 
+static kfi_dtype type_of(const char *name, size_t rows)
+{
+    return is_matrix(name, rows)                          ? KFI_DTYPE_U8
+           : kfi_name_side_part(name) == KFI_SIDE_COLUMNS ? KFI_DTYPE_U32
+                                                          : KFI_DTYPE_F32;
+}
+
 static kf_status list_tensor(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
 {
     making *m = ctx;
     kfi_tensor *tensor = &m->tensors[m->n++];
     uint64_t bytes = 0;
     KFI_TRY(tensor_bytes(&bytes, m, name, rows, cols, err));
-    const size_t n = rows > 1 ? (size_t)bytes : cols;
+    const size_t n = is_matrix(name, rows) ? (size_t)bytes : cols;
     *tensor = (kfi_tensor){.name = kfi_arena_strndup(&m->checkpoint->arena, name, strlen(name)),
-                           .dtype = rows > 1 ? KFI_DTYPE_U8 : KFI_DTYPE_F32,
+                           .dtype = type_of(name, rows),
                            .n_dims = 1,
                            .shape = {n, 1, 1, 1},
                            .n_elements = n,
@@ -266,6 +293,26 @@ static void draw_vector(float *dst, const char *name, size_t n, kfi_rng *rng)
     for (size_t i = 0; i < n; i++) {
         dst[i] = middle + 0.1f * (2.0f * kfi_rng_uniform(rng) - 1.0f);
     }
+}
+
+/* Columns of outliers, evenly over all inputs: what is drawn of the matrix there is not zero, and
+ * only counts with float activations. */
+static void fill_columns(uint32_t *dst, size_t n, size_t n_inputs)
+{
+    for (size_t i = 0; i < n; i++) {
+        dst[i] = (uint32_t)(i * n_inputs / n);
+    }
+}
+
+static void fill_vector(const making *m, void *dst, const char *name, size_t n)
+{
+    kfi_rng rng;
+    if (kfi_name_side_part(name) == KFI_SIDE_COLUMNS) {
+        fill_columns(dst, n, m->n_inputs);
+        return;
+    }
+    seed_panel(&rng, m->options->seed, m->n, 0);
+    draw_vector(dst, name, n, &rng);
 }
 
 static kf_status fill_matrix(making *m, kfi_tensor *tensor, kfi_stored *stored, size_t rows,
@@ -300,23 +347,46 @@ static kf_status fill_tensor(void *ctx, const char *name, size_t rows, size_t co
     }
     stored->memory_bytes = tensor->bytes;
     tensor->data = stored->memory;
-    if (rows > 1) {
+    if (is_matrix(name, rows)) {
         KFI_TRY(fill_matrix(m, tensor, stored, rows, cols, err));
     } else {
-        kfi_rng rng;
-        seed_panel(&rng, m->options->seed, m->n, 0);
-        draw_vector(stored->memory, name, cols, &rng);
+        fill_vector(m, stored->memory, name, cols);
     }
     m->n++;
     kfi_report_progress(&m->report, "drawing weights", "tensors", m->n, m->checkpoint->table.n);
     return KF_OK;
 }
 
+/* The side paths of a matrix of this shape. */
+static kf_status visit_side(making *m, const char *name, size_t rows, size_t cols, kf_error *err)
+{
+    const size_t rank = m->options->rank;
+    const size_t n = m->options->outliers;
+    m->n_inputs = cols;
+    if (rank > 0) {
+        KFI_TRY(m->visit(m, kfi_name_side(name, KFI_SIDE_LOW_RANK_A).text, rank, cols, err));
+        KFI_TRY(m->visit(m, kfi_name_side(name, KFI_SIDE_LOW_RANK_B).text, rows, rank, err));
+    }
+    if (n > 0) {
+        KFI_TRY(m->visit(m, kfi_name_side(name, KFI_SIDE_OUTLIERS).text, rows, n, err));
+        KFI_TRY(m->visit(m, kfi_name_side(name, KFI_SIDE_COLUMNS).text, 1, n, err));
+    }
+    return KF_OK;
+}
+
+static kf_status visit_tensor(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
+{
+    making *m = ctx;
+    KFI_TRY(m->visit(m, name, rows, cols, err));
+    return kfi_name_is_linear(name) ? visit_side(m, name, rows, cols, err) : KF_OK;
+}
+
 /* Each goes through all tensors in the same order. */
 static kf_status visit_all(making *m, kfi_needed_fn *visit, kf_error *err)
 {
     m->n = 0;
-    return kfi_config_each_tensor(&m->checkpoint->config, visit, m, err);
+    m->visit = visit;
+    return kfi_config_each_tensor(&m->checkpoint->config, visit_tensor, m, err);
 }
 
 /* The system would grant more than there is, and end the program when it is used. */
@@ -354,6 +424,21 @@ static kf_status check_formats(const kf_random_options *options, kf_error *err)
     return kfi_activation_check(options->activation, err);
 }
 
+static kf_status check_side(const kf_random_options *options, const kfi_config *config,
+                            kf_error *err)
+{
+    const size_t q_width = config->n_heads * config->head_dim;
+    size_t least = config->hidden < config->feed_forward ? config->hidden : config->feed_forward;
+    least = least < q_width ? least : q_width;
+    least = least < KFI_SIDE_MOST ? least : KFI_SIDE_MOST;
+    if (options->rank > KFI_SIDE_MOST || options->outliers > least) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "rank %zu and %zu outliers: expected at most %u and %zu", options->rank,
+                        options->outliers, KFI_SIDE_MOST, least);
+    }
+    return KF_OK;
+}
+
 kf_status kfi_checkpoint_load_random(kfi_checkpoint *checkpoint, const kf_random_options *options,
                                      const kfi_random_tools *tools, kf_error *err)
 {
@@ -361,6 +446,8 @@ kf_status kfi_checkpoint_load_random(kfi_checkpoint *checkpoint, const kf_random
     making m = {.checkpoint = checkpoint, .options = options, .tools = tools};
     KFI_TRY(find_shape(&found, options->shape, err));
     KFI_TRY(check_formats(options, err));
+    KFI_TRY(check_side(options, &found->config, err));
+    checkpoint->has_side_paths = true;
     checkpoint->container = "random weights";
     checkpoint->name = found->name;
     checkpoint->config = found->config;

@@ -9,6 +9,7 @@
 #include "format/format.h"
 #include "model/checkpoint_names.h"
 #include "model/opened.h"
+#include "model/side.h"
 
 /* ---- looking at an open model ---- */
 
@@ -52,6 +53,11 @@ const kfi_prefix *kfi_model_get_prefix(const kf_model *model)
 const uint32_t *kf_model_prefix(const kf_model *model)
 {
     return model->checkpoint.prefix.ids;
+}
+
+size_t kfi_model_side_width(const kf_model *model)
+{
+    return model->side_width;
 }
 
 const float *kfi_model_final_norm(const kf_model *model)
@@ -132,6 +138,15 @@ static void take_linear(kfi_linear *linear, const kf_model *model, const kfi_ten
     (void)kfi_checkpoint_shape(checkpoint, tensor, &linear->rows, &linear->cols);
 }
 
+static kf_status take_side(kfi_linear *linear, kf_model *model, const char *name, kf_error *err)
+{
+    KFI_TRY(
+        kfi_checkpoint_take_side(&linear->side, &model->checkpoint, name, &linear->packed, err));
+    const size_t width = kfi_side_width(&linear->side);
+    model->side_width = width > model->side_width ? width : model->side_width;
+    return KF_OK;
+}
+
 static kf_status take_block(kf_model *model, size_t i_layer, kf_error *err)
 {
     kfi_block *block = &model->blocks[i_layer];
@@ -143,6 +158,7 @@ static kf_status take_block(kf_model *model, size_t i_layer, kf_error *err)
         const kfi_tensor *tensor = kfi_checkpoint_find(&model->checkpoint, name.text);
         model->sources[i_layer].linears[role] = tensor;
         take_linear(&block->linears[role], model, tensor);
+        KFI_TRY(take_side(&block->linears[role], model, name.text, err));
         if (kfi_config_has_bias(config, role)) {
             KFI_TRY(take_vector(&block->linears[role].bias, model,
                                 kfi_name_bias(i_layer, role).text, err));

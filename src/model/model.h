@@ -105,6 +105,9 @@ const char *kfi_model_path(const kf_model *model); /* as it was opened */
 bool kfi_model_reads(const kf_model *model, const char *path);
 const kfi_prefix *kfi_model_get_prefix(const kf_model *model); /* n = 0: none */
 
+/* Columns of its widest side path; 0: no layer has one. */
+size_t kfi_model_side_width(const kf_model *model);
+
 /* The block's weights, in memory until the next call for another block (or for the model's life
  * when cached). KF_NOMEM. NaN or infinity is not refused here. */
 KF_NODISCARD kf_status kfi_model_block(kf_model *model, size_t i_layer, const kfi_block **block,

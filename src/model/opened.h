@@ -43,6 +43,7 @@ struct kf_model {
     const kfi_tensor *head_tensor; /* the embedding when tied */
     kfi_residency residency;
     kf_model_info info;
+    size_t side_width; /* of the widest side path; 0: no layer has one */
     uint64_t linear_parameters;
     uint64_t bytes_per_token;
 };

@@ -136,7 +136,9 @@ static kf_status allocate(kf_session *s, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a batch of %zu tokens",
                         s->batch);
     }
-    return kfi_workspace_new(&s->workspace, config, s->model->pool, s->batch, s->model->alloc, err);
+    KFI_TRY(
+        kfi_workspace_new(&s->workspace, config, s->model->pool, s->batch, s->model->alloc, err));
+    return kfi_workspace_reserve_side(s->workspace, s->model->side_width, err);
 }
 
 static kf_status check_options(const kf_session_options *options, const kfi_config *config,

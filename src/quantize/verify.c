@@ -205,6 +205,45 @@ static kf_status check_tensors(verifying *v, kf_error *err)
     return st;
 }
 
+/* The columns of outliers are 0 in the matrix: else they would count twice with float activations,
+ * and once with others. */
+static kf_status check_zero_columns(const kfi_packed *matrix, const kfi_side_paths *side,
+                                    const char *name, kf_error *err)
+{
+    const size_t n = side->outliers.codes == NULL ? 0 : side->outliers.cols;
+    for (size_t r = 0; matrix->codes != NULL && r < matrix->rows; r++) {
+        for (size_t i = 0; i < n; i++) {
+            float value = 0.0f;
+            kfi_packed_decode_row(&value, matrix, r, side->columns[i], 1);
+            if (value != 0.0f) { /* exact: code and zero are the same, or the scale is 0 */
+                return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                                "tensor '%s': row %zu is not 0 in column %" PRIu32
+                                ", which is one of outliers",
+                                name, r, side->columns[i]);
+            }
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_side_paths(kf_model *model, kf_error *err)
+{
+    const size_t n_layers =
+        kfi_model_side_width(model) == 0 ? 0 : kfi_model_config(model)->n_layers;
+    for (size_t i = 0; i < n_layers; i++) {
+        const kfi_block *block = NULL;
+        KFI_TRY(kfi_model_block(model, i, &block, err));
+        for (kfi_linear_role role = 0; role < KFI_LINEAR_COUNT; role++) {
+            const kfi_linear *linear = &block->linears[role];
+            const kfi_name name = kfi_name_weight(i, role);
+            KFI_TRY(check_zero_columns(&linear->packed, &linear->side, name.text, err));
+            KFI_TRY(check_zero_columns(&linear->side.low_rank_a, &linear->side,
+                                       kfi_name_side(name.text, KFI_SIDE_LOW_RANK_A).text, err));
+        }
+    }
+    return KF_OK;
+}
+
 /* Every tensor that the architecture needs, with its shape; and that it is Kerf's. */
 static kf_status check_model(verifying *v, kf_error *err)
 {
@@ -214,10 +253,14 @@ static kf_status check_model(verifying *v, kf_error *err)
     KFI_TRY(kf_model_open(&model, path, NULL, err));
     v->config = *kfi_model_config(model);
     kf_model_get_info(model, &info);
-    const bool is_kerf = info.is_kerf;
+    kf_status st = KF_OK;
+    if (!info.is_kerf) {
+        st = kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "'%s' is no Kerf checkpoint", path);
+    } else {
+        st = check_side_paths(model, err);
+    }
     kf_model_close(model);
-    return is_kerf ? KF_OK
-                   : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "'%s' is no Kerf checkpoint", path);
+    return st;
 }
 
 kf_status kf_verify(const char *path, const kf_callbacks *callbacks, kf_error *err)

@@ -64,6 +64,13 @@ result "codebooks are formats" $?
 run $tiny --json --prompt 0 -n 8 --weights ternaryg64 --head int4g64
 [ "$code" -eq 0 ] && [ "$(tests)" = tg8 ]
 result "and ternary codes" $?
+run $tiny --json --prompt 0 -n 8
+plain=$(field bytes_per_token)
+run $tiny --json --prompt 0 -n 8 --rank 4 --outliers 3
+[ "$code" -eq 0 ] && [ "$(field bytes_per_token)" -gt "$plain" ]
+result "side paths are read too" $?
+fails 2 "--rank is of random weights and needs --shape" "a rank of a checkpoint" bench "$scratch" --rank 4
+fails 3 "expected at most 512 and 84" "more outliers than inputs" $tiny --outliers 85
 run $tiny --depth 32 --prompt 16 -n 4
 prints "^tiny: random weights, int8g64 and int4g64, packed; activations int8tg64; kv k8v8; 1 threads$" \
     "the table says what it measures"

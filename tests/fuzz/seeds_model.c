@@ -7,7 +7,7 @@
 #include "build_safetensors.h"
 #include "bundle.h"
 #include "fixtures.h"
-#include "io/sha256.h"
+#include "model/checkpoint_names.h"
 #include "random_packed.h"
 #include "reference_key.h"
 #include "seeds.h"
@@ -104,21 +104,6 @@ static void write_model(const char *directory, const char *seed, tiny_model *mod
     write_seed(directory, seed, &bundle);
 }
 
-/* kerf.json names one file, so that verifying goes on to the tensors when another is broken. */
-static void write_kerf_json(const char *path)
-{
-    char file[1024];
-    char hex[KFI_SHA256_HEX];
-    char text[256];
-    kf_error err = {0};
-    (void)snprintf(file, sizeof file, "%s/model.safetensors.index.json", path);
-    must(kfi_sha256_file(hex, file, &err), &err);
-    (void)snprintf(file, sizeof file, "%s/kerf.json", path);
-    const int n = snprintf(text, sizeof text,
-                           "{\"files\": {\"model.safetensors.index.json\": \"%s\"}}\n", hex);
-    must(kfi_file_write(file, text, (size_t)n, &err), &err);
-}
-
 static void write_kerf(const char *directory, const char *scratch, const char *seed,
                        const char *architecture, const tiny_kerf_options *kerf)
 {
@@ -126,7 +111,7 @@ static void write_kerf(const char *directory, const char *scratch, const char *s
     tiny_model *model = tiny_model_new(scratch, &options);
     (void)snprintf(model->path, sizeof model->path, "%s/%s", scratch, architecture);
     tiny_kerf_write(model->path, model, kerf);
-    write_kerf_json(model->path);
+    tiny_kerf_write_sums(model->path);
     write_model(directory, seed, model, NULL);
 }
 
@@ -141,6 +126,11 @@ static void write_kerfs(const char *directory, const char *scratch)
     kerf.prefix_keys = rows;
     kerf.prefix_values = rows;
     write_kerf(directory, scratch, "checkpoint/kerf", "llama", &kerf);
+    kerf = tiny_kerf_defaults();
+    kerf.version = KFI_CHECKPOINT_VERSION_SIDE;
+    kerf.rank = 3;
+    kerf.n_outliers = 2;
+    write_kerf(directory, scratch, "checkpoint/kerf_side", "llama", &kerf);
     kerf = tiny_kerf_defaults();
     kerf.format = "mxint3g32";
     kerf.head = NULL;

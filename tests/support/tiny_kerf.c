@@ -12,12 +12,14 @@
 #include "format/format.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "io/sha256.h"
 #include "model/checkpoint_names.h"
 #include "model/config.h"
 #include "tiny_write.h"
 
-#define MAX_ENTRIES 64u
-#define TEXT_MAX    ((size_t)1 << 20)
+#define MAX_ENTRIES  80u
+#define MAX_OUTLIERS 32u
+#define TEXT_MAX     ((size_t)1 << 20)
 
 tiny_kerf_options tiny_kerf_defaults(void)
 {
@@ -29,7 +31,7 @@ tiny_kerf_options tiny_kerf_defaults(void)
 typedef struct file_entries {
     kfi_safetensors_entry all[MAX_ENTRIES];
     kfi_name names[MAX_ENTRIES];
-    void *owned[MAX_ENTRIES]; /* packed bytes */
+    void *owned[MAX_ENTRIES]; /* packed bytes, columns */
     size_t n;
 } file_entries;
 
@@ -96,6 +98,178 @@ static void add_packed(file_entries *f, const tiny_tensor *t, const char *format
     f->owned[f->n - 1] = packed;
 }
 
+/* ---- side paths ---- */
+
+static size_t outlier(size_t i)
+{
+    return 3 * i + 1;
+}
+
+static float *new_floats(size_t n)
+{
+    float *floats = kfi_calloc(NULL, n, sizeof *floats);
+    tiny_check(floats != NULL, "no memory");
+    return floats;
+}
+
+static void *new_copy(const void *data, size_t bytes)
+{
+    void *copy = kfi_alloc(NULL, bytes);
+    tiny_check(copy != NULL, "no memory");
+    memcpy(copy, data, bytes);
+    return copy;
+}
+
+static tiny_tensor side_tensor(const tiny_tensor *t, kfi_side_part part, size_t rows, size_t cols)
+{
+    tiny_tensor side = {.rows = rows, .cols = cols, .data = new_floats(rows * cols)};
+    (void)snprintf(side.name, sizeof side.name, "%s", kfi_name_side(t->name, part).text);
+    return side;
+}
+
+static tiny_side_flaw flaw_of(const tiny_kerf_options *o, const tiny_tensor *t)
+{
+    return strcmp(t->name, "model.layers.0.mlp.down_proj.weight") == 0 ? o->flaw : TINY_SIDE_RIGHT;
+}
+
+/* Takes the columns of outliers out of the matrix: [rows][n]. */
+static tiny_tensor take_outliers(tiny_tensor *t, size_t n, tiny_side_flaw flaw)
+{
+    const size_t rows = t->rows - (flaw == TINY_SIDE_OUTLIER_ROWS);
+    tiny_tensor o = side_tensor(t, KFI_SIDE_OUTLIERS, rows, n);
+    for (size_t r = 0; r < t->rows; r++) {
+        for (size_t i = 0; i < n; i++) {
+            float *w = &t->data[r * t->cols + outlier(i)];
+            o.data[(r < rows ? r : 0) * n + i] = *w;
+            *w = flaw == TINY_SIDE_NOT_ZERO ? *w : 0.0f;
+        }
+    }
+    return o;
+}
+
+/* Where the columns stand: behind all packed tensors. */
+static void add_columns(file_entries *f, const tiny_tensor *t, const tiny_kerf_options *o)
+{
+    const tiny_side_flaw flaw = flaw_of(o, t);
+    uint32_t columns[MAX_OUTLIERS];
+    const size_t n = o->n_outliers - (flaw == TINY_SIDE_FEW_COLUMNS);
+    if (n == 0 || flaw == TINY_SIDE_NO_COLUMNS) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        columns[i] = (uint32_t)outlier(i);
+    }
+    columns[1] = flaw == TINY_SIDE_TWICE ? columns[0] : flaw == TINY_SIDE_UNSORTED ? 0 : columns[1];
+    columns[n - 1] = flaw == TINY_SIDE_BEYOND ? (uint32_t)t->cols : columns[n - 1];
+    kfi_safetensors_entry *e =
+        add_entry(f, kfi_name_side(t->name, KFI_SIDE_COLUMNS).text,
+                  flaw == TINY_SIDE_COLUMNS_F32 ? KFI_DTYPE_F32 : KFI_DTYPE_U32,
+                  new_copy(columns, n * sizeof *columns), n * sizeof *columns);
+    e->shape[0] = n;
+    f->owned[f->n - 1] = (void *)(uintptr_t)e->data;
+}
+
+/* A is the first rows of the unit matrix, without the columns of outliers. */
+static tiny_tensor make_a(const tiny_tensor *t, const tiny_kerf_options *o, size_t rank)
+{
+    tiny_tensor a =
+        side_tensor(t, KFI_SIDE_LOW_RANK_A, rank, t->cols - (flaw_of(o, t) == TINY_SIDE_A_COLS));
+    for (size_t r = 0; r < rank && r < a.cols; r++) {
+        a.data[r * a.cols + r] = 1.0f;
+    }
+    for (size_t i = 0; i < o->n_outliers && outlier(i) < rank; i++) {
+        a.data[outlier(i) * a.cols + outlier(i)] = 0.0f;
+    }
+    return a;
+}
+
+/* B is what rounding took from the first columns: original [rows][cols] is as it was before. */
+static tiny_tensor make_b(const tiny_tensor *t, const tiny_kerf_options *o, size_t rank,
+                          const float *original)
+{
+    const tiny_side_flaw flaw = flaw_of(o, t);
+    tiny_tensor b = side_tensor(t, KFI_SIDE_LOW_RANK_B, t->rows - (flaw == TINY_SIDE_B_ROWS),
+                                rank + (flaw == TINY_SIDE_B_COLS));
+    for (size_t r = 0; r < b.rows; r++) {
+        for (size_t k = 0; k < rank && k < t->cols; k++) {
+            const size_t i = r * t->cols + k;
+            b.data[r * b.cols + k] = original[i] - t->data[i];
+        }
+    }
+    return b;
+}
+
+static void add_part(file_entries *f, const tiny_tensor *part, const char *format)
+{
+    if (format == NULL) {
+        add_plain(f, part);
+        f->all[f->n - 1].data = f->owned[f->n - 1] =
+            new_copy(part->data, part->rows * part->cols * sizeof(float));
+    } else {
+        add_packed(f, part, format);
+    }
+}
+
+/* The first scale of a packed tensor becomes NaN. */
+static void spoil_scale(void *bytes, size_t n)
+{
+    static const uint16_t nan = 0x7E00;
+    kf_error err = {0};
+    kfi_packed view;
+    tiny_check(kfi_packed_open(&view, bytes, n, false, &err) == KF_OK, err.msg);
+    const size_t offset = (size_t)((const uint8_t *)view.scales - (const uint8_t *)bytes);
+    memcpy((uint8_t *)bytes + offset, &nan, sizeof nan);
+}
+
+static void add_low_rank(file_entries *f, tiny_tensor *t, const tiny_kerf_options *o,
+                         const float *original)
+{
+    const tiny_side_flaw flaw = flaw_of(o, t);
+    const size_t rank = flaw == TINY_SIDE_WIDE ? 513 : o->rank;
+    tiny_tensor a = make_a(t, o, rank);
+    tiny_tensor b = make_b(t, o, rank, original);
+    add_part(f, &a, flaw == TINY_SIDE_A_IN_FLOAT ? NULL : "int8g32");
+    if (flaw == TINY_SIDE_NAN_SCALE) {
+        spoil_scale(f->owned[f->n - 1], f->all[f->n - 1].bytes);
+    }
+    if (flaw != TINY_SIDE_NO_B) {
+        add_part(f, &b, "int8row");
+    }
+    for (size_t r = 0; r < t->rows && flaw == TINY_SIDE_RIGHT; r++) {
+        for (size_t k = 0; k < rank; k++) {
+            t->data[r * t->cols + k] += b.data[r * b.cols + k] * a.data[k * a.cols + k];
+        }
+    }
+    kfi_free(NULL, a.data, 0);
+    kfi_free(NULL, b.data, 0);
+}
+
+/* A packed matrix with its side paths; the tensor's data become what all of it computes. */
+static void add_with_side(file_entries *f, tiny_tensor *t, const tiny_kerf_options *o)
+{
+    tiny_tensor outliers = {.data = NULL};
+    if (o->n_outliers > 0) {
+        outliers = take_outliers(t, o->n_outliers, flaw_of(o, t));
+    }
+    float *original = new_copy(t->data, t->rows * t->cols * sizeof(float));
+    add_part(f, t, flaw_of(o, t) == TINY_SIDE_KEPT_MATRIX ? NULL : o->format);
+    if (o->rank > 0) {
+        add_low_rank(f, t, o, original);
+    }
+    if (o->n_outliers > 0) {
+        add_part(f, &outliers, "int8row");
+        for (size_t r = 0; r < outliers.rows; r++) {
+            for (size_t i = 0; i < o->n_outliers; i++) {
+                t->data[r * t->cols + outlier(i)] = outliers.data[r * outliers.cols + i];
+            }
+        }
+    }
+    kfi_free(NULL, outliers.data, 0);
+    kfi_free(NULL, original, 0);
+}
+
+/* ---- files ---- */
+
 static bool is_of_layer(const tiny_tensor *t, size_t i_layer)
 {
     char prefix[64];
@@ -122,15 +296,24 @@ static void add_tensors(file_entries *f, const tiny_model *model, const tiny_ker
                         size_t i_layer, bool packed)
 {
     for (size_t i = 0; i < model->n_tensors; i++) {
-        const tiny_tensor *t = &model->tensors[i];
+        tiny_tensor *t = &model->tensors[i];
         const char *format = format_of(o, t);
-        if (!is_of_file(model, t, i_layer) || (format != NULL) != packed) {
+        const bool has_side = is_of_layer(t, i_layer) && format != NULL;
+        if (!is_of_file(model, t, i_layer)) {
             continue;
         }
-        if (packed) {
-            add_packed(f, t, format);
-        } else {
+        if (!packed && has_side) {
+            add_columns(f, t, o);
+        }
+        if ((format != NULL) != packed) {
+            continue;
+        }
+        if (!packed) {
             add_plain(f, t);
+        } else if (has_side) {
+            add_with_side(f, t, o);
+        } else {
+            add_packed(f, t, format);
         }
     }
 }
@@ -227,4 +410,18 @@ void tiny_kerf_write(const char *path, tiny_model *model, const tiny_kerf_option
     kfi_json_end_object(&w);
     write_text(path, KFI_FILE_INDEX, &index);
     write_config(path, model, options);
+}
+
+void tiny_kerf_write_sums(const char *path)
+{
+    char file[1024];
+    char hex[KFI_SHA256_HEX];
+    char text[256];
+    kf_error err = {0};
+    (void)snprintf(file, sizeof file, "%s/%s", path, KFI_FILE_INDEX);
+    tiny_check(kfi_sha256_file(hex, file, &err) == KF_OK, err.msg);
+    (void)snprintf(file, sizeof file, "%s/kerf.json", path);
+    const int n =
+        snprintf(text, sizeof text, "{\"files\": {\"%s\": \"%s\"\n  }\n}\n", KFI_FILE_INDEX, hex);
+    tiny_check(kfi_file_write(file, text, (size_t)n, &err) == KF_OK, err.msg);
 }

@@ -7,6 +7,27 @@
 
 #include "tiny_model.h"
 
+/* What may be wrong with the side paths of block 0's down projection. */
+typedef enum tiny_side_flaw {
+    TINY_SIDE_RIGHT,
+    TINY_SIDE_NO_B, /* a part is missing */
+    TINY_SIDE_NO_COLUMNS,
+    TINY_SIDE_A_IN_FLOAT, /* not packed */
+    TINY_SIDE_A_COLS,     /* one column too few */
+    TINY_SIDE_B_COLS,     /* one more than A has rows */
+    TINY_SIDE_B_ROWS,
+    TINY_SIDE_OUTLIER_ROWS,
+    TINY_SIDE_NAN_SCALE, /* of A */
+    TINY_SIDE_COLUMNS_F32,
+    TINY_SIDE_TWICE, /* a column */
+    TINY_SIDE_UNSORTED,
+    TINY_SIDE_BEYOND, /* a column behind the last */
+    TINY_SIDE_FEW_COLUMNS,
+    TINY_SIDE_NOT_ZERO,    /* the matrix in an outlier's column: only verify looks */
+    TINY_SIDE_KEPT_MATRIX, /* the matrix is not packed */
+    TINY_SIDE_WIDE         /* a rank of 513 */
+} tiny_side_flaw;
+
 typedef struct tiny_kerf_options {
     const char *format;      /* of the linear layers of blocks, "int4g64" */
     const char *head;        /* of embedding and head; NULL: kept in F32 */
@@ -15,7 +36,10 @@ typedef struct tiny_kerf_options {
     const char *kept;        /* this tensor stays F32, or NULL */
     int version;             /* format_version */
     bool misaligned;         /* the norms of a block come first */
-    size_t n_prefix;         /* 0: none */
+    size_t rank;             /* > 0: a pair that corrects the first so many columns; of int8 */
+    size_t n_outliers;       /* > 0: every third column from the second is one, of int8 */
+    tiny_side_flaw flaw;
+    size_t n_prefix; /* 0: none */
     const uint32_t *prefix_ids;
     const float *prefix_keys; /* [layers][n][n_kv_heads * head_dim] */
     const float *prefix_values;
@@ -24,8 +48,11 @@ typedef struct tiny_kerf_options {
 /* Formats int4g64 and int8g64, activations int8tg64, version 1, nothing else. */
 tiny_kerf_options tiny_kerf_defaults(void);
 
-/* Writes the model as a Kerf checkpoint into path, a directory to make. The model's matrices become
- * what the checkpoint holds; so write one only once. Aborts the test program on failure. */
+/* Writes the model as a Kerf checkpoint into path, a directory to make. Side paths need version 2.
+ * The model's matrices become what the checkpoint holds; so write one only once. Aborts the test
+ * program on failure. */
 void tiny_kerf_write(const char *path, tiny_model *model, const tiny_kerf_options *options);
+/* And a kerf.json that names one file, so that kf_verify() goes on to the tensors. */
+void tiny_kerf_write_sums(const char *path);
 
 #endif /* KERF_TESTS_TINY_KERF_H */

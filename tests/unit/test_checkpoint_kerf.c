@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "fixtures.h"
 #include "kerf/model.h"
+#include "kerf/quantize.h"
 #include "model/checkpoint_names.h"
 #include "model/forward.h"
 #include "oracle_forward.h"
@@ -106,14 +107,12 @@ static double relative_error(const float *logits, const tiny_model *tiny, const 
     return sqrt(error / size);
 }
 
-static void check_format(const char *directory, const char *architecture, const char *format,
-                         const char *activations)
+/* Against the oracle, which knows what the packed weights decode to. */
+static void check_model(const char *directory, const char *architecture,
+                        const tiny_kerf_options *options)
 {
-    tiny_kerf_options o = tiny_kerf_defaults();
-    o.format = format;
-    o.head = format;
-    o.activations = activations;
-    packed_model p = write_model(directory, architecture, &o);
+    const char *activations = options->activations;
+    packed_model p = write_model(directory, architecture, options);
     float *logits = new_logits();
     for (int float_activations = 0; float_activations < 2; float_activations++) {
         kf_model *model = open_model(p.path, NULL, float_activations != 0);
@@ -127,13 +126,23 @@ static void check_format(const char *directory, const char *architecture, const 
         /* Rounding of x to 1/127, or 1/63 of its largest. */
         const double bound = is_float ? 1e-6 : activations[3] == '7' ? 0.06 : 0.03;
         if (!(error < bound) || (!is_float && error < 1e-5)) {
-            fail_msg("%s %s: relative error %g", format, info.activations, error);
+            fail_msg("%s %s: relative error %g", options->format, info.activations, error);
         }
         kf_session_free(session);
         kf_model_close(model);
     }
     kfi_free(NULL, logits, 0);
     tiny_model_free(p.tiny);
+}
+
+static void check_format(const char *directory, const char *architecture, const char *format,
+                         const char *activations)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.format = format;
+    o.head = format;
+    o.activations = activations;
+    check_model(directory, architecture, &o);
 }
 
 static void packed_weights_compute_what_they_decode_to(void **state)
@@ -150,11 +159,47 @@ static void packed_weights_compute_what_they_decode_to(void **state)
     check_format(*state, "llama", "int3g32r", "float");
 }
 
-static void any_batch_and_thread_count_gives_the_same_bits(void **state)
+/* Tiny models with a low-rank pair and outliers beside every matrix. */
+static tiny_kerf_options with_side_paths(void)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.version = KFI_CHECKPOINT_VERSION_SIDE;
+    o.rank = 8;
+    o.n_outliers = 5;
+    return o;
+}
+
+static void side_paths_compute_what_they_decode_to(void **state)
+{
+    tiny_kerf_options o = with_side_paths();
+    check_model(*state, "llama", &o);
+    o.format = "int3g32";
+    o.rank = 0;
+    check_model(*state, "qwen2", &o);
+    o.rank = 33;
+    o.n_outliers = 0;
+    check_model(*state, "qwen2", &o);
+    o.activations = "float";
+    o.n_outliers = 5;
+    check_model(*state, "llama", &o);
+}
+
+/* Whoever does not know them would compute something else; version 1 has none. */
+static void version_1_ignores_what_has_the_name_of_a_side_path(void **state)
+{
+    tiny_kerf_options o = with_side_paths();
+    o.version = KFI_CHECKPOINT_VERSION;
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = open_model(p.path, NULL, false);
+    assert_int_equal(kfi_model_side_width(model), 0);
+    kf_model_close(model);
+    tiny_model_free(p.tiny);
+}
+
+static void same_bits_for_all_splits(const char *directory, const tiny_kerf_options *options)
 {
     kf_error err = {0};
-    const tiny_kerf_options o = tiny_kerf_defaults();
-    packed_model p = write_model(*state, "qwen2", &o);
+    packed_model p = write_model(directory, "qwen2", options);
     float *expected = new_logits();
     float *found = new_logits();
     for (int float_activations = 0; float_activations < 2; float_activations++) {
@@ -183,6 +228,14 @@ static void any_batch_and_thread_count_gives_the_same_bits(void **state)
     kfi_free(NULL, expected, 0);
     kfi_free(NULL, found, 0);
     tiny_model_free(p.tiny);
+}
+
+static void any_batch_and_thread_count_gives_the_same_bits(void **state)
+{
+    const tiny_kerf_options plain = tiny_kerf_defaults();
+    const tiny_kerf_options side = with_side_paths();
+    same_bits_for_all_splits(*state, &plain);
+    same_bits_for_all_splits(*state, &side);
 }
 
 static void kept_tensors_and_overrides_mix(void **state)
@@ -245,11 +298,53 @@ static void says_what_a_kerf_checkpoint_weighs(void **state)
     tiny_model_free(p.tiny);
 }
 
+/* Every tensor of a side path counts as a part of its matrix. */
+static void side_paths_count_as_bits_of_their_layer(void **state)
+{
+    kf_error err = {0};
+    const tiny_kerf_options o = with_side_paths();
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = open_model(p.path, NULL, false);
+    kf_model_info info;
+    kf_model_get_info(model, &info);
+    /* rows, cols, and how many of them there are in the two blocks */
+    static const size_t shapes[][3] = {{64, 64, 4}, {32, 64, 4}, {96, 64, 4}, {64, 96, 2}};
+    static const char *const names[] = {"int4g64", "int8g32", "int8row", "int8row"};
+    uint64_t bytes = 0;
+    uint64_t parameters = 0;
+    for (size_t i = 0; i < 4; i++) {
+        const size_t rows = shapes[i][0];
+        const size_t cols = shapes[i][1];
+        const size_t parts[][2] = {
+            {rows, cols}, {o.rank, cols}, {rows, o.rank}, {rows, o.n_outliers}};
+        for (size_t j = 0; j < 4; j++) {
+            kf_format format;
+            uint64_t part = 0;
+            CHECK_OK(kf_format_parse(&format, names[j], &err), &err);
+            CHECK_OK(kf_format_bytes(&part, format, parts[j][0], parts[j][1], &err), &err);
+            bytes += shapes[i][2] * part;
+        }
+        bytes += shapes[i][2] * o.n_outliers * sizeof(uint32_t);
+        parameters += (uint64_t)shapes[i][2] * rows * cols;
+    }
+    assert_true(info.bits_per_weight_linear == 8.0 * (double)bytes / (double)parameters);
+    kf_model_close(model);
+    tiny_model_free(p.tiny);
+}
+
 static void tells_by_its_name_what_a_tensor_is(void **state)
 {
     (void)state;
     assert_true(kfi_name_is_linear(kfi_name_weight(12, KFI_LINEAR_DOWN).text));
     assert_true(kfi_name_is_linear("model.layers.3.self_attn.q_proj.weight.packed"));
+    for (size_t i = 0; i < KFI_SIDE_PARTS; i++) {
+        const kfi_name name = kfi_name_side("model.layers.0.mlp.up_proj.weight", (kfi_side_part)i);
+        assert_int_equal(kfi_name_side_part(name.text), i);
+        assert_int_equal(kfi_name_side_part(kfi_name_packed(name.text).text), i);
+        assert_true(kfi_name_is_linear(name.text));
+    }
+    assert_int_equal(kfi_name_side_part("model.norm.weight"), KFI_SIDE_PARTS);
+    assert_int_equal(kfi_name_side_part(".outliers"), KFI_SIDE_PARTS);
     static const char *const others[] = {
         "",
         ".packed",
@@ -270,7 +365,7 @@ static void tells_by_its_name_what_a_tensor_is(void **state)
 static void decoding_allocates_nothing(void **state)
 {
     kf_error err = {0};
-    const tiny_kerf_options o = tiny_kerf_defaults();
+    const tiny_kerf_options o = with_side_paths();
     packed_model p = write_model(*state, "llama", &o);
     fixture_allocator a;
     fixture_allocator_init(&a, 0);
@@ -300,7 +395,7 @@ static void rejects_what_is_wrong_with_a_checkpoint(void **state)
         const char *activations, *more, *named;
         kf_status expected;
     } cases[] = {
-        {2, false, "int8tg64", NULL, "format_version", KF_UNSUPPORTED},
+        {3, false, "int8tg64", NULL, "format_version", KF_UNSUPPORTED},
         {1, true, "int8tg64", NULL, "multiple of 64", KF_FORMAT},
         {1, false, "int9", NULL, "activations", KF_FORMAT},
         {1, false, "int8t", ",\"activation_overrides\":7", "activation_overrides", KF_FORMAT},
@@ -323,6 +418,86 @@ static void rejects_what_is_wrong_with_a_checkpoint(void **state)
         assert_int_equal(err.code, st);
         tiny_model_free(p.tiny);
     }
+}
+
+static void rejects_side_paths_that_cannot_be(void **state)
+{
+    static const struct {
+        tiny_side_flaw flaw;
+        const char *named;
+    } cases[] = {
+        {TINY_SIDE_NO_B, "low_rank_b' beside it"},
+        {TINY_SIDE_NO_COLUMNS, "outlier_columns' beside it"},
+        {TINY_SIDE_A_IN_FLOAT, "low_rank_a' is not packed"},
+        {TINY_SIDE_A_COLS, "is 8 x 95, expected 8 x 96"},
+        {TINY_SIDE_B_COLS, "is 64 x 9, expected 64 x 8"},
+        {TINY_SIDE_B_ROWS, "is 63 x 8, expected 64 x 8"},
+        {TINY_SIDE_OUTLIER_ROWS, "is 63 x 5, expected 64 x 5"},
+        {TINY_SIDE_NAN_SCALE, "low_rank_a"},
+        {TINY_SIDE_COLUMNS_F32, "is not U32 [5]"},
+        {TINY_SIDE_TWICE, "element 1 is 1, expected columns below 96 in ascending order"},
+        {TINY_SIDE_UNSORTED, "element 1 is 0"},
+        {TINY_SIDE_BEYOND, "element 4 is 96"},
+        {TINY_SIDE_FEW_COLUMNS, "is not U32 [5]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kf_error err = {0};
+        tiny_kerf_options o = with_side_paths();
+        o.flaw = cases[i].flaw;
+        packed_model p = write_model(*state, "llama", &o);
+        kf_model *model = NULL;
+        const kf_status st = kf_model_open(&model, p.path, NULL, &err);
+        if (st != KF_FORMAT || strstr(err.msg, cases[i].named) == NULL ||
+            strstr(err.msg, "model.layers.0.mlp.down_proj.weight.") == NULL) {
+            fail_msg("flaw %d: %s: %s", (int)cases[i].flaw, kf_status_text(st), err.msg);
+        }
+        assert_null(model);
+        tiny_model_free(p.tiny);
+    }
+}
+
+static void rejects_side_paths_beside_a_matrix_that_is_not_packed(void **state)
+{
+    kf_error err = {0};
+    tiny_kerf_options o = with_side_paths();
+    o.flaw = TINY_SIDE_KEPT_MATRIX;
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = NULL;
+    assert_int_equal(kf_model_open(&model, p.path, NULL, &err), KF_FORMAT);
+    assert_non_null(strstr(err.msg, "a matrix that is not packed"));
+    tiny_model_free(p.tiny);
+}
+
+/* Each decodes to a weight; what the matrix has there would count only where x stays float. */
+static void verify_rejects_a_matrix_that_is_not_0_in_the_columns_of_outliers(void **state)
+{
+    for (int flawed = 0; flawed < 2; flawed++) {
+        kf_error err = {0};
+        tiny_kerf_options o = with_side_paths();
+        o.flaw = flawed != 0 ? TINY_SIDE_NOT_ZERO : TINY_SIDE_RIGHT;
+        packed_model p = write_model(*state, "llama", &o);
+        tiny_kerf_write_sums(p.path);
+        const kf_status st = kf_verify(p.path, NULL, &err);
+        if (flawed == 0) {
+            CHECK_OK(st, &err);
+        } else {
+            assert_int_equal(st, KF_FORMAT);
+            assert_non_null(strstr(err.msg, "down_proj.weight': row 0 is not 0 in column 1,"));
+        }
+        tiny_model_free(p.tiny);
+    }
+}
+
+static void refuses_a_rank_that_no_kernel_has_room_for(void **state)
+{
+    kf_error err = {0};
+    tiny_kerf_options o = with_side_paths();
+    o.flaw = TINY_SIDE_WIDE;
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = NULL;
+    assert_int_equal(kf_model_open(&model, p.path, NULL, &err), KF_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "of 513, at most 512"));
+    tiny_model_free(p.tiny);
 }
 
 /* ---- the stored prefix ---- */
@@ -590,9 +765,8 @@ static void rejects_a_prefix_that_cannot_be(void **state)
     kfi_free(NULL, rows, 0);
 }
 
-static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
+static void fail_every_allocation(const char *path)
 {
-    prefixed x = make_prefixed(*state);
     kf_status st = KF_NOMEM;
     for (size_t fail_at = 1; st != KF_OK; fail_at++) {
         kf_error err = {0};
@@ -602,14 +776,24 @@ static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
         options.alloc = &a.allocator;
         kf_model *model = NULL;
         kf_session *session = NULL;
-        st = kf_model_open(&model, x.p.path, &options, &err);
+        st = kf_model_open(&model, path, &options, &err);
         st = st == KF_OK ? kf_session_new(&session, model, NULL, &err) : st;
         assert_true(st == KF_OK || st == KF_NOMEM);
         kf_session_free(session);
         kf_model_close(model);
         assert_true(fixture_allocator_is_clean(&a));
     }
+}
+
+static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
+{
+    prefixed x = make_prefixed(*state);
+    fail_every_allocation(x.p.path);
     free_prefixed(&x);
+    const tiny_kerf_options o = with_side_paths();
+    packed_model p = write_model(*state, "llama", &o);
+    fail_every_allocation(p.path);
+    tiny_model_free(p.tiny);
 }
 
 int main(void)
@@ -617,12 +801,19 @@ int main(void)
 #define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(packed_weights_compute_what_they_decode_to),
+        IN_DIRECTORY(side_paths_compute_what_they_decode_to),
+        IN_DIRECTORY(version_1_ignores_what_has_the_name_of_a_side_path),
         IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
         IN_DIRECTORY(kept_tensors_and_overrides_mix),
         IN_DIRECTORY(says_what_a_kerf_checkpoint_weighs),
+        IN_DIRECTORY(side_paths_count_as_bits_of_their_layer),
         cmocka_unit_test(tells_by_its_name_what_a_tensor_is),
         IN_DIRECTORY(decoding_allocates_nothing),
         IN_DIRECTORY(rejects_what_is_wrong_with_a_checkpoint),
+        IN_DIRECTORY(rejects_side_paths_that_cannot_be),
+        IN_DIRECTORY(rejects_side_paths_beside_a_matrix_that_is_not_packed),
+        IN_DIRECTORY(verify_rejects_a_matrix_that_is_not_0_in_the_columns_of_outliers),
+        IN_DIRECTORY(refuses_a_rank_that_no_kernel_has_room_for),
         IN_DIRECTORY(a_prompt_that_begins_with_the_prefix_uses_it),
         IN_DIRECTORY(a_prompt_that_leaves_the_prefix_uses_what_is_common),
         IN_DIRECTORY(another_prompt_gets_the_first_token_in_front),

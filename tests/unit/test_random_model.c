@@ -176,6 +176,38 @@ static void float_activations_are_an_option(void **state)
     kf_model_close(model);
 }
 
+/* The smallest layer has 84 inputs. */
+static void side_paths_are_an_option(void **state)
+{
+    (void)state;
+    kf_random_options random = options_of("int4g64", "int8g64", "int4tg64");
+    kf_error err = {0};
+    kf_model_info info;
+    kf_model_info plain;
+    float logits[VOCABULARY];
+    kf_model *model = open_random(&random, NULL);
+    kf_model_get_info(model, &plain);
+    const uint64_t bytes = kf_model_bytes_per_token(model);
+    kf_model_close(model);
+    random.rank = 33;
+    random.outliers = 84;
+    model = open_random(&random, NULL);
+    kf_model_get_info(model, &info);
+    assert_int_equal(kfi_model_side_width(model), 84);
+    assert_int_equal(info.parameters, plain.parameters);
+    assert_true(info.bits_per_weight_linear > plain.bits_per_weight_linear);
+    assert_int_equal(kf_model_bytes_per_token(model) - bytes, info.bytes - plain.bytes);
+    run(logits, model);
+    assert_true(isfinite(logits[0]));
+    kf_model_close(model);
+    random.outliers = 85;
+    assert_int_equal(kf_model_open_random(&model, &random, NULL, &err), KF_RANGE);
+    assert_non_null(strstr(err.msg, "at most 512 and 84"));
+    random.outliers = 0;
+    random.rank = 513;
+    assert_int_equal(kf_model_open_random(&model, &random, NULL, &err), KF_RANGE);
+}
+
 static void refuses_what_it_cannot_make(void **state)
 {
     (void)state;
@@ -233,7 +265,9 @@ static void lists_its_shapes(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    const kf_random_options random = options_of("int4g64", "int8g64", "int8tg64");
+    kf_random_options random = options_of("int4g64", "int8g64", "int8tg64");
+    random.rank = 2;
+    random.outliers = 3;
     kf_status st = KF_NOMEM;
     for (size_t fail_at = 1; st != KF_OK; fail_at++) {
         kf_error err = {0};
@@ -278,6 +312,7 @@ int main(void)
         cmocka_unit_test(nothing_repeats),
         cmocka_unit_test(describes_itself),
         cmocka_unit_test(float_activations_are_an_option),
+        cmocka_unit_test(side_paths_are_an_option),
         cmocka_unit_test(refuses_what_it_cannot_make),
         cmocka_unit_test(lists_its_shapes),
         cmocka_unit_test(every_allocation_may_fail),
