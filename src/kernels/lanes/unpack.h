@@ -143,28 +143,4 @@ INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int kind, const
         break;                                                                                     \
     }
 
-INLINE void unpack_panel_of(const int kind, uint8_t *dst, const kfi_packed *w, size_t i_panel)
-{
-    const size_t chunk_bytes = chunk_bytes_of(kind);
-    const bytes operands = operands_of(kind, w);
-    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
-    for (size_t i = 0; i < w->n_chunks; i++, chunk += chunk_bytes, dst += 8 * KFI_LINE_BYTES) {
-        for (size_t part = 0; part < LINE_PARTS; part++) {
-            bytes q[8];
-            unpack_chunk(q, chunk + part * sizeof(bytes), kind, operands);
-            UNROLL
-            for (size_t quad = 0; quad < 8; quad++) {
-                __builtin_memcpy(dst + quad * KFI_LINE_BYTES + part * sizeof(bytes), &q[quad],
-                                 sizeof(bytes));
-            }
-        }
-    }
-}
-
-/* The same as kfi_unpack_panel() of generic/unpack_inline.h: a panel as if it had 8 bits. */
-static inline void unpack_panel(uint8_t *dst, const kfi_packed *w, size_t i_panel)
-{
-    FOR_KINDS(kind_of(w), unpack_panel_of, dst, w, i_panel)
-}
-
 #endif /* KFI_KERNELS_LANES_UNPACK_H */

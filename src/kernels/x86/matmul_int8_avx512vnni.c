@@ -24,6 +24,7 @@
 #define TILE_TOKENS 6
 #define FEW_TOKENS  16 /* with more, unpacking once to memory is faster */
 #include "kernels/lanes/matmul_int8.h"
+#include "kernels/x86/multiplied_avx512.h"
 
 /* sum += line * word. Assembly, because gcc 12 spills accumulators around the intrinsic. */
 INLINE ilanes dot(ilanes sum, bytes line, ilanes word_of_all)
@@ -194,7 +195,7 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
                             size_t panel_end, const kfi_activations *x, uint8_t *scratch)
 {
     const kfi_segments segments = kfi_segments_make(w, x);
-    const size_t panel_bytes = w->n_chunks * KFI_CHUNK_COLS * KFI_PANEL_ROWS;
+    const size_t panel_bytes = unpacked_bytes(w);
     const uint8_t *const panels[TILE_PANELS] = {scratch, scratch + panel_bytes};
     for (size_t i = panel_begin; i < panel_end; i += TILE_PANELS) {
         const bool is_pair = panel_end - i >= TILE_PANELS;

@@ -1,4 +1,5 @@
-/* multiplied_avx512.h - codes of two-level scales, multiplied once for many tokens.
+/* multiplied_avx512.h - codes of a panel, unpacked once for many tokens to a byte each; those of
+ * two-level scales are multiplied, too.
  *
  * m q fits a byte, so that an integer sum can go on over groups. Where m < 0 the bytes are
  * |m| (q_max - q), with the zero q_max - z. Zeros are undone with 16-bit products: |m| z below 256
@@ -24,6 +25,27 @@ INLINE size_t unpacked_bytes(const kfi_packed *w)
 INLINE size_t multiplied_zero_bytes(const kfi_packed *w)
 {
     return w->n_groups * KFI_LINE_BYTES;
+}
+
+INLINE void unpack_panel_of(const int kind, uint8_t *dst, const kfi_packed *w, size_t i_panel)
+{
+    const size_t chunk_bytes = chunk_bytes_of(kind);
+    const bytes operands = operands_of(kind, w);
+    const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
+    for (size_t c = 0; c < w->n_chunks; c++, chunk += chunk_bytes) {
+        bytes q[8];
+        unpack_chunk(q, chunk, kind, operands);
+        UNROLL
+        for (int quad = 0; quad < 8; quad++, dst += KFI_LINE_BYTES) {
+            _mm512_storeu_si512(dst, q[quad]);
+        }
+    }
+}
+
+/* The same as kfi_unpack_panel() of generic/unpack_inline.h: a panel as if it had 8 bits. */
+static inline void unpack_panel(uint8_t *dst, const kfi_packed *w, size_t i_panel)
+{
+    FOR_KINDS(kind_of(w), unpack_panel_of, dst, w, i_panel);
 }
 
 /* Unpacks a panel with two-level scales to the bytes |m| q, or |m| (q_max - q) where m < 0:
@@ -55,8 +77,10 @@ INLINE void unpack_multiplied_of(const int bits, uint8_t *dst, uint8_t *zeros, c
 }
 
 static inline void unpack_multiplied(uint8_t *dst, uint8_t *zeros, const kfi_packed *w,
-                                     size_t i_panel){
-    FOR_BITS(w->format.bits, unpack_multiplied_of, dst, zeros, w, i_panel)}
+                                     size_t i_panel)
+{
+    FOR_BITS(w->format.bits, unpack_multiplied_of, dst, zeros, w, i_panel);
+}
 
 /* sum += words a · b, of which a's are below 256 and every second one is 0. */
 INLINE ilanes dot_words(ilanes sum, ilanes a, ilanes b)

@@ -9,8 +9,6 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "kernels/x86/multiplied_avx512.h"
-
 INLINE void clear_sums(ilanes isum[TILE_TOKENS][TILE_PANELS], const int n_panels)
 {
     UNROLL
