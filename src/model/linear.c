@@ -145,7 +145,8 @@ static void prepare_input(panels *p, kf_activation format, const float *x, size_
 static void run_packed(panels *p, size_t n)
 {
     kf_pool *pool = p->workspace->pool;
-    p->split = kfi_split_make(pool, p->ends[p->n_linears - 1], 1, n == 1 ? 2 : 4);
+    /* Products of many tokens take two panels at once. */
+    p->split = kfi_split_make(pool, p->ends[p->n_linears - 1], n == 1 ? 1 : 2, n == 1 ? 2 : 4);
     kfi_pool_run(pool, run_piece, p, p->split.n_pieces);
 }
 
