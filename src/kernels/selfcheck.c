@@ -7,6 +7,7 @@
  */
 #include "kernels/selfcheck.h"
 
+#include <assert.h>
 #include <stdalign.h>
 #include <string.h>
 
@@ -21,8 +22,8 @@ enum {
     padded = 96,
     panels = 3,
     groups = 2,
-    tokens = 8, /* a tile of 6 and its tail */
-    many = 35,  /* two tiles of 16 and a tail */
+    tokens = 8, /* a tile of few tokens; of floats one of 6 and its tail */
+    many = 35,  /* two tiles of 16 and a tail, or five of 6 and one */
     wide = 544, /* more columns than any kernel unpacks at once */
 };
 
@@ -103,14 +104,17 @@ static void make_two_level(small_matrix *m)
     m->packed.row_scales = m->row_scales;
 }
 
-/* One panel of 4 bits over the same bytes, a scale a row. */
-static void make_wide(small_matrix *m)
+/* One panel of 4 bits over the same bytes and scales. */
+static void make_wide(small_matrix *m, size_t group)
 {
     _Static_assert(wide * 16 / 2 <= sizeof m->codes, "as many codes are random");
     m->packed.rows = 16;
-    m->packed.cols = m->packed.group = wide;
-    m->packed.n_panels = m->packed.n_groups = 1;
+    m->packed.cols = wide;
+    m->packed.group = group;
+    m->packed.n_panels = 1;
+    m->packed.n_groups = (wide + group - 1) / group;
     m->packed.n_chunks = wide / KFI_CHUNK_COLS;
+    assert(m->packed.n_groups <= panels * groups);
 }
 
 /* The same codes, of 2 to 4 bits, through a table. */
@@ -160,18 +164,24 @@ static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m
     return same(expected, actual, n_tokens * w->rows);
 }
 
+/* One token, a few, and more. */
+static bool agrees_for_all_counts(kfi_matmul_int8_fn *kernel, const small_matrix *m, size_t group)
+{
+    return matmul_int8_agrees(kernel, m, 1, group) &&
+           matmul_int8_agrees(kernel, m, tokens, group) &&
+           matmul_int8_agrees(kernel, m, many, group);
+}
+
 bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
 {
     for (uint8_t bits = 2; bits <= 8; bits++) {
-        const size_t n = bits >= 3 && bits <= 5 ? many : tokens; /* every kind of zeros */
         small_matrix m;
         small_matrix_fill(&m, bits);
-        if (!matmul_int8_agrees(kernel, &m, 1, 64) || !matmul_int8_agrees(kernel, &m, n, 64)) {
+        if (!agrees_for_all_counts(kernel, &m, 64)) {
             return false;
         }
         make_two_level(&m);
-        if (!matmul_int8_agrees(kernel, &m, 1, padded) || !matmul_int8_agrees(kernel, &m, n, 64) ||
-            !matmul_int8_agrees(kernel, &m, n, padded)) {
+        if (!agrees_for_all_counts(kernel, &m, 64) || !agrees_for_all_counts(kernel, &m, padded)) {
             return false;
         }
     }
@@ -179,13 +189,18 @@ bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
         small_matrix m;
         small_matrix_fill(&m, bits);
         make_codebook(&m);
-        if (!matmul_int8_agrees(kernel, &m, 1, 64) || !matmul_int8_agrees(kernel, &m, many, 64)) {
+        if (!agrees_for_all_counts(kernel, &m, 64)) {
             return false;
         }
     }
     small_matrix m;
     small_matrix_fill(&m, 4);
-    make_wide(&m);
+    make_wide(&m, wide);
+    if (!matmul_int8_agrees(kernel, &m, 16, wide)) {
+        return false;
+    }
+    make_two_level(&m);
+    make_wide(&m, 128);
     return matmul_int8_agrees(kernel, &m, 16, wide);
 }
 

@@ -56,9 +56,10 @@ typedef struct kfi_kv {
 /* Tokens in float32 behind a stored prefix, in front of those in codes. */
 #define KFI_KV_SAMPLE KFI_KV_BLOCK
 
-/* Bytes of both parts, by the shape alone; of whole panels, a multiple of 64. */
+/* Bytes of both parts and the offsets, by the shape alone; of whole panels, a multiple of 64. */
 size_t kfi_kv_layer_bytes(const kfi_kv *kv);
-/* Sets the pointers into memory of that size; clears the float32 part where there are codes. */
+/* Sets the pointers into memory of that size; where there are codes, clears the float32 part and
+ * sets n_exact for a cache without a prefix. */
 void kfi_kv_lay_out(kfi_kv *kv, void *memory);
 static inline bool kfi_kv_is_packed(const kfi_kv *kv)
 {
@@ -75,11 +76,13 @@ static inline size_t kfi_kv_shift(const kfi_kv *kv)
     return kfi_kv_is_packed(kv) ? kv->n_exact % KFI_KV_PANEL : 0;
 }
 /* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each and rotated where there
- * are codes, at a position. Positions are put in ascending order. */
+ * are codes, at a position. Positions are put in ascending order; those in codes after the offsets.
+ */
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value);
 /* Makes the offsets: to be called when position n_exact - 1 has been put. */
 void kfi_kv_put_offsets(kfi_kv *kv);
-/* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1, in float32. */
+/* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1, in float32, and
+ * sets n_exact to the end of the sample behind it. */
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);
 
 /* y[n][rows] = x W^T + bias. Packed layers quantize x by their activation format first. x and y
