@@ -118,8 +118,8 @@ INLINE void dot_tile(ilanes isum[TILE_TOKENS][TILE_PANELS], const int n_panels,
     }
 }
 
-/* isum = -z Σ x. A zero that is the same for all rows costs no vector product, which takes the place
- * of a vpdpbusd. */
+/* isum = -z Σ x. A zero that is the same for all rows costs no vector product, which takes the
+ * place of a vpdpbusd. */
 INLINE void start_sums(ilanes isum[TILE_TOKENS][TILE_PANELS], const kfi_packed *w, size_t i_panel,
                        const int n_panels, size_t group, const token_tile *tile, size_t begin,
                        size_t end)
