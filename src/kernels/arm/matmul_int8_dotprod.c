@@ -58,7 +58,12 @@ INLINE void dot_panel(const int n_tokens, const int kind, const bytes operands, 
     }
 }
 
-#define PANEL_TOKENS 4
+INLINE int panel_tokens(const int kind)
+{
+    (void)kind;
+    return 4;
+}
+
 #include "kernels/lanes/panel_product.h"
 
 void kfi_matmul_int8_dotprod(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,

@@ -6,7 +6,7 @@
  *
  * The file that includes this says before
  *
- *     PANEL_TOKENS    most tokens of a tile, 4 or 8
+ *     panel_tokens()  most tokens of a tile for a kind of codes, 4 or 8
  *     dot_panel()     isum[t] = Σ q x over the chunks begin … end-1 of a panel's codes; its first
  * two arguments, the number of tokens and the kind of codes, are constants
  *
@@ -134,10 +134,10 @@ INLINE void multiply_panel_tile(const int kind, const scale_kind scales, const k
         multiply_panel(1, kind, scales, w, i_panel, tile, segments);
     } else if (tile->n_tokens == 2) {
         multiply_panel(2, kind, scales, w, i_panel, tile, segments);
-    } else if (PANEL_TOKENS == 4 || tile->n_tokens <= 4) {
+    } else if (panel_tokens(kind) == 4 || tile->n_tokens <= 4) {
         multiply_panel(4, kind, scales, w, i_panel, tile, segments);
     } else {
-        multiply_panel(PANEL_TOKENS, kind, scales, w, i_panel, tile, segments);
+        multiply_panel(8, kind, scales, w, i_panel, tile, segments);
     }
 }
 
@@ -145,11 +145,12 @@ INLINE void multiply_panels_of(const int kind, const scale_kind scales, float *y
                                const kfi_packed *w, size_t panel_begin, size_t panel_end,
                                const kfi_activations *x, const kfi_segments *segments)
 {
-    token_tile tile = tile_make(y, ld_y, x, 0, PANEL_TOKENS);
+    const size_t most = (size_t)panel_tokens(kind);
+    token_tile tile = tile_make(y, ld_y, x, 0, most);
     for (size_t i = panel_begin; i < panel_end; i++) {
-        for (size_t t = 0; t < x->n_tokens; t += PANEL_TOKENS) {
-            if (x->n_tokens > PANEL_TOKENS) {
-                tile = tile_make(y, ld_y, x, t, PANEL_TOKENS);
+        for (size_t t = 0; t < x->n_tokens; t += most) {
+            if (x->n_tokens > most) {
+                tile = tile_make(y, ld_y, x, t, most);
             }
             multiply_panel_tile(kind, scales, w, i, &tile, segments);
         }

@@ -91,7 +91,12 @@ INLINE void dot_panel(const int n_tokens, const int kind, const bytes operands, 
     }
 }
 
-#define PANEL_TOKENS 8
+INLINE int panel_tokens(const int kind)
+{
+    (void)kind;
+    return 8;
+}
+
 #include "kernels/lanes/panel_product.h"
 
 /* ---- tiles ---- */

@@ -95,7 +95,12 @@ INLINE void dot_panel(const int n_tokens, const int kind, const bytes operands, 
     }
 }
 
-#define PANEL_TOKENS 4
+/* What is added in 16 bits first takes few instructions a token, beside which unpacking counts. */
+INLINE int panel_tokens(const int kind)
+{
+    return is_direct(operand_bits(kind)) ? 4 : 8;
+}
+
 #include "kernels/lanes/panel_product.h"
 
 void KERNEL_NAME(matmul_int8)(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
