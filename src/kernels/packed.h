@@ -90,6 +90,17 @@ typedef struct kfi_activations {
     int32_t *sums;   /* [token][cols_padded / 32], sum of the codes of each chunk */
 } kfi_activations;
 
+/* Tokens first … first + n - 1 of them. */
+static inline kfi_activations kfi_activations_from(const kfi_activations *x, size_t first, size_t n)
+{
+    kfi_activations some = *x;
+    some.n_tokens = n;
+    some.codes += first * x->cols_padded;
+    some.scales += first * x->n_groups;
+    some.sums += first * (x->cols_padded / KFI_CHUNK_COLS);
+    return some;
+}
+
 /* Activations that are left in float: x[token][ld], of which the matrix's columns are read. */
 typedef struct kfi_float_activations {
     size_t n_tokens;

@@ -131,17 +131,6 @@ const float *kfi_side_gather(const kfi_side_run *run, size_t t, float *scratch)
     return scratch;
 }
 
-/* Tokens begin … end-1 of a batch. */
-static kfi_activations some_tokens(const kfi_activations *x, size_t begin, size_t end)
-{
-    kfi_activations some = *x;
-    some.n_tokens = end - begin;
-    some.codes += begin * x->cols_padded;
-    some.scales += begin * x->n_groups;
-    some.sums += begin * (x->cols_padded / KFI_CHUNK_COLS);
-    return some;
-}
-
 void kfi_side_project(const kfi_side_run *run, const kfi_activations *x, size_t begin, size_t end,
                       void *scratch)
 {
@@ -158,7 +147,7 @@ void kfi_side_project(const kfi_side_run *run, const kfi_activations *x, size_t 
             kernels->matmul_float(values, padded, a, 0, a->n_panels, &some, scratch);
             continue;
         }
-        const kfi_activations some = some_tokens(x, begin, end);
+        const kfi_activations some = kfi_activations_from(x, begin, end - begin);
         kernels->matmul_int8(values, padded, a, 0, a->n_panels, &some, scratch);
         for (size_t t = begin; t < end; t++) {
             quantize_row(run, 1 + i, t, a->rows);

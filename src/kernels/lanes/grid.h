@@ -52,6 +52,19 @@ INLINE ilanes panel_zeros(const kfi_packed *w, size_t i_grid)
     }
 }
 
+/* The float steps of a segment, in the order of kernels.h: with its integer sum, the zeros taken
+ * off, and for the zero kind offset with the sum of the token's codes. */
+INLINE lanes add_segment(lanes acc, ilanes centred, lanes scales, float scale_x)
+{
+    return lanes_fma(lanes_of_int(centred), lanes_mul(scales, lanes_set1(scale_x)), acc);
+}
+
+INLINE lanes add_offset(lanes acc, const kfi_packed *w, size_t i_grid, int32_t sum_x, float scale_x)
+{
+    const lanes offsets = lanes_mul(panel_offsets(w, i_grid), lanes_set1(scale_x));
+    return lanes_fma(lanes_set1((float)sum_x), offsets, acc);
+}
+
 /* Rows of a panel that exist. */
 INLINE size_t panel_rows(const kfi_packed *w, size_t i_panel)
 {

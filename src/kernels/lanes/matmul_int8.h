@@ -1,4 +1,5 @@
-/* matmul_int8.h - what all int8 products share: the offset's step and the tokens of a tile.
+/* matmul_int8.h - what all int8 products share: asking for codes, multipliers, the tokens of a
+ * tile.
  *
  * Included once by each of them, after its lanes.
  *
@@ -12,11 +13,15 @@
 /* Four activations as one unaligned word in memory. */
 typedef int32_t word __attribute__((may_alias, aligned(1)));
 
-/* The step of a segment for zero kind offset: see the order in kernels.h. */
-INLINE lanes add_offset(lanes acc, const kfi_packed *w, size_t i_grid, int32_t sum_x, float scale_x)
+/* Asks memory for the codes that come PREFETCH_BYTES after a chunk: of 2 or 3 bits a core has too
+ * few lines under way otherwise, for all that stands between two loads. */
+#define PREFETCH_BYTES 2048
+INLINE void prefetch_after(const uint8_t *chunk, const int kind)
 {
-    const lanes offsets = lanes_mul(panel_offsets(w, i_grid), lanes_set1(scale_x));
-    return lanes_fma(lanes_set1((float)sum_x), offsets, acc);
+    UNROLL
+    for (int i = 0; i < stored_bits(kind); i++) {
+        __builtin_prefetch(chunk + PREFETCH_BYTES + i * (int)KFI_LINE_BYTES);
+    }
 }
 
 /* m (isum - z sum_x) of a segment with two-level scales: at most 128 columns, so that sum_x has 16

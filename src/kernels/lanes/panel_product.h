@@ -7,8 +7,9 @@
  * The file that includes this says before
  *
  *     panel_tokens()  most tokens of a tile for a kind of codes, 4 or 8
- *     dot_panel()     isum[t] = Σ q x over the chunks begin … end-1 of a panel's codes; its first
- * two arguments, the number of tokens and the kind of codes, are constants
+ *     dot_panel()     isum[t] = Σ q x over the chunks begin … end-1 of a panel's codes
+ *
+ * Numbers of tokens, kinds of codes and of scales are constants, for each a function of its own.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -52,8 +53,7 @@ INLINE void add_one_level(const int n_tokens, row_sums *rows, const ilanes *isum
         const float scale_x = tile->scales[t][s->group_x];
         const int32_t sum_x = kfi_segment_sum(tile->sums[t], s->begin, s->end);
         const ilanes centred = ilanes_sub(isum[t], ilanes_mul(zeros, ilanes_set1(sum_x)));
-        const lanes step = lanes_mul(scales, lanes_set1(scale_x));
-        rows->acc[t] = lanes_fma(lanes_of_int(centred), step, rows->acc[t]);
+        rows->acc[t] = add_segment(rows->acc[t], centred, scales, scale_x);
         if (w->format.zero == KF_ZERO_OFFSET) {
             rows->acc[t] = add_offset(rows->acc[t], w, s->i_grid, sum_x, scale_x);
         }

@@ -58,11 +58,10 @@ INLINE void add_segments_of(const bool is_plain, const size_t n_steps, sums *acc
             ilanes isum = ilanes_load(isums[i].of[p][t]);
             isum = is_plain ? dot_words(isum, zeros[i], minus_sum)
                             : ilanes_add(isum, ilanes_mul(zeros[i], minus_sum));
-            total = lanes_fma(lanes_of_int(isum), lanes_mul(scales[i], lanes_set1(scale_x)), total);
+            total = add_segment(total, isum, scales[i], scale_x);
             if (!is_plain && w->format.zero == KF_ZERO_OFFSET) {
                 const size_t i_grid = segment_grid(job, at->i_panel + p, first + i);
-                const lanes offsets = lanes_mul(panel_offsets(w, i_grid), lanes_set1(scale_x));
-                total = lanes_fma(lanes_set1((float)-minus_sums[i]), offsets, total);
+                total = add_offset(total, w, i_grid, -minus_sums[i], scale_x);
             }
         }
         lanes_store(acc->totals[p][t], total);

@@ -319,17 +319,6 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
     }
 }
 
-/* Tokens from `first` on. */
-static kfi_activations tokens_from(const kfi_activations *x, size_t first, size_t n)
-{
-    kfi_activations some = *x;
-    some.n_tokens = n;
-    some.codes += first * x->cols_padded;
-    some.scales += first * x->n_groups;
-    some.sums += first * (x->cols_padded / KFI_CHUNK_COLS);
-    return some;
-}
-
 /* Fewer tokens than a tile has go through vectors. */
 void kfi_matmul_int8_amx(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                          size_t panel_end, const kfi_activations *x, void *scratch)
@@ -344,7 +333,7 @@ void kfi_matmul_int8_amx(float *y, size_t ld_y, const kfi_packed *w, size_t pane
         const size_t left = x->n_tokens - t;
         const size_t n = left > BLOCK_TOKENS ? BLOCK_TOKENS : left > TILE_ROWS ? left : TILE_ROWS;
         const size_t first = left < TILE_ROWS ? x->n_tokens - TILE_ROWS : t;
-        const kfi_activations some = tokens_from(x, first, n);
+        const kfi_activations some = kfi_activations_from(x, first, n);
         multiply_tokens(y + first * ld_y, ld_y, w, panel_begin, panel_end, &some, scratch);
     }
     tiles_release();

@@ -39,17 +39,7 @@ INLINE ilanes dot_memory(ilanes sum, bytes line, const int8_t *x)
     return sum;
 }
 
-/* The float steps of a segment: see the order in kernels.h. */
-INLINE lanes add_segment(lanes acc, ilanes centred, lanes scales, float scale_x)
-{
-    return lanes_fma(lanes_of_int(centred), lanes_mul(scales, lanes_set1(scale_x)), acc);
-}
-
 /* ---- few tokens ---- */
-
-/* How far ahead of the codes memory is asked for: of codes of 2 or 3 bits a core has too few lines
- * under way otherwise, for all that stands between two loads. */
-#define PREFETCH_BYTES 2048
 
 /* A step waits four cycles, and two are done in each: few tokens have two chains of sums. */
 INLINE bool has_two_chains(const int n_tokens)
@@ -68,10 +58,7 @@ INLINE void dot_panel(const int n_tokens, const int kind, const bytes operands, 
     for (size_t c = begin; c < end; c++) {
         const uint8_t *chunk = codes + c * chunk_bytes_of(kind);
         bytes q[8];
-        UNROLL
-        for (int i = 0; i < stored_bits(kind); i++) {
-            __builtin_prefetch(chunk + PREFETCH_BYTES + i * (int)KFI_LINE_BYTES);
-        }
+        prefetch_after(chunk, kind);
         unpack_chunk(q, chunk, kind, operands);
         UNROLL
         for (size_t quad = 0; quad < 8; quad++) {

@@ -21,9 +21,6 @@ INLINE __m256i broadcast(const int8_t *x)
     return _mm256_set1_epi32(*(const word *)x);
 }
 
-/* How far ahead of the codes memory is asked for, as in matmul_int8_avx512vnni.c. */
-#define PREFETCH_BYTES 2048
-
 /* sums[t] += Σ q x of 8 rows of a chunk, whose quads are added in 16 bits first. */
 INLINE void add_pairs(const int n_tokens, const int n, __m256i *sums, const bytes *q,
                       const token_tile *tile, size_t col)
@@ -76,10 +73,7 @@ INLINE void dot_panel(const int n_tokens, const int kind, const bytes operands, 
     }
     for (size_t c = begin; c < end; c++) {
         const uint8_t *chunk = codes + c * chunk_bytes_of(kind);
-        UNROLL
-        for (int i = 0; i < stored_bits(kind); i++) {
-            __builtin_prefetch(chunk + PREFETCH_BYTES + i * (int)KFI_LINE_BYTES);
-        }
+        prefetch_after(chunk, kind);
         dot_half(n_tokens, kind, operands, a, chunk, tile, c);
         if (is_at_once) {
             dot_half(n_tokens, kind, operands, b, chunk + sizeof(bytes), tile, c);
