@@ -227,16 +227,31 @@ void kfi_model_release_block(kf_model *model, size_t i_layer)
     kfi_lock_release(&r->decoding);
 }
 
-bool kfi_model_is_float(const kf_model *model)
+static bool all_linears(const kf_model *model, bool (*has)(const kfi_linear *linear))
 {
     for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
         for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-            if (!is_float(&model->blocks[i].linears[role])) {
+            if (!has(&model->blocks[i].linears[role])) {
                 return false;
             }
         }
     }
     return true;
+}
+
+bool kfi_model_is_float(const kf_model *model)
+{
+    return all_linears(model, is_float);
+}
+
+static bool runs_on_floats(const kfi_linear *linear)
+{
+    return linear->activation.bits == 32;
+}
+
+bool kfi_model_runs_on_floats(const kf_model *model)
+{
+    return all_linears(model, runs_on_floats);
 }
 
 size_t kfi_model_block_bytes(const kf_model *model)

@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <assert.h>
-#include <string.h>
 
 #include "base/fail.h"
 #include "base/report.h"
@@ -52,9 +51,8 @@ static kf_kv choose_kv(const kf_model *model, kf_kv wanted)
     if (wanted != KF_KV_AUTO) {
         return wanted;
     }
-    const bool on_floats = strcmp(model->info.activations, "float") == 0;
     const bool is_wide = kfi_model_config(model)->head_dim > KFI_PACKED_HEAD_DIM_MOST;
-    return on_floats || is_wide ? KF_KV_F32 : KF_KV_K8V8;
+    return kfi_model_runs_on_floats(model) || is_wide ? KF_KV_F32 : KF_KV_K8V8;
 }
 
 /* With codes, only what a stored prefix takes and a sample of keys behind it are in float32. */
