@@ -41,9 +41,7 @@
 #define KFI_KEY_RECIPE               "recipe"
 #define KFI_QUANTIZATION_METHOD      "kerf"
 #define KFI_CHECKPOINT_VERSION       1
-#define KFI_CHECKPOINT_VERSION_SIDE                                                                \
-    2 /* the same with side paths: who ignored them would misread                                  \
-       */
+#define KFI_CHECKPOINT_VERSION_SIDE  2 /* with side paths, which a reader must not ignore */
 
 #define KFI_TENSOR_EMBEDDING  "model.embed_tokens.weight"
 #define KFI_TENSOR_HEAD       "lm_head.weight"

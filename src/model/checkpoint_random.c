@@ -447,7 +447,7 @@ kf_status kfi_checkpoint_load_random(kfi_checkpoint *checkpoint, const kf_random
     KFI_TRY(find_shape(&found, options->shape, err));
     KFI_TRY(check_formats(options, err));
     KFI_TRY(check_side(options, &found->config, err));
-    checkpoint->has_side_paths = true;
+    checkpoint->has_side_paths = options->rank > 0 || options->outliers > 0;
     checkpoint->container = "random weights";
     checkpoint->name = found->name;
     checkpoint->config = found->config;

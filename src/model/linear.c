@@ -64,7 +64,6 @@ static void run_piece(void *ctx, size_t i_item, size_t i_thread)
 /* Tokens that become the input of the panels. */
 typedef struct preparing {
     const panels *panels;
-    const float *x;
     int32_t most; /* the largest code */
     kfi_split split;
 } preparing;
@@ -74,7 +73,7 @@ static void quantize_token(const preparing *q, size_t t, void *scratch)
     const panels *p = q->panels;
     const kfi_activations *a = &p->activations;
     const size_t n_chunks = a->cols_padded / KFI_CHUNK_COLS;
-    const float *x = p->has_side ? kfi_side_gather(&p->side, t, scratch) : q->x + t * a->cols;
+    const float *x = kfi_side_gather(&p->side, t, scratch);
     p->workspace->kernels->quantize(a->codes + t * a->cols_padded, a->scales + t * a->n_groups,
                                     a->sums + t * n_chunks, x, a->cols, a->group, q->most);
 }
@@ -120,7 +119,7 @@ static kfi_activations activations_of(const kfi_workspace *workspace, kf_activat
 /* The input as the panels take it: quantized, or float as it is, and what side paths make of it. */
 static void prepare_input(panels *p, kf_activation format, const float *x, size_t cols, size_t n)
 {
-    preparing q = {.panels = p, .x = x};
+    preparing q = {.panels = p};
     const bool is_float = format.bits == 32;
     p->side = (kfi_side_run){.workspace = p->workspace,
                              .linears = p->linears,
