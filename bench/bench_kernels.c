@@ -181,10 +181,9 @@ static void bench_product(const options *o, const product_case *c, kf_pool *pool
     }
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
+    kf_error err = {0};
     kf_format format = {0};
-    if (kf_format_parse(&format, c->name, NULL) != KF_OK) {
-        return; /* not a name of formats[] */
-    }
+    must_succeed(kf_format_parse(&format, c->name, &err), &err);
     product p = {.pool = pool, .matrix_bytes = matrix_bytes(format, c->rows, c->cols)};
     const bool from_memory = c->tokens <= 16;
     p.n_matrices = from_memory ? MACHINE_READ_BYTES / p.matrix_bytes + 1 : 1;

@@ -43,6 +43,14 @@ void *must(void *block)
     return block;
 }
 
+void must_succeed(kf_status status, const kf_error *err)
+{
+    if (status != KF_OK) {
+        (void)fprintf(stderr, "%s\n", err->msg);
+        exit(1);
+    }
+}
+
 float *random_floats(size_t n, kfi_rng *rng)
 {
     float *x = must(kfi_calloc(NULL, n, sizeof *x));

@@ -25,6 +25,8 @@ bool is_wanted(const options *o, const char *name);
 
 /* The block; ends the program where it is NULL. */
 void *must(void *block);
+/* The same where a call failed. */
+void must_succeed(kf_status status, const kf_error *err);
 
 /* Numbers of -1 … 1; kfi_free(NULL, …). */
 float *random_floats(size_t n, kfi_rng *rng);
