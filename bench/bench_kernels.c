@@ -386,9 +386,9 @@ static void bench_attention_packed(const options *o, vectors *v, size_t n_tokens
                                    kfi_rng *rng)
 {
     const size_t n_q = n_tokens * heads * head_dim;
-    const size_t n_keys = (depth + n_tokens + 15) / 16 * 16;
+    const size_t n_keys = (depth + n_tokens + KFI_KV_BLOCK - 1) / KFI_KV_BLOCK * KFI_KV_BLOCK;
     const size_t code_bytes = kfi_packed_kv_code_bytes(n_keys, head_dim, bits);
-    const size_t scratch_bytes = kfi_attention_packed_scratch_bytes();
+    const size_t scratch_bytes = kfi_attention_packed_scratch_bytes(head_dim);
     float *q = random_floats(n_q, rng);
     float *y = random_floats(n_q, rng);
     uint16_t *scales = must(kfi_alloc(NULL, n_keys * sizeof *scales));
@@ -401,24 +401,21 @@ static void bench_attention_packed(const options *o, vectors *v, size_t n_tokens
     for (size_t i = 0; i < 2 * code_bytes; i++) {
         codes[i] = (uint8_t)kfi_rng_next(rng);
     }
-    v->attention_packed = (kfi_attention_args){.dst = y,
-                                               .ld_dst = heads * head_dim,
-                                               .q = q,
-                                               .ld_q = heads * head_dim,
-                                               .n_tokens = n_tokens,
-                                               .n_heads = heads,
-                                               .head_dim = head_dim,
-                                               .first = depth,
-                                               .n_keys = depth + n_tokens,
-                                               .kv = {.key_bits = bits,
-                                                      .value_bits = bits,
-                                                      .cols = head_dim,
-                                                      .keys = codes,
-                                                      .values = codes + code_bytes,
-                                                      .key_scales = scales,
-                                                      .value_scales = scales},
-                                               .scale = 0.125f,
-                                               .scratch = scratch};
+    v->attention_packed = (kfi_attention_args){
+        .dst = y,
+        .ld_dst = heads * head_dim,
+        .q = q,
+        .ld_q = heads * head_dim,
+        .n_tokens = n_tokens,
+        .n_heads = heads,
+        .head_dim = head_dim,
+        .first = depth,
+        .n_keys = depth + n_tokens,
+        .kv = {.keys = {.bits = bits, .codes = codes, .scales = scales},
+               .values = {.bits = bits, .codes = codes + code_bytes, .scales = scales},
+               .cols = head_dim},
+        .scale = 0.125f,
+        .scratch = scratch};
     (void)snprintf(name, sizeof name, "attention k%uv%u %dx%d depth %d M=%zu", bits, bits, heads,
                    head_dim, depth, n_tokens);
     const double pairs = (double)n_tokens * ((double)depth + (double)n_tokens / 2.0);

@@ -34,7 +34,8 @@ typedef enum option_kind {
     OPTION_COUNT,  /* uint64_t in minimum … maximum */
     OPTION_COUNTS, /* count_list: several of them between commas; replaces what was there */
     OPTION_NUMBER, /* double in minimum … maximum */
-    OPTION_LIST    /* text_list: may be given several times */
+    OPTION_LIST,   /* text_list: may be given several times */
+    OPTION_CACHE   /* kf_kv, by its name */
 } option_kind;
 
 #define TEXT_LIST_MAX 64

@@ -17,7 +17,8 @@ typedef struct bench_options {
     common_options common;
     const char *shape, *head;
     const char *weights; /* a word of --weights for a checkpoint, a format for a shape */
-    const char *activations, *kv;
+    const char *activations;
+    kf_kv kv;
     count_list prompts, depths;
     uint64_t tokens, repeats, rank, outliers;
 } bench_options;
@@ -185,7 +186,7 @@ static kf_status bench(const bench_options *options, const cli_subject *subject,
     kf_model_info info;
     kf_model_get_info(subject->model, &info);
     make_plan(&plan, options, &info);
-    kf_status st = bench_open(&bed, subject, plan.n_ids, kv_named(options->kv), err);
+    kf_status st = bench_open(&bed, subject, plan.n_ids, options->kv, err);
     if (st == KF_OK) {
         print_head(options, &bed);
     }
@@ -291,7 +292,7 @@ static int print_shapes(const bench_options *options)
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    bench_options options = {.kv = "auto", .tokens = 128, .repeats = 3};
+    bench_options options = {.kv = KF_KV_AUTO, .tokens = 128, .repeats = 3};
     int exit_code = EXIT_DONE;
     cli_subject subject = {0};
     kf_error err = {0};

@@ -20,7 +20,8 @@
 
 typedef struct compare_options {
     common_options common;
-    const char *recipes, *text, *calib, *dir, *prompt, *activations, *kv;
+    const char *recipes, *text, *calib, *dir, *prompt, *activations;
+    kf_kv kv;
     text_list set;
     bool force;
     uint64_t window, windows, tokens;
@@ -174,11 +175,11 @@ static kf_status measure_checkpoint(compare_row *r, cli_comparison *c, const cha
     if (st == KF_OK) {
         set_windows(&eval, c);
         eval.reference = c->source.model;
-        eval.kv = kv_named(c->options->kv);
+        eval.kv = c->options->kv;
         st = kf_eval(&r->eval, subject.model, c->text.ids, c->text.n_ids, &eval, err);
     }
     if (st == KF_OK) {
-        st = write_answer(r, c, &subject, kv_named(c->options->kv), err);
+        st = write_answer(r, c, &subject, c->options->kv, err);
     }
     subject_close(&subject);
     return st;
@@ -403,7 +404,7 @@ static int run(const cli_command *command, int argc, char **argv)
                                .windows = 0,
                                .tokens = 96,
                                .activations = "recipe",
-                               .kv = "auto",
+                               .kv = KF_KV_AUTO,
                                .prompt = "A saw cuts wood by"};
     int exit_code = EXIT_DONE;
     kf_error err = {0};

@@ -14,7 +14,9 @@
 typedef struct eval_options {
     common_options common;
     const char *text, *against, *reference, *save_reference, *logits, *start, *weights,
-        *activations, *kv;
+        *activations;
+    kf_kv kv;
+    uint64_t kv_exact;
     uint64_t window, windows;
     bool no_prefix, positions;
 } eval_options;
@@ -184,7 +186,8 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
     eval.start = bos ? &start : NULL;
     eval.n_start = 1;
     eval.no_prefix = options->no_prefix;
-    eval.kv = kv_named(options->kv);
+    eval.kv = options->kv;
+    eval.kv_exact = (size_t)options->kv_exact;
     eval.reference = reference->model;
     eval.reference_file = options->reference;
     eval.save_reference = options->save_reference;
@@ -194,8 +197,11 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    eval_options options = {
-        .window = 2048, .start = "none", .weights = "float", .activations = "recipe", .kv = "auto"};
+    eval_options options = {.window = 2048,
+                            .start = "none",
+                            .weights = "float",
+                            .activations = "recipe",
+                            .kv = KF_KV_AUTO};
     int exit_code = EXIT_DONE;
     cli_subject main = {0};
     cli_subject reference = {0};
@@ -243,6 +249,7 @@ static const cli_option options_table[] = {
      0, 0},
     OPTION_ACTIVATIONS(eval_options),
     OPTION_KV(eval_options),
+    OPTION_KV_EXACT(eval_options),
     {"positions", 0, OPTION_FLAG, NULL, "the loss by position in the window, too",
      offsetof(eval_options, positions), 0, 0},
     {"save-reference", 0, OPTION_TEXT, "FILE", "keep this model's final hidden states",

@@ -11,7 +11,9 @@
 
 typedef struct run_options {
     common_options common;
-    const char *prompt, *file, *system, *weights, *activations, *kv;
+    const char *prompt, *file, *system, *weights, *activations;
+    kf_kv kv;
+    uint64_t kv_exact;
     text_list stop;
     bool chat, no_prefix;
     uint64_t tokens, context, top_k;
@@ -257,7 +259,8 @@ static kf_status open_generator(cli_generator *g, const run_options *options,
     kf_sampler_options sampler = KF_SAMPLER_OPTIONS_INIT;
     session.context = (size_t)options->context;
     session.no_prefix = options->no_prefix;
-    session.kv = kv_named(options->kv);
+    session.kv = options->kv;
+    session.kv_exact = (size_t)options->kv_exact;
     sampler.temperature = (float)options->temperature;
     sampler.top_k = (uint32_t)options->top_k;
     sampler.top_p = (float)options->top_p;
@@ -293,7 +296,7 @@ static int run(const cli_command *command, int argc, char **argv)
 {
     run_options options = {.weights = "auto",
                            .activations = "recipe",
-                           .kv = "auto",
+                           .kv = KF_KV_AUTO,
                            .temperature = 0.8,
                            .top_k = 40,
                            .top_p = 0.95,
@@ -366,6 +369,7 @@ static const cli_option options_table[] = {
      offsetof(run_options, weights), 0, 0},
     OPTION_ACTIVATIONS(run_options),
     OPTION_KV(run_options),
+    OPTION_KV_EXACT(run_options),
 };
 
 const cli_command command_run = {

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kerf/model.h"
+
 const cli_option common_option_table[] = {
     {"threads", 't', OPTION_COUNT, "N", "threads to use (default: the CPUs this process may use)",
      offsetof(common_options, threads), 0, 1024},
@@ -153,6 +155,12 @@ static int store_value(void *values, const cli_command *command, const cli_optio
         }
         list->items[list->n++] = text;
         return EXIT_DONE;
+    }
+    case OPTION_CACHE: {
+        kf_error err = {0};
+        return kf_kv_parse(slot, text, &err) == KF_OK
+                   ? EXIT_DONE
+                   : fail_usage(command, "--%s: %s", option->name, err.msg);
     }
     }
     return EXIT_WORK_FAILED;

@@ -31,15 +31,6 @@ void subject_warn(const cli_subject *subject, const char *message)
     }
 }
 
-kf_kv kv_named(const char *word)
-{
-    int kv = KF_KV_F32;
-    for (int i = 0; kf_kv_name((kf_kv)i) != NULL; i++) {
-        kv = strcmp(kf_kv_name((kf_kv)i), word) == 0 ? i : kv;
-    }
-    return (kf_kv)kv;
-}
-
 static bool is_word(const char *word, const char *wanted)
 {
     return word != NULL && strcmp(word, wanted) == 0;

@@ -51,13 +51,18 @@ void subject_close(cli_subject *subject);
         "no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",             \
             offsetof(options, no_prefix), 0, 0                                                     \
     }
-#define KV_NAMES "auto|f32|k8v8|k8v4|k4v4"
 #define OPTION_KV(options)                                                                         \
     {                                                                                              \
-        "kv", 0, OPTION_WORD, KV_NAMES,                                                            \
-            "bits of keys and values (default auto: k8v8 where packed weights run on "             \
-            "quantized activations, else f32)",                                                    \
+        "kv", 0, OPTION_CACHE, "NAME",                                                             \
+            "keys and values: f32, or kNvM with N and M of 2 to 8 bits (default auto: k8v8 where " \
+            "packed weights run on quantized activations, else f32)",                              \
             offsetof(options, kv), 0, 0                                                            \
+    }
+#define OPTION_KV_EXACT(options)                                                                   \
+    {                                                                                              \
+        "kv-exact", 0, OPTION_COUNT, "N",                                                          \
+            "tokens from the first one on whose keys and values stay exact (default 0)",           \
+            offsetof(options, kv_exact), 0, 1e9                                                    \
     }
 #define OPTION_WINDOW(options)                                                                     \
     {                                                                                              \
@@ -69,9 +74,6 @@ void subject_close(cli_subject *subject);
         "windows", 0, OPTION_COUNT, "N", "only the first N windows (default: all)",                \
             offsetof(options, windows), 0, 1e9                                                     \
     }
-
-/* The cache that a word of --kv names. */
-kf_kv kv_named(const char *word);
 
 /* Prints a warning, unless it is NULL or --quiet was given. */
 void subject_warn(const cli_subject *subject, const char *message);

@@ -39,13 +39,14 @@ typedef struct kf_eval_options {
     const char
         *logits; /**< Write all logits as .npy [tokens][vocabulary] here (large); NULL = do not. */
     kf_kv kv;    /**< How the model keeps keys and values; the reference keeps them in float32. */
+    size_t kv_exact; /**< Tokens of a window from the first one on that stay in float32 anyway. */
 } kf_eval_options;
 
 /** The defaults. */
 #define KF_EVAL_OPTIONS_INIT                                                                       \
     {                                                                                              \
         sizeof(kf_eval_options), NULL, NULL, 2048, 0, NULL, 0, false, NULL, NULL, NULL, NULL,      \
-            KF_KV_F32                                                                              \
+            KF_KV_F32, 0                                                                           \
     }
 
 /** Bands that a result has room for: one for each power of two of a position. */

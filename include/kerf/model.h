@@ -196,7 +196,7 @@ KF_API const uint32_t *kf_model_prefix(const kf_model *model);
 /**
  * How a session keeps keys and values.
  *
- * KvM: keys as codes of v bits and values of M, each token and head with one fp16 scale. Before
+ * KvM: keys as codes of K bits and values of M, each token and head with one fp16 scale. Before
  * that a head is rotated, queries and keys alike, values there and their sums back, by the
  * normalised Walsh-Hadamard matrix: it spreads a head's outliers over all its numbers and changes
  * no score. A head whose size is no power of two is rotated in blocks of the greatest one that
@@ -208,31 +208,48 @@ KF_API const uint32_t *kf_model_prefix(const kf_model *model);
  * token and head, and values are rotated while running, not in the weights.
  */
 typedef enum kf_kv {
-    KF_KV_F32 = 0,  /**< float32, exact. */
-    KF_KV_K8V8 = 1, /**< 8 bits; with a head of 64, 8.25 a value with its scale. */
-    KF_KV_K8V4 = 2, /**< 6.25 a value. */
-    KF_KV_K4V4 = 3, /**< 4.25 a value. */
-    KF_KV_AUTO = 4  /**< K8V8 for a model whose linear layers run packed and on quantized
-                         activations, beside whose rounding that of the cache disappears; F32 for
-                         all others, and for heads of more than 512. */
+    KF_KV_F32 = 0,     /**< float32, exact. */
+    KF_KV_AUTO = 1,    /**< What the checkpoint's recipe names; else K8V8 for a model whose linear
+                            layers run packed and on quantized activations, beside whose rounding
+                            that of the cache disappears, and F32 for all others. Always F32 for
+                            heads of more than 512. */
+    KF_KV_K4V4 = 0x44, /**< 4 bits; with a head of 64, 4.25 a value with its scale. */
+    KF_KV_K8V4 = 0x84, /**< 6.25 a value. */
+    KF_KV_K8V8 = 0x88  /**< 8.25 a value. */
 } kf_kv;
 
-/** Returns "f32", "k8v8", "k8v4", "k4v4" or "auto", static; NULL for any other number. */
+/** The cache KvM with keys of @p k bits and values of @p v, 2 to 8 each. */
+#define KF_KV_WIDTHS(k, v) ((kf_kv)(16 * (k) + (v)))
+
+/** Returns "f32", "auto", or "k8v4" and its like, static; NULL for a number that is no cache. */
 KF_API const char *kf_kv_name(kf_kv kv);
+
+/**
+ * Finds a cache by its name.
+ *
+ * @param[out] kv    what kf_kv_name() calls so; unchanged on failure
+ * @param[in]  name  borrowed
+ * @param[out] err   failure report, or NULL
+ *
+ * @retval KF_OK
+ * @retval KF_INVALID  no such cache
+ */
+KF_API KF_NODISCARD kf_status kf_kv_parse(kf_kv *kv, const char *name, kf_error *err);
 
 /** How to run; start from #KF_SESSION_OPTIONS_INIT. */
 typedef struct kf_session_options {
-    size_t size;    /**< sizeof(kf_session_options), set by the initialiser. */
-    size_t context; /**< Room for tokens; 0 = the model's. */
-    size_t batch;   /**< Most tokens computed together; 0 = 512. More are split. */
-    bool no_prefix; /**< Do not use the stored prefix. */
-    kf_kv kv;       /**< How keys and values are kept. */
+    size_t size;     /**< sizeof(kf_session_options), set by the initialiser. */
+    size_t context;  /**< Room for tokens; 0 = the model's. */
+    size_t batch;    /**< Most tokens computed together; 0 = 512. More are split. */
+    bool no_prefix;  /**< Do not use the stored prefix. */
+    kf_kv kv;        /**< How keys and values are kept. */
+    size_t kv_exact; /**< Tokens from the first one on that stay in float32 whatever kv says. */
 } kf_session_options;
 
 /** The defaults. */
 #define KF_SESSION_OPTIONS_INIT                                                                    \
     {                                                                                              \
-        sizeof(kf_session_options), 0, 0, false, KF_KV_F32                                         \
+        sizeof(kf_session_options), 0, 0, false, KF_KV_F32, 0                                      \
     }
 
 /**
@@ -249,8 +266,8 @@ typedef struct kf_session_options {
  * @retval KF_INVALID  options of another size than this library's, or no such kv
  * @retval KF_UNSUPPORTED  keys and values as codes for heads of more than 512
  *
- * Cost: allocates 2 * n_layers * n_kv_heads * head_dim * 4 bytes a token of context (as codes: 8 or
- * 4 bits a number and 2 bytes a head), and work space for a batch.
+ * Cost: allocates 2 * n_layers * n_kv_heads * head_dim * 4 bytes a token of context (as codes: 2 to
+ * 8 bits a number and 2 bytes a head), and work space for a batch.
  * @see kf_session_free()
  */
 KF_API KF_NODISCARD kf_status kf_session_new(kf_session **session, kf_model *model,

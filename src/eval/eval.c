@@ -37,6 +37,7 @@ typedef struct side {
     size_t n_front;
     bool no_prefix; /* a stored prefix is not used */
     kf_kv kv;
+    size_t kv_exact;
     size_t n_hidden;
     uint32_t *ids; /* front, then the window */
     float *hidden; /* [window][n_hidden] */
@@ -99,6 +100,7 @@ static kf_status side_open(evaluation *e, side *s, kf_error *err)
     options.batch = options.context < BATCH_TOKENS ? options.context : BATCH_TOKENS;
     options.no_prefix = s->no_prefix;
     options.kv = s->kv;
+    options.kv_exact = s->kv_exact;
     KFI_TRY(kf_session_new(&s->session, s->model, &options, err));
     s->ids = kfi_alloc(e->alloc, side_ids_bytes(e, s));
     s->hidden = kfi_alloc(e->alloc, side_hidden_bytes(e, s));
@@ -431,7 +433,8 @@ static void set_fronts(evaluation *e, kf_model *model)
                                  : o->start != NULL ? o->n_start
                                                     : 0,
                       .no_prefix = !has_prefix,
-                      .kv = o->kv};
+                      .kv = o->kv,
+                      .kv_exact = o->kv_exact};
     e->reference = e->model;
     e->reference.model = o->reference;
     e->reference.kv = KF_KV_F32;

@@ -50,6 +50,12 @@ typedef struct kfi_packed_row {
     kfi_attention_state state; /* of all chunks so far */
 } kfi_packed_row;
 
+/* Behind the rows, room for a chunk of keys or values as codes of 8 bits: lanes of all widths. */
+static inline uint8_t *kfi_packed_room(void *scratch)
+{
+    return (uint8_t *)scratch + KFI_PACKED_ROWS * sizeof(kfi_packed_row);
+}
+
 /* max / KFI_PACKED_MOST and its inverse, both 0 where nothing is there. */
 static inline float kfi_packed_step(float max, float *inverse)
 {

@@ -176,7 +176,7 @@ typedef void kfi_attention_fn(const kfi_attention_args *args);
 /* The same against keys and values in codes, `kv` in place of `keys` and `values`, n_keys of them
  * from a block on. A query is cut to 16 bits, too, and so are the weights of a chunk, so that all
  * products are exact sums of integers; attention_packed_inline.h states the steps. head_dim is at
- * most KFI_PACKED_HEAD_DIM_MOST. scratch: kfi_attention_packed_scratch_bytes(). */
+ * most KFI_PACKED_HEAD_DIM_MOST. scratch: kfi_attention_packed_scratch_bytes(head_dim). */
 typedef kfi_attention_fn kfi_attention_packed_fn;
 
 /* Merges what one query gathered from n runs of keys, in their order, and divides by the sum:
@@ -206,7 +206,7 @@ void kfi_kv_load_key(float *key, const float *keys, size_t position, size_t head
 /* 128 bytes a column, and KFI_MATMUL_SUM_BYTES. */
 size_t kfi_matmul_scratch_bytes(size_t cols);
 size_t kfi_attention_scratch_bytes(size_t head_dim);
-size_t kfi_attention_packed_scratch_bytes(void);
+size_t kfi_attention_packed_scratch_bytes(size_t head_dim);
 
 /* The kernels in use. Each family: function and the name of its variant ("avx512vnni"). */
 typedef struct kfi_kernels {

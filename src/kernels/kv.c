@@ -40,7 +40,8 @@ size_t kfi_attention_scratch_bytes(size_t head_dim)
            (KFI_ATTENTION_ROWS * head_dim * sizeof(float) + 63) / 64 * 64;
 }
 
-size_t kfi_attention_packed_scratch_bytes(void)
+size_t kfi_attention_packed_scratch_bytes(size_t head_dim)
 {
-    return KFI_PACKED_ROWS * sizeof(kfi_packed_row);
+    return KFI_PACKED_ROWS * sizeof(kfi_packed_row) +
+           KFI_ATTENTION_CHUNK * kfi_packed_kv_cols(head_dim);
 }

@@ -40,46 +40,52 @@ static inline uint8_t encode(float x, float inverse, unsigned bits)
     return (uint8_t)(code & ((1u << bits) - 1u));
 }
 
-typedef kfi_kv_place place_fn(size_t token, size_t col, size_t cols, unsigned bits);
+/* Where the codes of a token stand: each number's chunk, and its place in it. */
+typedef struct kv_place {
+    uint8_t *chunk;
+    size_t lane, i;
+} kv_place;
 
-/* Bits and place_of are constants of the caller. What pads a head is zero. */
-static inline void store_row(uint8_t *codes, uint16_t *scale, size_t token, const float *x,
-                             size_t head_dim, size_t cols, unsigned bits, place_fn *place_of)
+static inline kv_place key_place(const kfi_packed_kv *kv, size_t token, size_t col)
 {
-    *scale = fit_scale(x, head_dim, bits);
-    const float step = kfi_half_to_float(*scale);
+    return (kv_place){kv->keys.codes + kfi_key_chunk(kv, token, col), token % KFI_PANEL_ROWS,
+                      col % KFI_CHUNK_COLS};
+}
+
+static inline kv_place value_place(const kfi_packed_kv *kv, size_t token, size_t col)
+{
+    return (kv_place){kv->values.codes + kfi_value_chunk(kv, token, col), col % KFI_PANEL_ROWS,
+                      token % KFI_KV_BLOCK};
+}
+
+typedef kv_place place_fn(const kfi_packed_kv *kv, size_t token, size_t col);
+
+/* What pads a head is zero. */
+static inline void store_row(const kfi_packed_kv *kv, const kfi_kv_codes *c, size_t token,
+                             const float *x, size_t head_dim, place_fn *place_of)
+{
+    c->scales[token] = fit_scale(x, head_dim, c->bits);
+    const float step = kfi_half_to_float(c->scales[token]);
     const float inverse = step > 0.0f ? 1.0f / step : 0.0f;
-    const unsigned most = (1u << bits) - 1u;
-    for (size_t i = 0; i < cols; i++) {
-        const kfi_kv_place at = place_of(token, i, cols, bits);
-        const unsigned code = encode(i < head_dim ? x[i] : 0.0f, inverse, bits);
-        const unsigned others = codes[at.byte] & ~(most << at.shift);
-        codes[at.byte] = (uint8_t)(bits == 8 ? code : others | code << at.shift);
+    for (size_t i = 0; i < kv->cols; i++) {
+        const kv_place at = place_of(kv, token, i);
+        const uint8_t code = encode(i < head_dim ? x[i] : 0.0f, inverse, c->bits);
+        kfi_chunk_set(at.chunk, c->bits, at.lane, at.i, code);
     }
 }
 
 void kfi_packed_kv_store(const kfi_packed_kv *kv, size_t token, const float *key,
                          const float *value, size_t head_dim)
 {
-    uint16_t *key_scale = kv->key_scales + token;
-    uint16_t *value_scale = kv->value_scales + token;
-    if (kv->key_bits == 8) {
-        store_row(kv->keys, key_scale, token, key, head_dim, kv->cols, 8, kfi_key_place);
-    } else {
-        store_row(kv->keys, key_scale, token, key, head_dim, kv->cols, 4, kfi_key_place);
-    }
-    if (kv->value_bits == 8) {
-        store_row(kv->values, value_scale, token, value, head_dim, kv->cols, 8, kfi_value_place);
-    } else {
-        store_row(kv->values, value_scale, token, value, head_dim, kv->cols, 4, kfi_value_place);
-    }
+    store_row(kv, &kv->keys, token, key, head_dim, key_place);
+    store_row(kv, &kv->values, token, value, head_dim, value_place);
 }
 
 void kfi_packed_kv_load(float *key, float *value, const kfi_packed_kv *kv, size_t token,
                         size_t head_dim)
 {
-    const float key_scale = kfi_half_to_float(kv->key_scales[token]);
-    const float value_scale = kfi_half_to_float(kv->value_scales[token]);
+    const float key_scale = kfi_half_to_float(kv->keys.scales[token]);
+    const float value_scale = kfi_half_to_float(kv->values.scales[token]);
     for (size_t i = 0; i < head_dim; i++) {
         key[i] = key_scale * (float)kfi_packed_key(kv, token, i);
         value[i] = value_scale * (float)kfi_packed_value(kv, token, i);

@@ -1,21 +1,18 @@
-/* packed_kv.h - keys and values as codes of 8 or 4 bits, in the order in which they are multiplied.
+/* packed_kv.h - keys and values as codes, in the order in which they are multiplied.
  *
- * Tokens lie in blocks of 16; a head's size is padded to a multiple of 16, the columns. One line of
- * 64 bytes is again one VNNI operand (packed.h), read by 16 lanes of 4 bytes:
+ * Both are cut into chunks of 16 lanes x 32 codes, the planes of packed.h: a line of 64 bytes is
+ * one VNNI operand, 16 lanes of 4 bytes, and a code of b bits takes b lines a chunk.
  *
- *     keys     lane = token, bytes = columns: scores of 16 tokens are added up lane by lane
- *         8 bits   line i of a block            byte 4t + c  =  token t, column 4i + c
- *         4 bits   line i of a block, nibble h  byte 4t + c  =  token t, column 8i + 4h + c
+ *     keys     lane = token, codes = columns: scores of 16 tokens are added up lane by lane
+ *              [token / 16][column / 32][bits lines]
+ *     values   lane = column, codes = tokens: sums of 16 columns are added up lane by lane
+ *              [token / 32][column / 16][bits lines]
  *
- *     values   lane = column, bytes = tokens: sums of 16 columns are added up lane by lane
- *         8 bits   line (q, p) of a block       byte 4r + c  =  column 16p + r, token 4q + c
- *         4 bits   line (q, p), nibble h        byte 4r + c  =  column 16p + r, token 8q + 4h + c
+ * The tokens of either ascend, so that a run of tokens is one stream. A head's size is padded to a
+ * multiple of 32, the columns. Tokens lie in blocks of 32, which take 4 bits columns bytes either
+ * way. Codes are unsigned, and every token of a head has one scale, an fp16:
  *
- * The lines of a block of values are [q][p]: its tokens ascend, so that a run of tokens is one
- * stream. A block takes 2 bits columns bytes either way. Codes are unsigned, and every token of a
- * head has one scale, an fp16:
- *
- *     x = s (q - 2^(bits-1)),   s = max |x| / (2^(bits-1) - 1/2)
+ *     x = s (q - 2^(bits-1)),  or  x = s table[q] of a table of signed bytes
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -25,22 +22,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KFI_KV_BLOCK ((size_t)16)
+#include "kernels/planes_inline.h"
+
+#define KFI_KV_BLOCK ((size_t)32)
 /* A sum of so many products of 8-bit codes and 16-bit numbers fits 32 bits. */
 #define KFI_PACKED_HEAD_DIM_MOST ((size_t)512)
 
+/* The keys, or the values. */
+typedef struct kfi_kv_codes {
+    unsigned bits;       /* 2 … 8 */
+    const int8_t *table; /* KFI_TABLE_ENTRIES levels of 2 … 4 bits, or NULL: even steps */
+    uint8_t *codes;      /* 64-byte aligned */
+    uint16_t *scales;    /* [token], whole blocks */
+} kfi_kv_codes;
+
 typedef struct kfi_packed_kv {
-    unsigned key_bits, value_bits; /* 8 or 4 */
-    size_t cols;                   /* kfi_packed_kv_cols(head_dim) */
-    uint8_t *keys;                 /* [block][16 * cols * key_bits / 8], 64-byte aligned */
-    uint8_t *values;
-    uint16_t *key_scales; /* [token], whole blocks */
-    uint16_t *value_scales;
+    kfi_kv_codes keys, values;
+    size_t cols; /* kfi_packed_kv_cols(head_dim) */
 } kfi_packed_kv;
 
 static inline size_t kfi_packed_kv_cols(size_t head_dim)
 {
-    return (head_dim + 15) / 16 * 16;
+    return (head_dim + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS * KFI_CHUNK_COLS;
 }
 
 /* Bytes that n tokens take, a multiple of KFI_KV_BLOCK: of codes of so many bits. */
@@ -53,46 +56,46 @@ static inline size_t kfi_packed_kv_code_bytes(size_t n, size_t cols, unsigned bi
 static inline kfi_packed_kv kfi_packed_kv_from(const kfi_packed_kv *kv, size_t token)
 {
     kfi_packed_kv part = *kv;
-    part.keys += kfi_packed_kv_code_bytes(token, kv->cols, kv->key_bits);
-    part.values += kfi_packed_kv_code_bytes(token, kv->cols, kv->value_bits);
-    part.key_scales += token;
-    part.value_scales += token;
+    part.keys.codes += kfi_packed_kv_code_bytes(token, kv->cols, kv->keys.bits);
+    part.values.codes += kfi_packed_kv_code_bytes(token, kv->cols, kv->values.bits);
+    part.keys.scales += token;
+    part.values.scales += token;
     return part;
 }
 
-/* Where a code stands: a byte of the plane, and the bits of it. */
-typedef struct kfi_kv_place {
-    size_t byte;
-    unsigned shift;
-} kfi_kv_place;
-
-static inline kfi_kv_place kfi_key_place(size_t token, size_t col, size_t cols, unsigned bits)
+/* The chunk that holds a number. */
+static inline size_t kfi_key_chunk(const kfi_packed_kv *kv, size_t token, size_t col)
 {
-    const size_t a_line = 32 / bits; /* columns */
-    const size_t block = kfi_packed_kv_code_bytes(token / KFI_KV_BLOCK * KFI_KV_BLOCK, cols, bits);
-    return (kfi_kv_place){block + col / a_line * 64 + token % KFI_KV_BLOCK * 4 + col % 4,
-                          (unsigned)(col % a_line / 4 * 4)};
+    const size_t n_chunks = kv->cols / KFI_CHUNK_COLS;
+    return (token / KFI_PANEL_ROWS * n_chunks + col / KFI_CHUNK_COLS) * kv->keys.bits *
+           KFI_LINE_BYTES;
 }
 
-static inline kfi_kv_place kfi_value_place(size_t token, size_t col, size_t cols, unsigned bits)
+static inline size_t kfi_value_chunk(const kfi_packed_kv *kv, size_t token, size_t col)
 {
-    const size_t a_line = 32 / bits; /* tokens */
-    return (kfi_kv_place){(token / a_line * cols + col) * 4 + token % 4,
-                          (unsigned)(token % a_line / 4 * 4)};
+    const size_t n_panels = kv->cols / KFI_PANEL_ROWS;
+    return (token / KFI_KV_BLOCK * n_panels + col / KFI_PANEL_ROWS) * kv->values.bits *
+           KFI_LINE_BYTES;
 }
 
-/* A code without its zero: q - 2^(bits-1). */
+/* What a code stands for, in scales. */
+static inline int32_t kfi_kv_level(const kfi_kv_codes *c, uint8_t code)
+{
+    return c->table != NULL ? c->table[code] : code - (1 << (c->bits - 1));
+}
+
 static inline int32_t kfi_packed_key(const kfi_packed_kv *kv, size_t token, size_t col)
 {
-    const kfi_kv_place at = kfi_key_place(token, col, kv->cols, kv->key_bits);
-    return (kv->keys[at.byte] >> at.shift & ((1 << kv->key_bits) - 1)) - (1 << (kv->key_bits - 1));
+    const uint8_t *chunk = kv->keys.codes + kfi_key_chunk(kv, token, col);
+    return kfi_kv_level(&kv->keys, kfi_chunk_get(chunk, kv->keys.bits, token % KFI_PANEL_ROWS,
+                                                 col % KFI_CHUNK_COLS));
 }
 
 static inline int32_t kfi_packed_value(const kfi_packed_kv *kv, size_t token, size_t col)
 {
-    const kfi_kv_place at = kfi_value_place(token, col, kv->cols, kv->value_bits);
-    return (kv->values[at.byte] >> at.shift & ((1 << kv->value_bits) - 1)) -
-           (1 << (kv->value_bits - 1));
+    const uint8_t *chunk = kv->values.codes + kfi_value_chunk(kv, token, col);
+    return kfi_kv_level(&kv->values, kfi_chunk_get(chunk, kv->values.bits, col % KFI_PANEL_ROWS,
+                                                   token % KFI_KV_BLOCK));
 }
 
 /* Writes one token's key and value (head_dim floats each). A number that is not finite makes the

@@ -45,6 +45,20 @@ static inline uint8_t kfi_chunk_get(const uint8_t *chunk, unsigned bits, size_t 
     return (uint8_t)code;
 }
 
+/* Sets the code of a weight, whatever it was. */
+static inline void kfi_chunk_set(uint8_t *chunk, unsigned bits, size_t row, size_t col,
+                                 unsigned code)
+{
+    for (unsigned shift = 0; shift < bits;) {
+        const unsigned width = kfi_plane_width(bits - shift);
+        const unsigned bit = kfi_plane_bit(width, col);
+        const unsigned mask = (1u << width) - 1u;
+        uint8_t *byte = chunk + kfi_plane_byte(shift, width, row, col);
+        *byte = (uint8_t)((*byte & ~(mask << bit)) | (code >> shift & mask) << bit);
+        shift += width;
+    }
+}
+
 /* Sets the codes of a row and of columns 4 quad … 4 quad + 3, a byte each, where zeros are. They
  * lie side by side in every plane, so that one word carries all four: no bit leaves its byte. */
 static inline void kfi_chunk_put_quad(uint8_t *chunk, unsigned bits, size_t row, size_t quad,
@@ -55,11 +69,11 @@ static inline void kfi_chunk_put_quad(uint8_t *chunk, unsigned bits, size_t row,
     for (unsigned shift = 0; shift < bits;) {
         const unsigned width = kfi_plane_width(bits - shift);
         const uint32_t part = all >> shift & ((1u << width) - 1u) * 0x01010101u;
-        uint8_t *bytes = chunk + kfi_plane_byte(shift, width, row, 4 * quad);
+        uint8_t *place = chunk + kfi_plane_byte(shift, width, row, 4 * quad);
         uint32_t word;
-        memcpy(&word, bytes, sizeof word);
+        memcpy(&word, place, sizeof word);
         word |= part << kfi_plane_bit(width, 4 * quad);
-        memcpy(bytes, &word, sizeof word);
+        memcpy(place, &word, sizeof word);
         shift += width;
     }
 }

@@ -161,7 +161,7 @@ enum {
     packed_heads = 3,
     packed_tokens = 3, /* nine rows: a block of eight and one alone */
     packed_first = 268,
-    packed_keys = 272
+    packed_keys = 288 /* whole blocks, of which the last is not full */
 };
 
 static bool attention_packed_agrees(kfi_attention_packed_fn *kernel, kfi_packed_kv kv)
@@ -169,7 +169,8 @@ static bool attention_packed_agrees(kfi_attention_packed_fn *kernel, kfi_packed_
     float q[packed_tokens * packed_heads * packed_dim];
     float expected[packed_tokens * packed_heads * packed_dim];
     float actual[packed_tokens * packed_heads * packed_dim];
-    kfi_packed_row scratch[KFI_PACKED_ROWS];
+    alignas(64) unsigned char
+        scratch[KFI_PACKED_ROWS * sizeof(kfi_packed_row) + KFI_ATTENTION_CHUNK * packed_cols];
     fill(q, packed_tokens * packed_heads * packed_dim, 24);
     kfi_attention_args args = {.dst = expected,
                                .ld_dst = packed_heads * packed_dim,
@@ -195,14 +196,10 @@ bool kfi_selfcheck_attention_packed(kfi_attention_packed_fn *kernel)
     alignas(64) uint8_t values[packed_keys * packed_cols];
     uint16_t key_scales[packed_keys];
     uint16_t value_scales[packed_keys];
-    for (unsigned bits = 4; bits <= 8; bits += 4) {
-        const kfi_packed_kv kv = {.key_bits = bits,
-                                  .value_bits = bits,
-                                  .cols = packed_cols,
-                                  .keys = keys,
-                                  .values = values,
-                                  .key_scales = key_scales,
-                                  .value_scales = value_scales};
+    for (unsigned bits = 2; bits <= 8; bits++) {
+        const kfi_packed_kv kv = {.keys = {.bits = bits, .codes = keys, .scales = key_scales},
+                                  .values = {.bits = bits, .codes = values, .scales = value_scales},
+                                  .cols = packed_cols};
         float rows_of_kv[2 * packed_dim];
         for (size_t i = 0; i < packed_keys; i++) {
             fill(rows_of_kv, 2 * packed_dim, 1000 + i);

@@ -19,14 +19,14 @@
 /* Pieces of a lone token for each thread, so that the last one to end is not long alone. */
 #define PIECES_A_THREAD 3
 
-_Static_assert(KFI_KV_PANEL == KFI_KV_BLOCK, "tokens that share memory, in both parts");
+_Static_assert(KFI_KV_BLOCK % KFI_KV_PANEL == 0, "tokens that share memory, in both parts");
 
 typedef struct attending {
     kfi_workspace *workspace;
     float *dst, *q, *k, *v;
     kfi_kv *kv;
     size_t first, n;
-    size_t first_panel;              /* of the batch, that is put now */
+    size_t first_block;              /* of the batch, that is put now */
     size_t n_chunks, chunks_a_piece; /* of a lone token */
 } attending;
 
@@ -63,22 +63,22 @@ static void rotate(const kfi_workspace *w, const attending *a, size_t t)
     }
 }
 
-/* Where the batch begins, counted in the cache's panels. */
-static size_t panel_start(const attending *a)
+/* Where the batch begins, counted in the cache's blocks. */
+static size_t block_start(const attending *a)
 {
-    return a->first + KFI_KV_PANEL - kfi_kv_shift(a->kv);
+    return a->first + KFI_KV_BLOCK - kfi_kv_shift(a->kv);
 }
 
-/* Rotates and stores the tokens of one panel of the cache, so that no two threads share one. */
+/* Rotates and stores the tokens of one block of the cache, so that no two threads share one. */
 static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
 {
     (void)i_thread;
     const attending *a = ctx;
     const kfi_workspace *w = a->workspace;
-    const size_t start = panel_start(a);
-    const size_t panel = (a->first_panel + i_item) * KFI_KV_PANEL;
-    const size_t begin = panel < start ? 0 : panel - start;
-    size_t end = panel + KFI_KV_PANEL - start;
+    const size_t start = block_start(a);
+    const size_t block = (a->first_block + i_item) * KFI_KV_BLOCK;
+    const size_t begin = block < start ? 0 : block - start;
+    size_t end = block + KFI_KV_BLOCK - start;
     end = end < a->n ? end : a->n;
     for (size_t t = begin; t < end; t++) {
         const size_t kv_place = t * w->n_kv_heads * w->head_dim;
@@ -87,29 +87,29 @@ static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
     }
 }
 
-/* Panels begin … end-1, counted as panel_start() does. */
-static void put_panels(attending *a, size_t begin, size_t end)
+/* Blocks begin … end-1, counted as block_start() does. */
+static void put_blocks(attending *a, size_t begin, size_t end)
 {
-    a->first_panel = begin;
+    a->first_block = begin;
     kfi_pool_run(a->workspace->pool, rotate_and_store, a, end - begin);
 }
 
 /* The keys in float32 first where there are some: those in codes want their offsets. */
 static void put_all(attending *a)
 {
-    const size_t start = panel_start(a);
-    const size_t begin = start / KFI_KV_PANEL;
-    const size_t end = (start + a->n - 1) / KFI_KV_PANEL + 1;
+    const size_t start = block_start(a);
+    const size_t begin = start / KFI_KV_BLOCK;
+    const size_t end = (start + a->n - 1) / KFI_KV_BLOCK + 1;
     const size_t n_float = kfi_kv_n_float(a->kv, a->first + a->n);
     const bool is_complete = kfi_kv_is_packed(a->kv) && n_float == a->kv->n_exact;
     if (!is_complete || a->first >= n_float) {
-        put_panels(a, begin, end);
+        put_blocks(a, begin, end);
         return;
     }
-    const size_t border = (start + n_float - a->first) / KFI_KV_PANEL;
-    put_panels(a, begin, border);
+    const size_t border = (start + n_float - a->first) / KFI_KV_BLOCK;
+    put_blocks(a, begin, border);
     kfi_kv_put_offsets(a->kv);
-    put_panels(a, border, end);
+    put_blocks(a, border, end);
 }
 
 /* ---- attending ---- */

@@ -288,7 +288,7 @@ static kf_status load(kfi_checkpoint *checkpoint, const char *path, kf_error *er
 
 static void begin(kfi_checkpoint *checkpoint, const kf_allocator *alloc)
 {
-    *checkpoint = (kfi_checkpoint){.alloc = alloc, .name = "", .recipe = ""};
+    *checkpoint = (kfi_checkpoint){.alloc = alloc, .name = "", .recipe = "", .kv = KF_KV_AUTO};
     checkpoint->activation = (kf_activation){.bits = 32};
     kfi_arena_init(&checkpoint->arena, alloc, ARENA_CEILING);
 }

@@ -30,6 +30,22 @@ static kf_status parse_activation(kf_activation *activation, const kfi_json *val
     return KF_OK;
 }
 
+static kf_status read_kv(kfi_checkpoint *checkpoint, const kfi_json *value, kf_error *err)
+{
+    kf_error reason = {0};
+    if (value == NULL) { /* of a version that did not write it */
+        return KF_OK;
+    }
+    if (!kfi_json_is_string(value)) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%s: '%s' is not the name of a KV cache",
+                        KFI_FILE_CONFIG, KFI_KEY_KV);
+    }
+    return kf_kv_parse(&checkpoint->kv, kfi_json_string(value, NULL), &reason) == KF_OK
+               ? KF_OK
+               : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%s: '%s': %s", KFI_FILE_CONFIG, KFI_KEY_KV,
+                          reason.msg);
+}
+
 static kf_status check_override(void *ctx, const char *key, const kfi_json *member, kf_error *err)
 {
     (void)ctx;
@@ -61,6 +77,7 @@ static kf_status read_settings(kfi_checkpoint *checkpoint, const kfi_json *quant
         KFI_TRY(kfi_json_each(overrides, check_override, NULL, err));
         checkpoint->activation_overrides = overrides;
     }
+    KFI_TRY(read_kv(checkpoint, kfi_json_get(quantization, KFI_KEY_KV), err));
     const kfi_json *recipe = kfi_json_get(quantization, KFI_KEY_RECIPE);
     if (kfi_json_is_string(recipe)) {
         checkpoint->recipe = kfi_json_string(recipe, NULL);

@@ -5,7 +5,7 @@
  *
  *     config.json                      Hugging Face's keys and "quantization_config":
  *                                      {"quant_method": "kerf", "format_version": 1,
- *                                       "activations": "int8tg64",
+ *                                       "activations": "int8tg64", "kv": "auto",
  *                                       "activation_overrides": {"<tensor name>": "float"},
  *                                       "recipe": "gptq-w4"}
  *     model-00001-of-000NN.safetensors one file a block, then one for all the rest
@@ -38,6 +38,7 @@
 #define KFI_KEY_VERSION              "format_version"
 #define KFI_KEY_ACTIVATIONS          "activations"
 #define KFI_KEY_ACTIVATION_OVERRIDES "activation_overrides"
+#define KFI_KEY_KV                   "kv"
 #define KFI_KEY_RECIPE               "recipe"
 #define KFI_QUANTIZATION_METHOD      "kerf"
 #define KFI_CHECKPOINT_VERSION       1

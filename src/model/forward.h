@@ -29,8 +29,8 @@ KF_NODISCARD kf_status kfi_workspace_reserve_side(kfi_workspace *workspace, size
 
 /* KV cache of one layer: tokens in float32, [kv head][capacity] in the layout of kernels.h, and
  * behind the first n_exact of them tokens in codes, [kv head][packed_capacity] in that of
- * packed_kv.h. Without codes (packed.key_bits 0) all tokens are in float32; with them all heads are
- * rotated by hadamard(), in both parts.
+ * packed_kv.h. Without codes (packed.keys.bits 0) all tokens are in float32; with them all heads
+ * are rotated by hadamard(), in both parts.
  *
  * Keys have a part that hardly changes from token to token, in models with a bias of the keys
  * (Qwen2) many times what does change: it would take most of a code's range. So the mean of the
@@ -43,7 +43,8 @@ typedef struct kfi_kv {
     size_t n_kv_heads, head_dim;
     float *keys;
     float *values;
-    size_t n_exact;
+    size_t n_exact;         /* tokens in float32 */
+    size_t n_exact_least;   /* that were asked for */
     size_t packed_capacity; /* tokens in codes, a multiple of KFI_KV_BLOCK */
     kfi_packed_kv packed;   /* of the first kv head */
     float *offsets;         /* [kv head][head_dim], taken off the keys in codes */
@@ -54,7 +55,13 @@ typedef struct kfi_kv {
 } kfi_kv;
 
 /* Tokens in float32 behind a stored prefix, in front of those in codes. */
-#define KFI_KV_SAMPLE KFI_KV_BLOCK
+#define KFI_KV_SAMPLE ((size_t)16)
+
+/* Tokens in float32 of a cache with codes, behind a stored prefix of n. */
+static inline size_t kfi_kv_exact_of(const kfi_kv *kv, size_t n)
+{
+    return n + KFI_KV_SAMPLE > kv->n_exact_least ? n + KFI_KV_SAMPLE : kv->n_exact_least;
+}
 
 /* Bytes of both parts and the offsets, by the shape alone; of whole panels, a multiple of 64. */
 size_t kfi_kv_layer_bytes(const kfi_kv *kv);
@@ -63,17 +70,17 @@ size_t kfi_kv_layer_bytes(const kfi_kv *kv);
 void kfi_kv_lay_out(kfi_kv *kv, void *memory);
 static inline bool kfi_kv_is_packed(const kfi_kv *kv)
 {
-    return kv->packed.key_bits != 0;
+    return kv->packed.keys.bits != 0;
 }
 /* How many of the first n tokens are in float32. */
 static inline size_t kfi_kv_n_float(const kfi_kv *kv, size_t n)
 {
     return kfi_kv_is_packed(kv) && n > kv->n_exact ? kv->n_exact : n;
 }
-/* Tokens t with the same (t - shift) / KFI_KV_PANEL share memory: they are put by one thread. */
+/* Tokens t with the same (t - shift) / KFI_KV_BLOCK share memory: they are put by one thread. */
 static inline size_t kfi_kv_shift(const kfi_kv *kv)
 {
-    return kfi_kv_is_packed(kv) ? kv->n_exact % KFI_KV_PANEL : 0;
+    return kfi_kv_is_packed(kv) ? kv->n_exact % KFI_KV_BLOCK : 0;
 }
 /* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each and rotated where there
  * are codes, at a position. Positions are put in ascending order; those in codes after the offsets.

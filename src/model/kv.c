@@ -14,9 +14,10 @@ static size_t float_bytes(const kfi_kv *kv)
     return 2 * kv->capacity * kv->n_kv_heads * kv->head_dim * sizeof(float);
 }
 
-static size_t code_bytes(const kfi_kv *kv, unsigned bits)
+static size_t code_bytes(const kfi_kv *kv, const kfi_kv_codes *codes)
 {
-    return kfi_packed_kv_code_bytes(kv->n_kv_heads * kv->packed_capacity, kv->packed.cols, bits);
+    return kfi_packed_kv_code_bytes(kv->n_kv_heads * kv->packed_capacity, kv->packed.cols,
+                                    codes->bits);
 }
 
 static size_t offset_bytes(const kfi_kv *kv)
@@ -29,8 +30,8 @@ static size_t offset_bytes(const kfi_kv *kv)
 size_t kfi_kv_layer_bytes(const kfi_kv *kv)
 {
     const size_t scale_bytes = 2 * kv->n_kv_heads * kv->packed_capacity * sizeof(uint16_t);
-    return float_bytes(kv) + offset_bytes(kv) + code_bytes(kv, kv->packed.key_bits) +
-           code_bytes(kv, kv->packed.value_bits) + scale_bytes;
+    return float_bytes(kv) + offset_bytes(kv) + code_bytes(kv, &kv->packed.keys) +
+           code_bytes(kv, &kv->packed.values) + scale_bytes;
 }
 
 void kfi_kv_lay_out(kfi_kv *kv, void *memory)
@@ -42,13 +43,14 @@ void kfi_kv_lay_out(kfi_kv *kv, void *memory)
         return;
     }
     memset(memory, 0, n_bytes); /* a panel is read whole, see clear_panel() */
-    kv->n_exact = KFI_KV_SAMPLE;
+    kv->n_exact = kfi_kv_exact_of(kv, 0);
     kv->offsets = (float *)(void *)((uint8_t *)memory + n_bytes);
-    kv->packed.keys = (uint8_t *)memory + n_bytes + offset_bytes(kv);
-    kv->packed.values = kv->packed.keys + code_bytes(kv, kv->packed.key_bits);
-    kv->packed.key_scales =
-        (uint16_t *)(void *)(kv->packed.values + code_bytes(kv, kv->packed.value_bits));
-    kv->packed.value_scales = kv->packed.key_scales + kv->n_kv_heads * kv->packed_capacity;
+    kfi_kv_codes *keys = &kv->packed.keys;
+    kfi_kv_codes *values = &kv->packed.values;
+    keys->codes = (uint8_t *)memory + n_bytes + offset_bytes(kv);
+    values->codes = keys->codes + code_bytes(kv, keys);
+    keys->scales = (uint16_t *)(void *)(values->codes + code_bytes(kv, values));
+    values->scales = keys->scales + kv->n_kv_heads * kv->packed_capacity;
 }
 
 /* ---- tokens ---- */
@@ -126,7 +128,7 @@ static void put_rotated(const kfi_kv *kv, size_t i_head, size_t position, const 
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n)
 {
     const size_t width = kv->n_kv_heads * kv->head_dim;
-    kv->n_exact = n + KFI_KV_SAMPLE;
+    kv->n_exact = kfi_kv_exact_of(kv, n);
     for (size_t t = 0; t < n; t++) {
         const size_t row = (i_layer * prefix->n + t) * width;
         for (size_t h = 0; h < kv->n_kv_heads; h++) {

@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "base/report.h"
 #include "model/forward.h"
+#include "model/kv_policy.h"
 #include "model/opened.h"
 
 #define DEFAULT_BATCH ((size_t)512)
@@ -18,6 +19,8 @@ struct kf_session {
     size_t context, batch;
     bool uses_prefix;
     kf_kv kv;
+    size_t kv_exact;
+    kfi_kv_policy policy;
     size_t position;
     size_t n_hidden; /* tokens of the last batch */
     float *x;        /* [batch][hidden], the residual stream */
@@ -30,28 +33,16 @@ struct kf_session {
 
 /* ---- new and free ---- */
 
-/* Codes that keys and values are kept as; 0 bits: float32, or what choose_kv() says. */
-typedef struct kv_kind {
-    const char *name;
-    unsigned key_bits, value_bits;
-} kv_kind;
-
-static const kv_kind kv_kinds[] = {
-    [KF_KV_F32] = {"f32", 0, 0},   [KF_KV_K8V8] = {"k8v8", 8, 8}, [KF_KV_K8V4] = {"k8v4", 8, 4},
-    [KF_KV_K4V4] = {"k4v4", 4, 4}, [KF_KV_AUTO] = {"auto", 0, 0},
-};
-
-const char *kf_kv_name(kf_kv kv)
-{
-    return (size_t)kv < sizeof kv_kinds / sizeof kv_kinds[0] ? kv_kinds[kv].name : NULL;
-}
-
+/* What was asked for, or what the checkpoint names, or by what the weights run on. */
 static kf_kv choose_kv(const kf_model *model, kf_kv wanted)
 {
+    const bool is_wide = kfi_model_config(model)->head_dim > KFI_PACKED_HEAD_DIM_MOST;
     if (wanted != KF_KV_AUTO) {
         return wanted;
     }
-    const bool is_wide = kfi_model_config(model)->head_dim > KFI_PACKED_HEAD_DIM_MOST;
+    if (model->checkpoint.kv != KF_KV_AUTO && !is_wide) {
+        return model->checkpoint.kv;
+    }
     return kfi_model_runs_on_floats(model) || is_wide ? KF_KV_F32 : KF_KV_K8V8;
 }
 
@@ -59,17 +50,18 @@ static kf_kv choose_kv(const kf_model *model, kf_kv wanted)
 static kfi_kv kv_shape(const kf_session *s)
 {
     const kfi_config *config = kfi_model_config(s->model);
-    const kv_kind *kind = &kv_kinds[s->kv];
-    kfi_kv kv = {.n_kv_heads = config->n_kv_heads, .head_dim = config->head_dim};
-    if (kind->key_bits == 0) {
+    kfi_kv kv = {.n_kv_heads = config->n_kv_heads,
+                 .head_dim = config->head_dim,
+                 .n_exact_least = s->kv_exact};
+    if (s->policy.key_bits == 0) {
         kv.capacity = kfi_round_up(s->context, KFI_KV_PANEL);
         return kv;
     }
     const size_t n_prefix = s->uses_prefix ? kfi_model_get_prefix(s->model)->n : 0;
-    kv.capacity = kfi_round_up(n_prefix + KFI_KV_SAMPLE, KFI_KV_PANEL);
+    kv.capacity = kfi_round_up(kfi_kv_exact_of(&kv, n_prefix), KFI_KV_PANEL);
     kv.packed_capacity = kfi_round_up(s->context, KFI_KV_BLOCK);
-    kv.packed = (kfi_packed_kv){.key_bits = kind->key_bits,
-                                .value_bits = kind->value_bits,
+    kv.packed = (kfi_packed_kv){.keys.bits = s->policy.key_bits,
+                                .values.bits = s->policy.value_bits,
                                 .cols = kfi_packed_kv_cols(config->head_dim)};
     return kv;
 }
@@ -150,11 +142,12 @@ static kf_status check_options(const kf_session_options *options, const kfi_conf
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a context of %zu tokens, the model's is %zu",
                         options->context, config->context);
     }
-    if (kf_kv_name(options->kv) == NULL) {
+    kfi_kv_policy policy = {0};
+    if (!kfi_kv_policy_of(&policy, options->kv)) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "no KV cache has the number %d",
                         (int)options->kv);
     }
-    if (kv_kinds[options->kv].key_bits != 0 && config->head_dim > KFI_PACKED_HEAD_DIM_MOST) {
+    if (policy.key_bits != 0 && config->head_dim > KFI_PACKED_HEAD_DIM_MOST) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "a KV cache of %s has heads of at most %zu, this model's have %zu",
                         kf_kv_name(options->kv), KFI_PACKED_HEAD_DIM_MOST, config->head_dim);
@@ -184,6 +177,8 @@ kf_status kf_session_new(kf_session **session, kf_model *model, const kf_session
     s->batch = s->batch < s->context ? s->batch : s->context;
     s->uses_prefix = !options->no_prefix && kfi_model_get_prefix(model)->n > 0;
     s->kv = choose_kv(model, options->kv);
+    s->kv_exact = options->kv_exact < s->context ? options->kv_exact : s->context;
+    (void)kfi_kv_policy_of(&s->policy, s->kv);
     const kf_status st = allocate(s, err);
     if (st != KF_OK) {
         kf_session_free(s);

@@ -58,10 +58,10 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->codes = cut(c, w->batch, padded);
     w->scales = cut_floats(c, w->batch, n_chunks);
     w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
-    w->scratch_bytes = kfi_round_up(
-        most(kfi_matmul_scratch_bytes(widest),
-             most(kfi_attention_scratch_bytes(w->head_dim), kfi_attention_packed_scratch_bytes())),
-        KFI_ALIGN);
+    w->scratch_bytes = kfi_round_up(most(kfi_matmul_scratch_bytes(widest),
+                                         most(kfi_attention_scratch_bytes(w->head_dim),
+                                              kfi_attention_packed_scratch_bytes(w->head_dim))),
+                                    KFI_ALIGN);
     const size_t n_threads = kf_pool_threads(w->pool);
     w->scratch = cut(c, n_threads, w->scratch_bytes);
     w->states =

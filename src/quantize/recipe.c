@@ -61,6 +61,7 @@ static kf_status recipe_new(kf_recipe **dst, const char *name, size_t n, const k
     }
     recipe->description = "";
     recipe->prefix = "auto";
+    recipe->kv = KF_KV_AUTO;
     recipe->samples = 32;
     recipe->length = 2048;
     recipe->linears = default_treatment("rtn");
@@ -234,12 +235,15 @@ static kf_status set_key(kf_recipe *recipe, const char *key, size_t n, const cha
     if (key_is(key, n, "activations")) {
         return kfi_recipe_read_activations(&recipe->linears, "activations", value, err);
     }
+    if (key_is(key, n, "kv")) {
+        return kfi_recipe_read_kv(recipe, value, err);
+    }
     if (key_is(key, n, "prefix")) {
         return kfi_recipe_read_prefix(recipe, value, err);
     }
     return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                    "unknown key '%.*s'; there are weights, activations, embedding, head, prefix, "
-                    "calib.samples, calib.length, METHOD.KNOB and tensors.PATTERN",
+                    "unknown key '%.*s'; there are weights, activations, kv, embedding, head, "
+                    "prefix, calib.samples, calib.length, METHOD.KNOB and tensors.PATTERN",
                     (int)(n < 40 ? n : 40), key);
 }
 

@@ -4,6 +4,7 @@
  *       "description": "…",
  *       "weights": "int4g64a",              format of the blocks' linear layers
  *       "activations": "int8tg64",
+ *       "kv": "auto",                       how it runs: a cache of kf_kv_parse()
  *       "embedding": "int8g64",             or "keep"; unused where it is one with the head
  *       "head": "int8g64",                  or "keep"
  *       "prefix": "auto",                   or "start", "none", or a text
@@ -58,6 +59,7 @@ struct kf_recipe {
     const char *name;
     const char *description;
     const char *prefix;
+    kf_kv kv;
     size_t samples, length;
     kfi_treatment linears, embedding, head;
     kfi_override *overrides; /* [KFI_RECIPE_OVERRIDES_MAX] */
@@ -92,6 +94,7 @@ KF_NODISCARD kf_status kfi_recipe_read_activations(kfi_treatment *treatment, con
                                                    const char *text, kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t value,
                                              kf_error *err);
+KF_NODISCARD kf_status kfi_recipe_read_kv(kf_recipe *recipe, const char *text, kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *err);
 /* The override of this pattern, moved to the end where it wins; empty when it is new. */
 KF_NODISCARD kf_status kfi_recipe_add_override(kfi_override **override, kf_recipe *recipe,

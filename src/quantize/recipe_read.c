@@ -84,6 +84,14 @@ kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t valu
     return KF_OK;
 }
 
+kf_status kfi_recipe_read_kv(kf_recipe *recipe, const char *text, kf_error *err)
+{
+    kf_error reason = {0};
+    return kf_kv_parse(&recipe->kv, text, &reason) == KF_OK
+               ? KF_OK
+               : kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "kv: %s", reason.msg);
+}
+
 kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *err)
 {
     const size_t n = strlen(text);
@@ -262,8 +270,8 @@ static kf_status read_calib_key(void *ctx, const char *key, const kfi_json *memb
 
 static bool is_text_key(const char *key)
 {
-    static const char *const keys[] = {"description", "weights",     "embedding",
-                                       "head",        "activations", "prefix"};
+    static const char *const keys[] = {"description", "weights", "embedding", "head",
+                                       "activations", "kv",      "prefix"};
     size_t i = 0;
     while (i < sizeof keys / sizeof keys[0] && strcmp(key, keys[i]) != 0) {
         i++;
@@ -302,6 +310,9 @@ static kf_status read_key(void *ctx, const char *key, const kfi_json *member, kf
     }
     if (strcmp(key, "activations") == 0) {
         return kfi_recipe_read_activations(&recipe->linears, key, text, err);
+    }
+    if (strcmp(key, "kv") == 0) {
+        return kfi_recipe_read_kv(recipe, text, err);
     }
     return kfi_recipe_read_prefix(recipe, text, err);
 }

@@ -92,6 +92,7 @@ kf_status kfi_recipe_resolve(kf_recipe *recipe, kf_error *err)
     kfi_json_member_text(&writer, "description", recipe->description);
     put_weights(&writer, "weights", &recipe->linears);
     put_activations(&writer, &recipe->linears);
+    kfi_json_member_text(&writer, "kv", kf_kv_name(recipe->kv));
     put_weights(&writer, "embedding", &recipe->embedding);
     put_weights(&writer, "head", &recipe->head);
     kfi_json_member_text(&writer, "prefix", recipe->prefix);

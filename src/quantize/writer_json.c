@@ -216,6 +216,7 @@ kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
     kfi_json_member_integer(&json, KFI_KEY_VERSION, (int64_t)KFI_CHECKPOINT_VERSION);
     kfi_json_member_text(&json, KFI_KEY_RECIPE, kf_recipe_name(writer->recipe));
     kfi_json_member_text(&json, KFI_KEY_ACTIVATIONS, activations);
+    kfi_json_member_text(&json, KFI_KEY_KV, kf_kv_name(writer->recipe->kv));
     kfi_json_key(&json, KFI_KEY_ACTIVATION_OVERRIDES);
     kfi_json_begin_object(&json);
     put_overrides(&json, writer);

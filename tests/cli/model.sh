@@ -206,6 +206,10 @@ exact=$(field perplexity)
 run eval "$scratch/rtn" --text "$text" $small --activations float --json --kv k8v8
 [ "$(field kv)" = k8v8 ] && [ "$(field perplexity)" != "$exact" ]
 result "unless it is told otherwise" $?
+kv=$(field perplexity)
+run eval "$scratch/rtn" --text "$text" $small --activations float --json --kv k8v8 --kv-exact 1000
+[ "$(field kv)" = k8v8 ] && [ "$(field perplexity)" != "$kv" ]
+result "tokens that stay exact beside a cache of codes" $?
 run eval "$scratch/rtn" --text "$text" $small --kv k4v4
 prints "^weights .*; activations int8tg64; kv k4v4$" "also in a report to read"
 run eval "$model" --text "$text" $small --json --kv k8v8 --save-reference "$scratch/codes"

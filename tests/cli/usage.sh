@@ -56,8 +56,8 @@ fails 2 "'eos' is not one of none|bos" "unknown start" eval x --text y --start e
 fails 2 "unknown activation format 'flo'" "part of a word" eval x --text y --activations flo
 fails 2 "unknown activation format ''" "an empty word" run x -p a --activations ''
 fails 2 "unknown activation format" "unknown activations" compare x --text y --activations int8
-fails 2 "is not one of auto|f32|k8v8|k8v4|k4v4" "an unknown cache" run x -p a --kv k8
-fails 2 "is not one of auto|f32|k8v8|k8v4|k4v4" "a cache in other letters" eval x --text y --kv F32
+fails 2 "no KV cache is called 'k8'" "an unknown cache" run x -p a --kv k8
+fails 2 "no KV cache is called 'F32'" "a cache in other letters" eval x --text y --kv F32
 fails 2 "unexpected argument" "too many arguments" info x y
 fails 2 "is not a whole number" "a sign without a number" run x -p a -n -
 fails 3 "expected 0 to 1024" "threads out of range" info x -t 5000

@@ -55,40 +55,48 @@ static void store_random(packed_case *c, const shape *s, kfi_rng *rng)
     kfi_free(NULL, value, dim * sizeof *value);
 }
 
+/* What is not stored must not matter: 0xFF is the greatest code, and a NaN. */
+static kfi_kv_codes codes_make(unsigned bits, size_t capacity, size_t cols)
+{
+    return (kfi_kv_codes){.bits = bits,
+                          .codes = filled(kfi_packed_kv_code_bytes(capacity, cols, bits), 0xFF),
+                          .scales = filled(capacity * sizeof(uint16_t), 0xFF)};
+}
+
+static void codes_free(const kfi_kv_codes *codes, size_t capacity, size_t cols)
+{
+    kfi_free(NULL, codes->codes, kfi_packed_kv_code_bytes(capacity, cols, codes->bits));
+    kfi_free(NULL, codes->scales, capacity * sizeof(uint16_t));
+}
+
 static packed_case case_make(const shape *s, kfi_rng *rng)
 {
     packed_case c = {0};
     const size_t n_keys = s->first + s->n_tokens;
     const size_t ld = s->n_heads * s->head_dim + 3; /* rows need not be dense */
     const size_t cols = kfi_packed_kv_cols(s->head_dim);
-    c.capacity = (n_keys + 15) / 16 * 16;
+    c.capacity = (n_keys + KFI_KV_BLOCK - 1) / KFI_KV_BLOCK * KFI_KV_BLOCK;
     c.n_q = s->n_tokens * ld;
     c.q = random_floats(c.n_q, rng);
     c.expected = kfi_calloc(NULL, c.n_q, sizeof(float));
     c.actual = kfi_calloc(NULL, c.n_q, sizeof(float));
     c.keys = random_floats(n_keys * s->head_dim, rng);
     c.values = random_floats(n_keys * s->head_dim, rng);
-    c.scratch = filled(kfi_attention_packed_scratch_bytes() + GUARD_BYTES, 0xC3);
-    c.args = (kfi_attention_args){
-        .dst = c.expected,
-        .ld_dst = ld,
-        .q = c.q,
-        .ld_q = ld,
-        .n_tokens = s->n_tokens,
-        .n_heads = s->n_heads,
-        .head_dim = s->head_dim,
-        .first = s->first,
-        .n_keys = n_keys,
-        .kv = {.key_bits = s->key_bits,
-               .value_bits = s->value_bits,
-               .cols = cols,
-               /* What is not stored must not matter: 0xFF is the greatest code, and a NaN. */
-               .keys = filled(kfi_packed_kv_code_bytes(c.capacity, cols, s->key_bits), 0xFF),
-               .values = filled(kfi_packed_kv_code_bytes(c.capacity, cols, s->value_bits), 0xFF),
-               .key_scales = filled(c.capacity * 2, 0xFF),
-               .value_scales = filled(c.capacity * 2, 0xFF)},
-        .scale = 1.0f / sqrtf((float)s->head_dim),
-        .scratch = c.scratch};
+    c.scratch = filled(kfi_attention_packed_scratch_bytes(s->head_dim) + GUARD_BYTES, 0xC3);
+    c.args = (kfi_attention_args){.dst = c.expected,
+                                  .ld_dst = ld,
+                                  .q = c.q,
+                                  .ld_q = ld,
+                                  .n_tokens = s->n_tokens,
+                                  .n_heads = s->n_heads,
+                                  .head_dim = s->head_dim,
+                                  .first = s->first,
+                                  .n_keys = n_keys,
+                                  .kv = {.keys = codes_make(s->key_bits, c.capacity, cols),
+                                         .values = codes_make(s->value_bits, c.capacity, cols),
+                                         .cols = cols},
+                                  .scale = 1.0f / sqrtf((float)s->head_dim),
+                                  .scratch = c.scratch};
     store_random(&c, s, rng);
     return c;
 }
@@ -96,7 +104,7 @@ static packed_case case_make(const shape *s, kfi_rng *rng)
 static void case_free(packed_case *c)
 {
     const kfi_packed_kv *kv = &c->args.kv;
-    const size_t n_scratch = kfi_attention_packed_scratch_bytes();
+    const size_t n_scratch = kfi_attention_packed_scratch_bytes(c->args.head_dim);
     const size_t n_kv = c->args.n_keys * c->args.head_dim;
     for (size_t i = 0; i < GUARD_BYTES; i++) {
         assert_int_equal(c->scratch[n_scratch + i], 0xC3);
@@ -107,10 +115,8 @@ static void case_free(packed_case *c)
     kfi_free(NULL, c->actual, c->n_q * sizeof(float));
     kfi_free(NULL, c->keys, n_kv * sizeof(float));
     kfi_free(NULL, c->values, n_kv * sizeof(float));
-    kfi_free(NULL, kv->keys, kfi_packed_kv_code_bytes(c->capacity, kv->cols, kv->key_bits));
-    kfi_free(NULL, kv->values, kfi_packed_kv_code_bytes(c->capacity, kv->cols, kv->value_bits));
-    kfi_free(NULL, kv->key_scales, c->capacity * 2);
-    kfi_free(NULL, kv->value_scales, c->capacity * 2);
+    codes_free(&kv->keys, c->capacity, kv->cols);
+    codes_free(&kv->values, c->capacity, kv->cols);
 }
 
 /* One result in double. A query's number is off by half a step, max |q| / 65534, and a score by as
@@ -158,10 +164,10 @@ static void check_exact(const packed_case *c, size_t token, size_t head)
             const double value = (double)c->values[i * dim + d];
             exact += p[i] / sum * value;
             absolute += p[i] / sum * fabs(value);
-            const uint16_t half = c->args.kv.value_scales[i];
+            const uint16_t half = c->args.kv.values.scales[i];
             greatest = fmax(greatest, (double)kfi_half_to_float(half));
         }
-        const double codes = (double)(1u << (c->args.kv.value_bits - 1));
+        const double codes = (double)(1u << (c->args.kv.values.bits - 1));
         const double weights = 256.0 / 65534.0 * 1.01 * greatest * codes;
         if (!(fabs((double)y[d] - exact) <= relative * absolute + weights)) {
             fail_msg("token %zu, head %zu, column %zu: %g, expected %g +- %g", token, head, d,
@@ -195,7 +201,8 @@ static void attends_as_plain_c_does(void **state)
     (void)state;
     static const size_t head_dims[] = {2, 6, 16, 24, 48, 64, 80, 96, 128, 130, 512};
     static const size_t firsts[] = {0, 14, 15, 16, 100, 254, 255, 256, 300, 511, 512, 600};
-    static const unsigned bits[][2] = {{8, 8}, {8, 4}, {4, 4}, {4, 8}};
+    static const unsigned bits[][2] = {{8, 8}, {8, 4}, {4, 4}, {4, 8}, {5, 3}, {4, 2},
+                                       {3, 7}, {2, 6}, {7, 5}, {6, 2}, {3, 3}};
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
     for (size_t i = 0; i < COUNT(head_dims); i++) {
@@ -220,7 +227,7 @@ static void attends_for_every_number_of_heads(void **state)
     kfi_rng rng;
     kfi_rng_init(&rng, 2);
     for (size_t n_heads = 1; n_heads <= 17; n_heads++) {
-        for (unsigned bits = 4; bits <= 8; bits += 4) {
+        for (unsigned bits = 2; bits <= 8; bits++) {
             const shape s = {.key_bits = bits,
                              .value_bits = bits,
                              .n_heads = n_heads,
@@ -307,7 +314,9 @@ static void check_row(const float *x, const float *y, size_t n, unsigned bits)
 static kfi_packed_kv small_cache(uint8_t keys[32 * 32], uint8_t values[32 * 32],
                                  uint16_t scales[2][32], unsigned key_bits, unsigned value_bits)
 {
-    return (kfi_packed_kv){key_bits, value_bits, 32, keys, values, scales[0], scales[1]};
+    return (kfi_packed_kv){.keys = {.bits = key_bits, .codes = keys, .scales = scales[0]},
+                           .values = {.bits = value_bits, .codes = values, .scales = scales[1]},
+                           .cols = 32};
 }
 
 static void codes_are_within_half_a_step(void **state)
@@ -316,12 +325,12 @@ static void codes_are_within_half_a_step(void **state)
     uint8_t keys[32 * 32];
     uint8_t values[32 * 32];
     uint16_t scales[2][32];
-    static const float sizes[] = {1e-7f, 1e-3f, 1.0f, 500.0f, 4e5f};
+    static const float sizes[] = {1e-7f, 1e-3f, 1.0f, 500.0f, 9e4f};
     kfi_rng rng;
     kfi_rng_init(&rng, 5);
-    for (unsigned i = 0; i < 4; i++) {
-        const unsigned key_bits = i < 2 ? 8 : 4;
-        const unsigned value_bits = i % 2 == 0 ? 8 : 4;
+    for (unsigned i = 0; i < 49; i++) {
+        const unsigned key_bits = 2 + i / 7;
+        const unsigned value_bits = 2 + i % 7;
         const kfi_packed_kv kv = small_cache(keys, values, scales, key_bits, value_bits);
         float x[32][2][24];
         for (size_t t = 0; t < 32; t++) {
@@ -353,15 +362,15 @@ static void store_tokens(const kfi_packed_kv *kv, size_t n, uint64_t seed)
     }
 }
 
-/* After going back, nothing is left of what stood there: codes of 4 bits share bytes. */
+/* After going back, nothing is left of what stood there: tokens share bytes. */
 static void a_token_is_stored_anew(void **state)
 {
     (void)state;
     static uint8_t keys[2][32 * 32];
     static uint8_t values[2][32 * 32];
     static uint16_t scales[2][2][32];
-    const kfi_packed_kv used = small_cache(keys[0], values[0], scales[0], 4, 4);
-    const kfi_packed_kv fresh = small_cache(keys[1], values[1], scales[1], 4, 4);
+    const kfi_packed_kv used = small_cache(keys[0], values[0], scales[0], 7, 3);
+    const kfi_packed_kv fresh = small_cache(keys[1], values[1], scales[1], 7, 3);
     store_tokens(&used, 20, 10);
     store_tokens(&used, 20, 11);
     store_tokens(&fresh, 20, 11);

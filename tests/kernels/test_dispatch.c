@@ -158,7 +158,7 @@ static void wrong_attention(const kfi_attention_args *args)
 static void wrong_attention_packed(const kfi_attention_args *args)
 {
     kfi_attention_args coarse = *args;
-    coarse.kv.value_scales++; /* of the next token */
+    coarse.kv.values.scales++; /* of the next token */
     kfi_attention_packed_generic(&coarse);
 }
 

@@ -399,6 +399,8 @@ static void rejects_what_is_wrong_with_a_checkpoint(void **state)
         {1, true, "int8tg64", NULL, "multiple of 64", KF_FORMAT},
         {1, false, "int9", NULL, "activations", KF_FORMAT},
         {1, false, "int8t", ",\"activation_overrides\":7", "activation_overrides", KF_FORMAT},
+        {1, false, "int8t", ",\"kv\":\"k8v1\"", "k8v1", KF_FORMAT},
+        {1, false, "int8t", ",\"kv\":8", "'kv'", KF_FORMAT},
         {1, false, "int8t", ",\"activation_overrides\":{\"a\":\"int9\"}", "'a'", KF_FORMAT},
         {1, false, "int8t", ",\"activation_overrides\":{\"a\":9}", "'a'", KF_FORMAT},
     };

@@ -16,7 +16,10 @@
 #define N_PREFIX 20u  /* no multiple of a block */
 #define N_LOGITS (N_IDS * TINY_VOCABULARY)
 
-static const kf_kv all_codes[] = {KF_KV_K8V8, KF_KV_K8V4, KF_KV_K4V4};
+static const kf_kv all_codes[] = {KF_KV_K8V8, KF_KV_K8V4, KF_KV_K4V4, KF_KV_WIDTHS(5, 3),
+                                  KF_KV_WIDTHS(3, 2)};
+
+#define N_CODES (sizeof all_codes / sizeof all_codes[0])
 
 static int make_directory(void **state)
 {
@@ -180,13 +183,13 @@ static void check_losses(const subject *s)
 {
     static float expected[N_LOGITS];
     static float found[N_LOGITS];
-    static const double most[] = {2.0 / 255.0, 2.0 / 15.0, 4.0 / 15.0};
+    static const double most[] = {2.0 / 255.0, 2.0 / 15.0, 4.0 / 15.0, 0.5, 1.0};
     kf_session *session = new_session(s, KF_KV_F32);
     const size_t n_used = begin(session, s->ids, N_IDS);
     eval(session, expected, s->ids, n_used, N_IDS, N_IDS);
     kf_session_free(session);
     double before = 0.0;
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < N_CODES; i++) {
         session = new_session(s, all_codes[i]);
         eval(session, found, s->ids, begin(session, s->ids, N_IDS), N_IDS, N_IDS);
         kf_session_free(session);
@@ -223,7 +226,7 @@ static void any_batch_and_thread_count_gives_the_same_bits(void **state)
 {
     static float expected[N_LOGITS];
     static const size_t at_a_time[] = {N_IDS, 1, 7, 33};
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < 2 * N_CODES; i++) {
         const size_t n_prefix = i % 2 == 0 ? 0 : N_PREFIX;
         for (size_t b = 0; b < 4; b++) {
             subject s = subject_make(*state, n_prefix, 1 + b % 3);
@@ -247,7 +250,7 @@ static void going_back_forgets(void **state)
     uint32_t other[N_IDS];
     tiny_ids(other, N_IDS, 77);
     memcpy(other, s.ids, N_PREFIX * sizeof *other);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < N_CODES; i++) {
         kf_session *session = new_session(&s, all_codes[i]);
         eval(session, expected, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
         for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
@@ -319,13 +322,44 @@ static void a_shorter_prefix_is_exact_too(void **state)
     subject_free(&s);
 }
 
+/* Only rounding of the rotation is left where no token is in codes; the next one loses more. */
+static void tokens_that_are_to_be_exact_are(void **state)
+{
+    static float expected[N_LOGITS];
+    static float found[N_LOGITS];
+    enum {
+        n_exact = 150
+    };
+    for (size_t n_prefix = 0; n_prefix <= N_PREFIX; n_prefix += N_PREFIX) {
+        kf_error err = {0};
+        subject s = subject_make_in_float(*state, n_prefix, 0.0f);
+        kf_session *exact = new_session(&s, KF_KV_F32);
+        kf_session *session = NULL;
+        kf_session_options options = KF_SESSION_OPTIONS_INIT;
+        options.kv = KF_KV_WIDTHS(2, 2);
+        options.kv_exact = n_exact;
+        CHECK_OK(kf_session_new(&session, s.model, &options, &err), &err);
+        eval(exact, expected, s.ids, begin(exact, s.ids, N_IDS), N_IDS, N_IDS);
+        eval(session, found, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
+        const size_t n_same = (n_exact - n_prefix) * TINY_VOCABULARY;
+        assert_true(distance(found, expected, n_same) < 1e-5);
+        assert_true(distance(found + n_same, expected + n_same, TINY_VOCABULARY) > 1e-4);
+        kf_session_free(exact);
+        kf_session_free(session);
+        subject_free(&s);
+    }
+}
+
 static void tells_how_many_bytes_a_token_reads(void **state)
 {
     static const struct {
         kf_kv kv;
-        size_t head_bytes; /* of a token's key and value, 16 numbers each */
-    } cases[] = {
-        {KF_KV_F32, 2 * 64}, {KF_KV_K8V8, 2 * 18}, {KF_KV_K8V4, 18 + 10}, {KF_KV_K4V4, 20}};
+        size_t head_bytes; /* of a token's key and value, 16 numbers each, padded to 32 */
+    } cases[] = {{KF_KV_F32, 2 * 64},
+                 {KF_KV_K8V8, 2 * 34},
+                 {KF_KV_K8V4, 34 + 18},
+                 {KF_KV_K4V4, 2 * 18},
+                 {KF_KV_WIDTHS(5, 3), 22 + 14}};
     subject s = subject_make(*state, N_PREFIX, 1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         kf_session *session = new_session(&s, cases[i].kv);
@@ -374,13 +408,26 @@ static void names_all_and_refuses_others(void **state)
     kf_session *session = NULL;
     kf_session_options options = KF_SESSION_OPTIONS_INIT;
     subject s = subject_make(*state, 0, 1);
-    static const char *const names[] = {"f32", "k8v8", "k8v4", "k4v4", "auto"};
-    for (int i = 0; i < 5; i++) {
-        assert_string_equal(kf_kv_name((kf_kv)i), names[i]);
+    static const char *const names[] = {"f32", "auto", "k8v8", "k4v4", "k2v2", "k5v3", "k3v7"};
+    static const kf_kv kvs[] = {KF_KV_F32,         KF_KV_AUTO,         KF_KV_K8V8,
+                                KF_KV_K4V4,        KF_KV_WIDTHS(2, 2), KF_KV_WIDTHS(5, 3),
+                                KF_KV_WIDTHS(3, 7)};
+    static const char *const wrong[] = {"", "k8", "k8v", "k8v9", "k1v4", "k8v8 ", "F32", "q"};
+    for (size_t i = 0; i < sizeof kvs / sizeof kvs[0]; i++) {
+        kf_kv found = KF_KV_F32;
+        assert_string_equal(kf_kv_name(kvs[i]), names[i]);
+        CHECK_OK(kf_kv_parse(&found, names[i], &err), &err);
+        assert_int_equal(found, kvs[i]);
     }
-    assert_null(kf_kv_name((kf_kv)5));
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        kf_kv found = KF_KV_AUTO;
+        assert_int_equal(kf_kv_parse(&found, wrong[i], &err), KF_INVALID);
+        assert_int_equal(found, KF_KV_AUTO);
+    }
+    assert_null(kf_kv_name((kf_kv)0x81));
+    assert_null(kf_kv_name((kf_kv)0x98));
     assert_null(kf_kv_name((kf_kv)-1));
-    options.kv = (kf_kv)5;
+    options.kv = (kf_kv)0x89;
     assert_int_equal(kf_session_new(&session, s.model, &options, &err), KF_INVALID);
     assert_null(session);
     subject_free(&s);
@@ -419,6 +466,29 @@ static void auto_is_by_what_the_weights_run_on(void **state)
         kf_model_close(model);
     }
     tiny_model_free(tiny);
+}
+
+/* What a checkpoint names is its default, and no more than that. */
+static void a_checkpoint_names_its_cache(void **state)
+{
+    subject s = subject_make(*state, 0, 1);
+    char path[600];
+    kf_error err = {0};
+    kf_model *model = NULL;
+    tiny_kerf_options kerf = tiny_kerf_defaults();
+    kerf.more = ",\"kv\":\"k5v3\"";
+    (void)snprintf(path, sizeof path, "%s/named", (const char *)*state);
+    tiny_kerf_write(path, s.tiny, &kerf);
+    CHECK_OK(kf_model_open(&model, path, NULL, &err), &err);
+    assert_int_equal(chosen(model), KF_KV_WIDTHS(5, 3));
+    kf_session *session = NULL;
+    kf_session_options options = KF_SESSION_OPTIONS_INIT;
+    options.kv = KF_KV_F32;
+    CHECK_OK(kf_session_new(&session, model, &options, &err), &err);
+    assert_int_equal(kf_session_kv(session), KF_KV_F32);
+    kf_session_free(session);
+    kf_model_close(model);
+    subject_free(&s);
 }
 
 static void refuses_heads_that_are_too_wide(void **state)
@@ -461,10 +531,12 @@ int main(void)
         IN_DIRECTORY(going_back_forgets),
         IN_DIRECTORY(going_back_into_the_prefix_goes_on_in_float),
         IN_DIRECTORY(a_shorter_prefix_is_exact_too),
+        IN_DIRECTORY(tokens_that_are_to_be_exact_are),
         IN_DIRECTORY(tells_how_many_bytes_a_token_reads),
         IN_DIRECTORY(decoding_allocates_nothing),
         IN_DIRECTORY(names_all_and_refuses_others),
         IN_DIRECTORY(auto_is_by_what_the_weights_run_on),
+        IN_DIRECTORY(a_checkpoint_names_its_cache),
         IN_DIRECTORY(refuses_heads_that_are_too_wide),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,20 +106,22 @@ static void a_resolved_recipe_reads_back_as_itself(void **state)
     kf_recipe *first = NULL;
     kf_recipe *second = NULL;
     CHECK_OK(
-        open_text(&first, *state,
-                  "{\"description\": \"\xC3\xA9\", \"weights\": \"int3g128a\","
-                  " \"prefix\": \"You are \\\"kind\\\".\", \"calib\": {\"samples\": 7},"
-                  " \"methods\": [{\"name\": \"gptq\", \"damping\": 0.1, \"fit\": \"minmax\","
-                  " \"act_order\": false}],"
-                  " \"tensors\": {\"blk.0.*\": \"keep\", \"*down*\": {\"weights\": \"int8row\","
-                  " \"activations\": \"float\", \"methods\": [\"rtn\"]}}}",
-                  &err),
+        open_text(
+            &first, *state,
+            "{\"description\": \"\xC3\xA9\", \"weights\": \"int3g128a\","
+            " \"kv\": \"k5v3\", \"prefix\": \"You are \\\"kind\\\".\", \"calib\": {\"samples\": 7},"
+            " \"methods\": [{\"name\": \"gptq\", \"damping\": 0.1, \"fit\": \"minmax\","
+            " \"act_order\": false}],"
+            " \"tensors\": {\"blk.0.*\": \"keep\", \"*down*\": {\"weights\": \"int8row\","
+            " \"activations\": \"float\", \"methods\": [\"rtn\"]}}}",
+            &err),
         &err);
     char *text = strdup(kf_recipe_json(first));
     CHECK_OK(open_text(&second, *state, text, &err), &err);
     assert_string_equal(kf_recipe_json(second), text);
     assert_string_equal(kf_recipe_name(second), "mine");
     assert_string_equal(kf_recipe_prefix(second), "You are \"kind\".");
+    assert_int_equal(second->kv, KF_KV_WIDTHS(5, 3));
     assert_int_equal(second->samples, 7);
     assert_int_equal(second->length, 2048);
     free(text);
@@ -141,6 +143,8 @@ static void bad_recipes_are_refused_with_the_right_status(void **state)
         {"{\"weights\": \"int9g64\"}", KF_RANGE, "weights"},
         {"{\"weights\": \"floaty\"}", KF_RANGE, "weights"},
         {"{\"activations\": \"int2t\"}", KF_RANGE, "activations"},
+        {"{\"kv\": \"k5v1\"}", KF_RANGE, "k5v1"},
+        {"{\"kv\": 4}", KF_RANGE, "kv"},
         {"{\"prefix\": \"\"}", KF_RANGE, "prefix"},
         {"{\"prefix\": \"a\\u0000b\"}", KF_RANGE, "prefix"},
         {"{\"calib\": {\"samples\": 0}}", KF_RANGE, "samples"},
@@ -182,7 +186,7 @@ static void assignments_change_the_resolved_recipe(void **state)
     static const char *const good[] = {
         "weights=int3g128a",    "activations=int8t",        "embedding=keep",   "head=int4g64r",
         "prefix=none",          "calib.samples=128",        "calib.length=512", "gptq.damping=0.05",
-        "gptq.act_order=false", "tensors.*.v_proj=int8g64",
+        "gptq.act_order=false", "tensors.*.v_proj=int8g64", "kv=k8v4",
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         CHECK_OK(kf_recipe_set(recipe, good[i], &err), &err);
@@ -193,6 +197,7 @@ static void assignments_change_the_resolved_recipe(void **state)
         "\"embedding\": \"keep\"",
         "\"head\": \"int4g64r\"",
         "\"prefix\": \"none\"",
+        "\"kv\": \"k8v4\"",
         "\"samples\": 128",
         "\"length\": 512",
         "\"damping\": 0.05",
@@ -223,6 +228,7 @@ static void bad_assignments_change_nothing(void **state)
         {"no.such=1", KF_INVALID},       {".=", KF_INVALID},
         {"calib.=1", KF_INVALID},        {"embedding=floaty", KF_RANGE},
         {"prefix=\xFF", KF_INVALID},     {"tensors.\xFF=keep", KF_INVALID},
+        {"kv=k9v9", KF_RANGE},
     };
     kf_error err = {0};
     kf_recipe *recipe = NULL;

@@ -69,12 +69,12 @@ static kfi_attention_state attend_chunk(kfi_packed_row *row, const kfi_packed_kv
     float max = 0.0f;
     float inverse = 0.0f;
     for (size_t i = 0; i < n; i++) {
-        const float step = row->query_scale * kfi_half_to_float(kv->key_scales[i]);
+        const float step = row->query_scale * kfi_half_to_float(kv->keys.scales[i]);
         p[i] = (float)dot_key(row, kv, i, head_dim) * step;
     }
     const kfi_attention_state state = kfi_soften(p, n);
     for (size_t i = 0; i < n; i++) {
-        p[i] *= kfi_half_to_float(kv->value_scales[i]);
+        p[i] *= kfi_half_to_float(kv->values.scales[i]);
         max = p[i] > max ? p[i] : max;
     }
     row->weight_scale = kfi_packed_step(max, &inverse);

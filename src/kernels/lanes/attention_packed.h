@@ -1,10 +1,10 @@
 /* attention_packed.h - attention over packed keys and values; the steps of
  * attention_packed_inline.h.
  *
- * Scores and sums of values are the same loop, over lines of 64 bytes as packed_kv.h draws them: a
- * lane of 4 bytes is a token (keys) or a column (values), its bytes are four columns or four
- * tokens, or with 4 bits eight. A mask and shifts make pairs of 16-bit numbers of them, and a row's
- * integers are broadcast to all lanes:
+ * Scores and sums of values are the same loop, over chunks as packed_kv.h draws them: a lane of 4
+ * bytes is a token (keys) or a column (values), its bytes are four columns or four tokens, or with
+ * 4 bits eight. A mask and shifts make pairs of 16-bit numbers of them, and a row's integers are
+ * broadcast to all lanes:
  *
  *     line of 8 bits     q0 q1 q2 q3  |  …           16 lanes
  *     line & 0x00FF      q0    q2     |  …    times  a0 a2     one instruction: 2 products a lane
@@ -13,6 +13,9 @@
  * So 64 codes cost 2 loads a row and 2 multiplications, beside a load, an and and a shift for all
  * rows. Sums start at minus the zero times the sum of the row's integers. A tile is `rows` rows and
  * some registers of lanes; fewer rows take more registers, so that enough sums are under way.
+ *
+ * Codes of other bits, and those that are looked up, are first made 8-bit ones in memory, where 256
+ * tokens stay in the first or second cache: some 3 operations more for 64 codes, for all rows.
  *
  * A row that sees fewer keys than others gets weights of zero behind its last.
  *
@@ -31,6 +34,7 @@
 #include "kernels/kernels_list.h"
 #include "kernels/lanes/merge.h"
 #include "kernels/lanes/names.h"
+#include "kernels/lanes/unpack.h"
 
 #define UNIT_LANES    (16 / LINE_PARTS)
 #define UNITS_MOST    4
@@ -47,16 +51,17 @@ INLINE void *of_row(const void *first, int r)
     return (char *)(uintptr_t)first + (size_t)r * sizeof(kfi_packed_row);
 }
 
-/* What a tile multiplies: for each row `dst[lane] = start + sum x code`. Rows are one
+/* What a tile multiplies: for each row `dst[lane] = sum x (code - zero)`. Rows are one
  * kfi_packed_row apart. */
 typedef struct product {
     int32_t *dst;         /* of the first row */
     const int16_t *x;     /* of the first row */
     const int32_t *sum_x; /* of the first row */
     const uint8_t *codes;
-    size_t panel_bytes; /* from 16 lanes to the next 16 */
-    size_t line_bytes;  /* from a line to the next of the same lanes */
-    size_t n_lines;
+    int32_t zero;
+    size_t panel_chunks; /* chunks from 16 lanes to the next 16 */
+    size_t next_chunk;   /* chunks from 32 codes to the next 32 of the same lanes */
+    size_t n_chunks;     /* of 32 codes */
 } product;
 
 /* Pair i of every lane. The pairs of a row's integers stand in the order of quads, each even
@@ -70,9 +75,38 @@ INLINE bytes pairs_of(bytes line, const int bits, const int i)
 }
 
 /* Where register u of lanes begins in a line. */
-INLINE const uint8_t *unit_codes(const product *p, size_t unit)
+INLINE const uint8_t *unit_codes(const product *p, size_t unit, const int bits)
 {
-    return p->codes + unit / LINE_PARTS * p->panel_bytes + unit % LINE_PARTS * sizeof(bytes);
+    return p->codes + unit / LINE_PARTS * p->panel_chunks * (size_t)bits * KFI_LINE_BYTES +
+           unit % LINE_PARTS * sizeof(bytes);
+}
+
+/* One line of each register of lanes for all rows. */
+INLINE void dot_line(bytes sum[KFI_PACKED_ROWS][UNITS_MOST], const uint8_t *const *codes,
+                     size_t place, const int16_t *x, const int bits, const int rows,
+                     const int n_units)
+{
+    bytes line[UNITS_MOST];
+    UNROLL
+    for (int u = 0; u < n_units; u++) {
+        line[u] = bytes_load(codes[u] + place);
+    }
+    UNROLL
+    for (int i = 0; i < N_PAIRS(bits); i++) {
+        bytes pairs[UNITS_MOST];
+        UNROLL
+        for (int u = 0; u < n_units; u++) {
+            pairs[u] = pairs_of(line[u], bits, i);
+        }
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const bytes all = bytes_set1_int(*(const int_word *)of_row(x + 2 * i, r));
+            UNROLL
+            for (int u = 0; u < n_units; u++) {
+                sum[r][u] = dot_pairs(sum[r][u], pairs[u], all);
+            }
+        }
+    }
 }
 
 /* Registers unit … unit + n_units - 1 of lanes for all rows; bits, rows and n_units are constants.
@@ -85,37 +119,20 @@ INLINE void dot_tile(const product *p, size_t unit, const int bits, const int ro
     const int16_t *x = p->x;
     UNROLL
     for (int u = 0; u < n_units; u++) {
-        codes[u] = unit_codes(p, unit + (size_t)u);
+        codes[u] = unit_codes(p, unit + (size_t)u, bits);
     }
     UNROLL
     for (int r = 0; r < rows; r++) {
         const int32_t sum_x = *(const int32_t *)of_row(p->sum_x, r);
         UNROLL
         for (int u = 0; u < n_units; u++) {
-            sum[r][u] = bytes_set1_int(-(1 << (bits - 1)) * sum_x);
+            sum[r][u] = bytes_set1_int(-p->zero * sum_x);
         }
     }
-    for (size_t l = 0; l < p->n_lines; l++, x += N_LINE(bits)) {
-        bytes line[UNITS_MOST];
-        UNROLL
-        for (int u = 0; u < n_units; u++) {
-            line[u] = bytes_load(codes[u] + l * p->line_bytes);
-        }
-        UNROLL
-        for (int i = 0; i < N_PAIRS(bits); i++) {
-            bytes pairs[UNITS_MOST];
-            UNROLL
-            for (int u = 0; u < n_units; u++) {
-                pairs[u] = pairs_of(line[u], bits, i);
-            }
-            UNROLL
-            for (int r = 0; r < rows; r++) {
-                const bytes all = bytes_set1_int(*(const int_word *)of_row(x + 2 * i, r));
-                UNROLL
-                for (int u = 0; u < n_units; u++) {
-                    sum[r][u] = dot_pairs(sum[r][u], pairs[u], all);
-                }
-            }
+    for (size_t c = 0; c < p->n_chunks; c++) {
+        const size_t chunk = c * p->next_chunk * (size_t)bits * KFI_LINE_BYTES;
+        for (int l = 0; l < bits; l++, x += N_LINE(bits)) {
+            dot_line(sum, codes, chunk + (size_t)l * KFI_LINE_BYTES, x, bits, rows, n_units);
         }
     }
     UNROLL
@@ -161,7 +178,7 @@ INLINE void dot_bits(const product *p, size_t n_lanes, const int bits, size_t ro
     }
 }
 
-/* For n_lanes lanes, a multiple of 16. */
+/* For n_lanes lanes, a multiple of 16; bits 8 or 4. */
 static void dot(const product *p, size_t n_lanes, unsigned bits, size_t rows)
 {
     if (bits == 8) {
@@ -169,6 +186,44 @@ static void dot(const product *p, size_t n_lanes, unsigned bits, size_t rows)
     } else {
         dot_bits(p, n_lanes, 4, rows);
     }
+}
+
+/* ---- codes as they are multiplied ---- */
+
+typedef struct operand {
+    const uint8_t *codes;
+    unsigned bits; /* 8 or 4 */
+    int32_t zero;
+} operand;
+
+/* Chunks one after the other as codes of 8 bits; kind is a constant. */
+INLINE void expand_kind(const int kind, uint8_t *dst, const kfi_kv_codes *c, size_t n_chunks)
+{
+    const bytes operands = operands_of(kind, c->table);
+    const uint8_t *chunk = c->codes;
+    for (size_t i = 0; i < n_chunks;
+         i++, chunk += chunk_bytes_of(kind), dst += 8 * KFI_LINE_BYTES) {
+        for (size_t part = 0; part < KFI_LINE_BYTES; part += sizeof(bytes)) {
+            bytes q[8];
+            unpack_chunk(q, chunk + part, kind, operands);
+            UNROLL
+            for (int quad = 0; quad < 8; quad++) {
+                bytes_store(dst + (size_t)quad * KFI_LINE_BYTES + part, q[quad]);
+            }
+        }
+    }
+}
+
+/* What is multiplied in place of codes: themselves, or what they are made in `room`. */
+static operand operand_of(const kfi_kv_codes *c, size_t n_chunks, uint8_t *room)
+{
+    const bool is_looked_up = c->table != NULL;
+    const int32_t zero = is_looked_up ? KFI_TABLE_ZERO : 1 << (c->bits - 1);
+    if (!is_looked_up && c->bits % 4 == 0) {
+        return (operand){c->codes, c->bits, zero};
+    }
+    FOR_KINDS((int)c->bits + (is_looked_up ? LOOKED_UP : 0), expand_kind, room, c, n_chunks)
+    return (operand){room, 8, zero};
 }
 
 /* ---- rows ---- */
@@ -194,6 +249,9 @@ static void take_query(kfi_packed_row *row, const float *q, size_t head_dim, flo
     for (size_t i = 0; i < head_dim; i += KFI_LANES) {
         const lanes x = lanes_load_n(q + i, head_dim - i);
         sum = ilanes_add(sum, round_lanes(row->query + i, x, lanes_set1(inverse)));
+    }
+    for (size_t i = (head_dim + 15) / 16 * 16; i < kfi_packed_kv_cols(head_dim); i += KFI_LANES) {
+        ilanes_store_pairs(row->query + i, ilanes_set1(0));
     }
     row->query_sum = ilanes_sum(sum);
 }
@@ -233,17 +291,18 @@ static kfi_attention_state soften(kfi_packed_row *row, const kfi_packed_kv *kv, 
     lanes weight = lanes_zero();
     float inverse = 0.0f;
     for (size_t i = 0; i < n_whole; i += KFI_LANES) {
-        greatest = take_scores(row, kv->key_scales, i, KFI_LANES, greatest);
+        greatest = take_scores(row, kv->keys.scales, i, KFI_LANES, greatest);
     }
     if (n_whole < n) {
-        greatest = take_scores(row, kv->key_scales, n_whole, n - n_whole, greatest);
+        greatest = take_scores(row, kv->keys.scales, n_whole, n - n_whole, greatest);
     }
     const float max = lanes_greatest(greatest);
     for (size_t i = 0; i < n_whole; i += KFI_LANES) {
-        take_weights(p + i, kv->value_scales + i, KFI_LANES, max, &weight, &heaviest);
+        take_weights(p + i, kv->values.scales + i, KFI_LANES, max, &weight, &heaviest);
     }
     if (n_whole < n) {
-        take_weights(p + n_whole, kv->value_scales + n_whole, n - n_whole, max, &weight, &heaviest);
+        take_weights(p + n_whole, kv->values.scales + n_whole, n - n_whole, max, &weight,
+                     &heaviest);
     }
     row->weight_scale = kfi_packed_step(lanes_greatest(heaviest), &inverse);
     ilanes sum = ilanes_set1(0);
@@ -274,6 +333,7 @@ INLINE void take_results(kfi_packed_row *row, size_t cols)
 typedef struct row_block {
     const kfi_attention_args *args;
     kfi_packed_row *rows;
+    uint8_t *room; /* of a chunk of keys or values in 8 bits */
     float *dst[KFI_PACKED_ROWS];
     size_t n_visible[KFI_PACKED_ROWS]; /* keys a row sees, not descending */
     size_t n_rows, n_worked;
@@ -284,29 +344,34 @@ static void attend_chunk(const row_block *b, size_t begin)
     const size_t dim = b->args->head_dim;
     const kfi_packed_kv kv = kfi_packed_kv_from(&b->args->kv, begin);
     const size_t most = least(b->n_visible[b->n_worked - 1] - begin, KFI_ATTENTION_CHUNK);
-    const size_t n_tokens = (most + 15) / 16 * 16;
+    const size_t n_tokens = (most + KFI_KV_BLOCK - 1) / KFI_KV_BLOCK * KFI_KV_BLOCK;
+    const size_t n_chunks = n_tokens * kv.cols / (KFI_PANEL_ROWS * KFI_CHUNK_COLS);
     kfi_packed_row *const rows = b->rows;
     kfi_attention_state more[KFI_PACKED_ROWS];
+    const operand keys = operand_of(&kv.keys, n_chunks, b->room);
     const product scores = {.dst = rows->keys.sums,
                             .x = rows->query,
                             .sum_x = &rows->query_sum,
-                            .codes = kv.keys,
-                            .panel_bytes = kfi_packed_kv_code_bytes(16, kv.cols, kv.key_bits),
-                            .line_bytes = KFI_LINE_BYTES,
-                            .n_lines = kv.cols * kv.key_bits / 32};
-    const product values = {.dst = rows->values.sums,
-                            .x = rows->weights,
-                            .sum_x = &rows->weight_sum,
-                            .codes = kv.values,
-                            .panel_bytes = KFI_LINE_BYTES,
-                            .line_bytes = kv.cols * 4,
-                            .n_lines = n_tokens * kv.value_bits / 32};
-    dot(&scores, n_tokens, kv.key_bits, b->n_worked);
+                            .codes = keys.codes,
+                            .zero = keys.zero,
+                            .panel_chunks = kv.cols / KFI_CHUNK_COLS,
+                            .next_chunk = 1,
+                            .n_chunks = kv.cols / KFI_CHUNK_COLS};
+    dot(&scores, n_tokens, keys.bits, b->n_worked);
     for (size_t r = 0; r < b->n_worked; r++) {
         const size_t n = b->n_visible[r] > begin ? least(b->n_visible[r] - begin, most) : 0;
         more[r] = soften(&rows[r], &kv, n, n_tokens);
     }
-    dot(&values, kv.cols, kv.value_bits, b->n_worked);
+    const operand values = operand_of(&kv.values, n_chunks, b->room);
+    const product sums = {.dst = rows->values.sums,
+                          .x = rows->weights,
+                          .sum_x = &rows->weight_sum,
+                          .codes = values.codes,
+                          .zero = values.zero,
+                          .panel_chunks = 1,
+                          .next_chunk = kv.cols / KFI_PANEL_ROWS,
+                          .n_chunks = n_tokens / KFI_CHUNK_COLS};
+    dot(&sums, kv.cols, values.bits, b->n_worked);
     for (size_t r = 0; r < b->n_rows; r++) {
         if (b->n_visible[r] > begin) {
             take_results(&rows[r], kv.cols);
@@ -321,6 +386,7 @@ static row_block block_make(const kfi_attention_args *a, size_t first)
     const size_t n_rows = least(a->n_tokens * a->n_heads - first, KFI_PACKED_ROWS);
     row_block b = {.args = a,
                    .rows = a->scratch,
+                   .room = kfi_packed_room(a->scratch),
                    .n_rows = n_rows,
                    .n_worked = n_rows <= 4 ? n_rows : KFI_PACKED_ROWS};
     for (size_t r = 0; r < b.n_worked; r++) {

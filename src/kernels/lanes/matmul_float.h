@@ -27,7 +27,7 @@
 INLINE void unpack_floats_of(const int kind, float *dst, const kfi_packed *w, size_t i_panel)
 {
     const size_t chunk_bytes = chunk_bytes_of(kind);
-    const bytes operands = operands_of(kind, w);
+    const bytes operands = operands_of(kind, w->table);
     const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
     for (size_t i = 0; i < w->n_chunks; i++, chunk += chunk_bytes) {
         const size_t group = i * KFI_CHUNK_COLS / w->group;

@@ -88,7 +88,7 @@ INLINE void multiply_panel(const int n_tokens, const int kind, const scale_kind 
                            const kfi_segments *segments)
 {
     const uint8_t *codes = w->codes + i_panel * w->n_chunks * chunk_bytes_of(kind);
-    const bytes operands = operands_of(kind, w);
+    const bytes operands = operands_of(kind, w->table);
     const bool is_short = scales == TWO_LEVEL_SHORT;
     size_t sum_end = kfi_segment_sum_end(segments, 0);
     row_sums rows;

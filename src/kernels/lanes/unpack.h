@@ -60,14 +60,14 @@ INLINE size_t chunk_bytes_of(const int kind)
     return (size_t)stored_bits(kind) * KFI_LINE_BYTES;
 }
 
-/* The unsigned bytes that codes stand for, in every 16 bytes of the register; not used where they
- * are not looked up. */
-INLINE bytes operands_of(const int kind, const kfi_packed *w)
+/* The unsigned bytes that codes stand for by a table, in every 16 bytes of the register; not used
+ * where they are not looked up. */
+INLINE bytes operands_of(const int kind, const int8_t *table)
 {
     if (kind < LOOKED_UP) {
         return bytes_set1(0);
     }
-    return bytes_xor(bytes_repeat((const uint8_t *)w->table), bytes_set1(KFI_TABLE_ZERO));
+    return bytes_xor(bytes_repeat((const uint8_t *)table), bytes_set1(KFI_TABLE_ZERO));
 }
 
 /* The eight quads of a chunk (columns 4 quad … 4 quad + 3) as operands; kind is a constant of the

@@ -30,7 +30,7 @@ INLINE size_t multiplied_zero_bytes(const kfi_packed *w)
 INLINE void unpack_panel_of(const int kind, uint8_t *dst, const kfi_packed *w, size_t i_panel)
 {
     const size_t chunk_bytes = chunk_bytes_of(kind);
-    const bytes operands = operands_of(kind, w);
+    const bytes operands = operands_of(kind, w->table);
     const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
     for (size_t c = 0; c < w->n_chunks; c++, chunk += chunk_bytes) {
         bytes q[8];
@@ -66,7 +66,7 @@ INLINE void unpack_multiplied_of(const int bits, uint8_t *dst, uint8_t *zeros, c
             bytes_and(ilanes_shift_right_signed(m, 31), bytes_set1((1u << bits) - 1));
         const ilanes zero = bytes_xor(panel_zeros(w, i_grid), bytes_and(flip, ilanes_set1(0xFF)));
         bytes q[8];
-        unpack_chunk(q, chunk, bits, operands_of(bits, w));
+        unpack_chunk(q, chunk, bits, operands_of(bits, w->table));
         UNROLL
         for (int quad = 0; quad < 8; quad++, dst += KFI_LINE_BYTES) {
             const words product = (words)bytes_xor(q[quad], flip) * (words)factors;
