@@ -16,6 +16,7 @@
  * half of one, a packed pass less than one), and in fits of a grid. Solving and measuring a layer
  * of n inputs are some 4 n^2 multiplications a row: as many as 4 n tokens take. */
 #define PASSES_PER_FORWARD 2.5
+#define PASSES_A_TRANSFORM 1.5 /* that asks for statistics */
 #define SOLVER_TOKENS      4.0
 #define FITS_CALIBRATED    2.0
 #define FITS_PLAIN         3.0 /* with rounding, measuring and packing */
@@ -38,6 +39,20 @@ typedef struct estimate {
     size_t n_tokens, n_trial_tokens; /* of the calibration, of one trial */
 } estimate;
 
+static bool transforms(const estimate *e)
+{
+    return kfi_recipe_transform(e->recipe, 0) != NULL;
+}
+
+/* Embedding and head are never transformed. */
+static kfi_dtype kept_dtype(const estimate *e, const char *name)
+{
+    const bool is_table =
+        strcmp(name, KFI_TENSOR_EMBEDDING) == 0 || strcmp(name, KFI_TENSOR_HEAD) == 0;
+    return transforms(e) && !is_table ? KFI_DTYPE_F32
+                                      : kfi_kept_dtype(kfi_model_source_format(e->model, name));
+}
+
 static kf_status matrix_bytes(uint64_t *bytes, const estimate *e, const char *name,
                               const kfi_treatment *treatment, size_t *rows, size_t *cols,
                               kf_error *err)
@@ -48,8 +63,7 @@ static kf_status matrix_bytes(uint64_t *bytes, const estimate *e, const char *na
     if (!treatment->keep) {
         return kf_format_bytes(bytes, treatment->weights, *rows, *cols, err);
     }
-    const kfi_dtype dtype = kfi_kept_dtype(kfi_model_source_format(e->model, name));
-    *bytes = (uint64_t)*rows * *cols * kfi_dtype_get(dtype)->block_bytes;
+    *bytes = (uint64_t)*rows * *cols * kfi_dtype_get(kept_dtype(e, name))->block_bytes;
     return KF_OK;
 }
 
@@ -148,7 +162,7 @@ static uint64_t memory_bytes(const estimate *e)
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
     const uint64_t block = streams + gram + layer + kfi_kv_layer_bytes(&kv) + workspace + logits +
                            e->block_bytes +
-                           kfi_model_block_bytes(e->model); /* the source's, decoded */
+                           (transforms(e) ? 2 : 1) * kfi_model_block_bytes(e->model); /* decoded */
     const uint64_t table = streams + workspace + e->table_memory +
                            KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
     return block > table ? block : table;
@@ -240,8 +254,10 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t s
     }
     const double widths = (double)(e->config->hidden + e->config->feed_forward);
     const double solver = calibrates ? SOLVER_TOKENS * widths / 2 : 0.0;
-    double tokens = (double)e->n_tokens * PASSES_PER_FORWARD + solver;
-    tokens += tries ? TRIALS * ((double)e->n_trial_tokens * PASSES_PER_FORWARD + solver / 2) : 0.0;
+    const double passes =
+        PASSES_PER_FORWARD + PASSES_A_TRANSFORM * (double)kfi_recipe_asking(e->recipe);
+    double tokens = (double)e->n_tokens * passes + solver;
+    tokens += tries ? TRIALS * ((double)e->n_trial_tokens * passes + solver / 2) : 0.0;
     *seconds = forward * tokens * (double)e->config->n_layers +
                fit * (double)kfi_model_linear_parameters(e->model) *
                    ((calibrates ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0)) +

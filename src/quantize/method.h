@@ -12,6 +12,7 @@
 #include "kerf/quantize.h"
 #include "quantize/round/round.h"
 #include "quantize/statistics.h"
+#include "quantize/transform/transform.h"
 
 #define KFI_KNOBS_MAX 16u
 
@@ -34,6 +35,9 @@ typedef struct kfi_method {
     /* False: a block's later layers are fitted to the outputs of its full-precision earlier ones.
      * NULL: true, they see the quantized ones. */
     bool (*is_sequential)(const double *knobs);
+
+    /* Stage transform. Changes a block in float so that it rounds better, its function the same. */
+    kf_status (*transform)(kfi_transform_job *job, kf_error *err);
 
     /* Stage round. The grids that the method starts from; RTN on them is what a report compares
      * with. */

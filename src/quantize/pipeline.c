@@ -10,7 +10,8 @@
 #include "base/fail.h"
 #include "quantize/table.h"
 
-/* Passes over all tokens a block: four for its statistics, one to the next block. */
+/* Passes over all tokens a block: four for its statistics, one to the next block; and one for each
+ * transform that asks for statistics. */
 #define PASSES_A_BLOCK 5u
 
 static size_t least(size_t a, size_t b)
@@ -64,16 +65,6 @@ void kfi_piece_down(kfi_pipeline *pipeline, const kfi_block *block, float *x, si
 
 /* ---- statistics of the steps ---- */
 
-/* Layers of a step, all with the same input. */
-static const struct {
-    kfi_linear_role first, last;
-} steps[KFI_STEP_COUNT] = {
-    {KFI_LINEAR_Q, KFI_LINEAR_V},
-    {KFI_LINEAR_O, KFI_LINEAR_O},
-    {KFI_LINEAR_GATE, KFI_LINEAR_UP},
-    {KFI_LINEAR_DOWN, KFI_LINEAR_DOWN},
-};
-
 size_t kfi_step_width(const kfi_config *config, size_t i_step)
 {
     const size_t widths[KFI_STEP_COUNT] = {config->hidden, config->n_heads * config->head_dim,
@@ -86,6 +77,7 @@ typedef struct block_work {
     kfi_pipeline *pipeline;
     size_t i_layer;
     const kfi_block *source; /* full precision */
+    const kfi_block *floats; /* what is quantized: the source, or what transforms made of it */
     kfi_block_result *result;
     kfi_name names[KFI_LINEAR_COUNT];
     kfi_layer_source sources[KFI_LINEAR_COUNT];
@@ -94,12 +86,14 @@ typedef struct block_work {
     kfi_gathering gatherings[KFI_STEP_COUNT];
 } block_work;
 
-static kf_status begin_gathering(block_work *work, size_t i_step, kf_error *err)
+static kf_status begin_gathering(block_work *work, size_t i_step,
+                                 const kfi_statistics_request *requests, size_t n_requests,
+                                 kf_error *err)
 {
     const kfi_pipeline *p = work->pipeline;
     const size_t n = kfi_step_width(p->config, i_step);
-    for (size_t role = steps[i_step].first; role <= steps[i_step].last; role++) {
-        KFI_TRY(kfi_gathering_want(&work->gatherings[i_step], n, &work->requests[role],
+    for (size_t i = 0; i < n_requests; i++) {
+        KFI_TRY(kfi_gathering_want(&work->gatherings[i_step], n, &requests[i],
                                    p->options.worker.alloc, err));
     }
     /* The prefix's tokens stand in front of every window, so they count once for each. */
@@ -117,6 +111,14 @@ typedef struct batch {
     bool is_held_back; /* counted in no statistics */
 } batch;
 
+/* What the layers of a step ask for. */
+static kf_status begin_step(block_work *work, size_t i_step, kf_error *err)
+{
+    const size_t first = kfi_step_first(i_step);
+    return begin_gathering(work, i_step, &work->requests[first], kfi_step_last(i_step) - first + 1,
+                           err);
+}
+
 static void gather(block_work *work, size_t i_step, const float *x, const batch *b)
 {
     const kfi_pipeline *p = work->pipeline;
@@ -132,7 +134,7 @@ typedef void batch_task(block_work *work, const batch *b);
 
 static uint64_t tokens_in_all(const kfi_pipeline *p)
 {
-    return (uint64_t)p->hidden.n_tokens * PASSES_A_BLOCK * p->config->n_layers;
+    return (uint64_t)p->hidden.n_tokens * p->n_passes * p->config->n_layers;
 }
 
 static kf_status each_batch(block_work *work, batch_task *task, kf_error *err)
@@ -165,7 +167,7 @@ static kf_status each_batch(block_work *work, batch_task *task, kf_error *err)
 static void see_attention_input(block_work *work, const batch *b)
 {
     kfi_pipeline *p = work->pipeline;
-    kfi_piece_norm(p, work->source->attention_norm, kfi_stream_row(&p->hidden, b->row), b->n);
+    kfi_piece_norm(p, work->floats->attention_norm, kfi_stream_row(&p->hidden, b->row), b->n);
     gather(work, 0, p->buffers->normed, b);
 }
 
@@ -173,7 +175,7 @@ static void attend(block_work *work, const batch *b)
 {
     kfi_pipeline *p = work->pipeline;
     float *attention = kfi_stream_row(&p->attention, b->row);
-    kfi_piece_norm(p, work->source->attention_norm, kfi_stream_row(&p->hidden, b->row), b->n);
+    kfi_piece_norm(p, work->floats->attention_norm, kfi_stream_row(&p->hidden, b->row), b->n);
     kfi_piece_attention(p, &work->result->block, attention, p->buffers->normed, b->position, b->n);
     gather(work, 1, attention, b);
 }
@@ -183,7 +185,7 @@ static void project(block_work *work, const batch *b)
     kfi_pipeline *p = work->pipeline;
     float *x = kfi_stream_row(&p->hidden, b->row);
     kfi_piece_project(p, &work->result->block, x, kfi_stream_row(&p->attention, b->row), b->n);
-    kfi_piece_norm(p, work->source->mlp_norm, x, b->n);
+    kfi_piece_norm(p, work->floats->mlp_norm, x, b->n);
     gather(work, 2, p->buffers->normed, b);
 }
 
@@ -192,7 +194,7 @@ static void project(block_work *work, const batch *b)
 static void see_down_input(block_work *work, const batch *b)
 {
     kfi_pipeline *p = work->pipeline;
-    kfi_piece_norm(p, work->source->mlp_norm, kfi_stream_row(&p->hidden, b->row), b->n);
+    kfi_piece_norm(p, work->floats->mlp_norm, kfi_stream_row(&p->hidden, b->row), b->n);
     kfi_piece_gate(p, &work->result->block, p->buffers->normed, b->n);
     gather(work, 3, p->buffers->gate, b);
 }
@@ -201,7 +203,7 @@ static void move_on(block_work *work, const batch *b)
 {
     kfi_pipeline *p = work->pipeline;
     float *x = kfi_stream_row(&p->hidden, b->row);
-    kfi_piece_norm(p, work->source->mlp_norm, x, b->n);
+    kfi_piece_norm(p, work->floats->mlp_norm, x, b->n);
     kfi_piece_gate(p, &work->result->block, p->buffers->normed, b->n);
     kfi_piece_down(p, &work->result->block, x, b->n);
 }
@@ -214,21 +216,21 @@ static void pass(block_work *work, const batch *b)
                       &p->kv, b->position, b->n);
 }
 
-/* All inputs of the full-precision block, the streams left where they are. */
+/* All inputs of the block in float, the streams left where they are. */
 static void see_all_inputs(block_work *work, const batch *b)
 {
     kfi_pipeline *p = work->pipeline;
     float *x = kfi_stream_row(&p->attention, b->row); /* of the same width at least: see init */
     memcpy(x, kfi_stream_row(&p->hidden, b->row), b->n * p->config->hidden * sizeof(float));
-    kfi_piece_norm(p, work->source->attention_norm, x, b->n);
+    kfi_piece_norm(p, work->floats->attention_norm, x, b->n);
     gather(work, 0, p->buffers->normed, b);
-    kfi_piece_attention(p, work->source, p->buffers->attention, p->buffers->normed, b->position,
+    kfi_piece_attention(p, work->floats, p->buffers->attention, p->buffers->normed, b->position,
                         b->n);
     gather(work, 1, p->buffers->attention, b);
-    kfi_piece_project(p, work->source, x, p->buffers->attention, b->n);
-    kfi_piece_norm(p, work->source->mlp_norm, x, b->n);
+    kfi_piece_project(p, work->floats, x, p->buffers->attention, b->n);
+    kfi_piece_norm(p, work->floats->mlp_norm, x, b->n);
     gather(work, 2, p->buffers->normed, b);
-    kfi_piece_gate(p, work->source, p->buffers->normed, b->n);
+    kfi_piece_gate(p, work->floats, p->buffers->normed, b->n);
     gather(work, 3, p->buffers->gate, b);
 }
 
@@ -242,8 +244,10 @@ static void read_recipe(block_work *work)
         kfi_layer_source *source = &work->sources[role];
         work->names[role] = kfi_name_weight(work->i_layer, (kfi_linear_role)role);
         source->name = work->names[role].text;
-        source->linear = &work->source->linears[role];
-        source->format = kfi_model_source_format(p->options.model, source->name);
+        source->linear = &work->floats->linears[role];
+        source->format = kfi_recipe_transform(p->options.recipe, 0) != NULL
+                             ? kfi_dtype_get(KFI_DTYPE_F32)->name
+                             : kfi_model_source_format(p->options.model, source->name);
         kfi_recipe_treatment(&source->treatment, p->options.recipe, p->config, source->name);
         const kfi_method_use *use = kfi_treatment_round(&source->treatment);
         work->requests[role] = (kfi_statistics_request){.first_token_weight = 1.0};
@@ -267,7 +271,8 @@ static kf_status quantize_step(block_work *work, size_t i_step, kf_error *err)
     kfi_prepared prepared = {0};
     kf_status st = KF_OK;
     kfi_gathering_finish(g, p->options.worker.pool);
-    for (size_t role = steps[i_step].first; role <= steps[i_step].last && st == KF_OK; role++) {
+    for (size_t role = kfi_step_first(i_step); role <= kfi_step_last(i_step) && st == KF_OK;
+         role++) {
         if (kfi_report_cancelled(p->options.worker.callbacks)) {
             st = kfi_fail(err, KF_CANCELLED, KF_NO_OFFSET, "cancelled in block %zu",
                           work->i_layer + 1);
@@ -289,7 +294,7 @@ static kf_status quantize_in_steps(block_work *work, kf_error *err)
     static batch_task *const tasks[KFI_STEP_COUNT] = {see_attention_input, attend, project,
                                                       see_down_input};
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
-        KFI_TRY(begin_gathering(work, i, err));
+        KFI_TRY(begin_step(work, i, err));
         KFI_TRY(each_batch(work, tasks[i], err));
         KFI_TRY(quantize_step(work, i, err));
     }
@@ -300,7 +305,7 @@ static kf_status quantize_at_once(block_work *work, kf_error *err)
 {
     if (work->needs_statistics) {
         for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
-            KFI_TRY(begin_gathering(work, i, err));
+            KFI_TRY(begin_step(work, i, err));
         }
         KFI_TRY(each_batch(work, see_all_inputs, err));
     }
@@ -310,13 +315,85 @@ static kf_status quantize_at_once(block_work *work, kf_error *err)
     return each_batch(work, pass, err);
 }
 
-/* What is not quantized must be finite too, unless the recipe keeps it. */
+/* ---- transforms ---- */
+
+static kf_status gather_all(block_work *work, const kfi_statistics_request *request, kf_error *err)
+{
+    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+        KFI_TRY(begin_gathering(work, i, request, 1, err));
+    }
+    KFI_TRY(each_batch(work, see_all_inputs, err));
+    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+        kfi_gathering_finish(&work->gatherings[i], work->pipeline->options.worker.pool);
+    }
+    return KF_OK;
+}
+
+static void end_gatherings(block_work *work)
+{
+    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+        kfi_gathering_end(&work->gatherings[i]);
+    }
+}
+
+static kf_status transform(block_work *work, const kfi_method_use *use, kf_error *err)
+{
+    kfi_pipeline *p = work->pipeline;
+    kfi_statistics_request request = {.first_token_weight = 1.0};
+    kfi_transform_job job = {.floats = &work->result->floats,
+                             .knobs = use->knobs,
+                             .pool = p->options.worker.pool,
+                             .alloc = p->options.worker.alloc};
+    if (use->method->request != NULL) {
+        use->method->request(&request, use->knobs);
+    }
+    if (request.needs != 0) {
+        KFI_TRY(gather_all(work, &request, err));
+    }
+    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
+        job.statistics[i] = kfi_gathering_find(&work->gatherings[i], &request);
+    }
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        job.treatments[role] = &work->sources[role].treatment;
+    }
+    KFI_TRY(use->method->transform(&job, err));
+    end_gatherings(work);
+    kfi_prefix_run_inputs(p, work->floats);
+    return KF_OK;
+}
+
+/* Lets the recipe's transforms change a copy of the block. */
+static kf_status transform_block(block_work *work, kf_error *err)
+{
+    const kfi_pipeline *p = work->pipeline;
+    kfi_float_block *floats = &work->result->floats;
+    const kfi_method_use *use = kfi_recipe_transform(p->options.recipe, 0);
+    if (use == NULL) {
+        return KF_OK;
+    }
+    KFI_TRY(kfi_float_block_init(floats, work->source, p->config->hidden, p->options.worker.alloc,
+                                 err));
+    work->floats = &floats->block;
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        const kfi_linear *linear = &work->source->linears[role];
+        work->sources[role].linear = &work->floats->linears[role];
+        KFI_TRY(kfi_check_finite(work->names[role].text, linear->weights,
+                                 linear->rows * linear->cols, 0, err));
+    }
+    for (size_t i = 0; use != NULL; use = kfi_recipe_transform(p->options.recipe, ++i)) {
+        KFI_TRY(transform(work, use, err));
+    }
+    return KF_OK;
+}
+
+/* What is not quantized must be finite too, unless the recipe keeps it as it is. */
 static kf_status check_vector(const kfi_pipeline *p, const char *name, const float *values,
                               size_t n, kf_error *err)
 {
     kfi_treatment treatment;
     kfi_recipe_treatment(&treatment, p->options.recipe, p->config, name);
-    return values == NULL || treatment.keep ? KF_OK : kfi_check_finite(name, values, n, 0, err);
+    const bool keeps = treatment.keep && kfi_recipe_transform(p->options.recipe, 0) == NULL;
+    return values == NULL || keeps ? KF_OK : kfi_check_finite(name, values, n, 0, err);
 }
 
 static kf_status check_vectors(const block_work *work, kf_error *err)
@@ -340,6 +417,7 @@ void kfi_block_result_deinit(kfi_block_result *result)
     for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
         kfi_layer_deinit(&result->layers[role]);
     }
+    kfi_float_block_deinit(&result->floats);
     *result = (kfi_block_result){0};
 }
 
@@ -350,15 +428,17 @@ kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_result *result
     *result = (kfi_block_result){0};
     KFI_TRY(kfi_model_block(pipeline->options.model, i_layer, &work.source, err));
     KFI_TRY(check_vectors(&work, err));
-    result->block = *work.source;
+    work.floats = work.source;
     kfi_prefix_run_block(pipeline, work.source, i_layer);
     read_recipe(&work);
-    const kf_status st = work.needs_statistics && work.is_sequential ? quantize_in_steps(&work, err)
-                                                                     : quantize_at_once(&work, err);
-    for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
-        kfi_gathering_end(&work.gatherings[i]);
+    kf_status st = transform_block(&work, err);
+    if (st == KF_OK) {
+        result->block = *work.floats;
+        st = work.needs_statistics && work.is_sequential ? quantize_in_steps(&work, err)
+                                                         : quantize_at_once(&work, err);
     }
-    pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * PASSES_A_BLOCK * (i_layer + 1);
+    end_gatherings(&work);
+    pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * pipeline->n_passes * (i_layer + 1);
     if (st != KF_OK) {
         kfi_block_result_deinit(result);
     }
@@ -376,7 +456,7 @@ kf_status kfi_pipeline_pass(kfi_pipeline *pipeline, const kfi_block *quantized, 
         kfi_prefix_run_block(pipeline, source, i_layer);
     }
     KFI_TRY(each_batch(&work, pass, err));
-    pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * PASSES_A_BLOCK * (i_layer + 1);
+    pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * pipeline->n_passes * (i_layer + 1);
     return KF_OK;
 }
 
@@ -427,7 +507,9 @@ static kf_status allocate(kfi_pipeline *p, kf_error *err)
 kf_status kfi_pipeline_init(kfi_pipeline *pipeline, const kfi_pipeline_options *options,
                             kf_error *err)
 {
-    *pipeline = (kfi_pipeline){.options = *options, .config = kfi_model_config(options->model)};
+    *pipeline = (kfi_pipeline){.options = *options,
+                               .config = kfi_model_config(options->model),
+                               .n_passes = PASSES_A_BLOCK + kfi_recipe_asking(options->recipe)};
     kfi_report_init(&pipeline->report, options->worker.callbacks);
     kf_status st = allocate(pipeline, err);
     if (st == KF_OK) {

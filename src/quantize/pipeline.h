@@ -9,6 +9,9 @@
  * What is executed are the packed kernels with their activation formats, as in a session: the
  * stream is what the checkpoint will see when it runs.
  *
+ * Where a recipe transforms, it is a float copy of the block that is transformed first, and then
+ * quantized in the source's place.
+ *
  * An exact prefix goes beside it, through the full-precision blocks: its keys and values stand at
  * positions 0 … n-1 of every window.
  *
@@ -21,10 +24,9 @@
 #include "model/forward.h"
 #include "quantize/gathering.h"
 #include "quantize/layer.h"
+#include "quantize/step.h"
 #include "quantize/stream.h"
 #include "quantize/windows.h"
-
-#define KFI_STEP_COUNT 4u
 
 /* Tokens that are computed together. */
 #define KFI_PIPELINE_TOKENS 512u
@@ -40,6 +42,8 @@ typedef struct kfi_prefix_run {
     float *keys;         /* [n_layers][n][n_kv_heads * head_dim], after RoPE */
     float *values;
     float *inputs[KFI_STEP_COUNT]; /* [n][width of the step]: of the current block's layers */
+    /* In front of the current block's two norms, [n][hidden]; NULL where nothing is transformed. */
+    float *entering, *middle;
 } kfi_prefix_run;
 
 typedef struct kfi_pipeline_options {
@@ -59,6 +63,7 @@ typedef struct kfi_pipeline {
     kfi_workspace *workspace;
     kfi_buffers *buffers;
     size_t batch;
+    size_t n_passes; /* over all tokens, a block */
     kfi_stream hidden, attention;
     kfi_kv kv;
     void *kv_memory;
@@ -72,7 +77,8 @@ typedef struct kfi_pipeline {
 /* A quantized block. */
 typedef struct kfi_block_result {
     kfi_layer layers[KFI_LINEAR_COUNT];
-    kfi_block block; /* what runs; norms and biases are borrowed from the source */
+    kfi_float_block floats; /* behind the transforms, empty without any */
+    kfi_block block; /* what runs; norms are those of floats, else of the source, as biases */
 } kfi_block_result;
 
 void kfi_block_result_deinit(kfi_block_result *result);
@@ -104,6 +110,8 @@ void kfi_prefix_run_deinit(kfi_pipeline *pipeline);
 /* Takes the prefix through a full-precision block: fills inputs, the block's keys and values, and
  * positions 0 … n-1 of pipeline->kv. */
 void kfi_prefix_run_block(kfi_pipeline *pipeline, const kfi_block *source, size_t i_layer);
+/* The inputs again, as a transformed block has them. */
+void kfi_prefix_run_inputs(kfi_pipeline *pipeline, const kfi_block *transformed);
 
 /* ---- pieces of a block, on n <= batch tokens; x is [n][hidden] ---- */
 

@@ -33,6 +33,8 @@ void kfi_prefix_run_deinit(kfi_pipeline *pipeline)
     kfi_free(alloc, run->hidden, run->n * config->hidden * sizeof(float));
     kfi_free(alloc, run->keys, kv_bytes(config, run->n));
     kfi_free(alloc, run->values, kv_bytes(config, run->n));
+    kfi_free(alloc, run->entering, run->n * config->hidden * sizeof(float));
+    kfi_free(alloc, run->middle, run->n * config->hidden * sizeof(float));
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
         kfi_free(alloc, run->inputs[i], run->n * kfi_step_width(config, i) * sizeof(float));
     }
@@ -53,6 +55,11 @@ kf_status kfi_prefix_run_init(kfi_pipeline *pipeline, kf_error *err)
     run->keys = kfi_alloc(alloc, kv_bytes(config, n));
     run->values = kfi_alloc(alloc, kv_bytes(config, n));
     bool ok = run->hidden != NULL && run->keys != NULL && run->values != NULL;
+    if (kfi_recipe_transform(pipeline->options.recipe, 0) != NULL) {
+        run->entering = kfi_alloc(alloc, n * config->hidden * sizeof(float));
+        run->middle = kfi_alloc(alloc, n * config->hidden * sizeof(float));
+        ok = ok && run->entering != NULL && run->middle != NULL;
+    }
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
         run->inputs[i] = kfi_alloc(alloc, n * kfi_step_width(config, i) * sizeof(float));
         ok = ok && run->inputs[i] != NULL;
@@ -82,6 +89,15 @@ static void take_kv(const kfi_pipeline *pipeline, size_t i_layer, size_t first, 
     }
 }
 
+static void remember(float *dst, const kfi_pipeline *pipeline, const float *x, size_t first,
+                     size_t n)
+{
+    const size_t hidden = pipeline->config->hidden;
+    if (dst != NULL) {
+        memcpy(dst + first * hidden, x, n * hidden * sizeof *x);
+    }
+}
+
 static void run_batch(kfi_pipeline *pipeline, const kfi_block *source, size_t first, size_t n)
 {
     const kfi_config *config = pipeline->config;
@@ -92,10 +108,12 @@ static void run_batch(kfi_pipeline *pipeline, const kfi_block *source, size_t fi
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
         inputs[i] = run->inputs[i] + first * kfi_step_width(config, i);
     }
+    remember(run->entering, pipeline, x, first, n);
     kfi_piece_norm(pipeline, source->attention_norm, x, n);
     memcpy(inputs[0], b->normed, n * config->hidden * sizeof(float));
     kfi_piece_attention(pipeline, source, inputs[1], inputs[0], first, n);
     kfi_piece_project(pipeline, source, x, inputs[1], n);
+    remember(run->middle, pipeline, x, first, n);
     kfi_piece_norm(pipeline, source->mlp_norm, x, n);
     memcpy(inputs[2], b->normed, n * config->hidden * sizeof(float));
     kfi_piece_gate(pipeline, source, inputs[2], n);
@@ -110,5 +128,25 @@ void kfi_prefix_run_block(kfi_pipeline *pipeline, const kfi_block *source, size_
         const size_t n = n_all - first < pipeline->batch ? n_all - first : pipeline->batch;
         run_batch(pipeline, source, first, n);
         take_kv(pipeline, i_layer, first, n);
+    }
+}
+
+/* Attention's result is what it was: no transform changes q, k or v. */
+void kfi_prefix_run_inputs(kfi_pipeline *pipeline, const kfi_block *transformed)
+{
+    const size_t hidden = pipeline->config->hidden;
+    const size_t feed_forward = pipeline->config->feed_forward;
+    const kfi_buffers *b = pipeline->buffers;
+    const kfi_prefix_run *run = &pipeline->prefix;
+    for (size_t first = 0; first < run->n; first += pipeline->batch) {
+        const size_t n = run->n - first < pipeline->batch ? run->n - first : pipeline->batch;
+        kfi_piece_norm(pipeline, transformed->attention_norm, run->entering + first * hidden, n);
+        memcpy(run->inputs[KFI_STEP_QKV] + first * hidden, b->normed, n * hidden * sizeof(float));
+        kfi_piece_norm(pipeline, transformed->mlp_norm, run->middle + first * hidden, n);
+        memcpy(run->inputs[KFI_STEP_GATE_UP] + first * hidden, b->normed,
+               n * hidden * sizeof(float));
+        kfi_piece_gate(pipeline, transformed, b->normed, n);
+        memcpy(run->inputs[KFI_STEP_DOWN] + first * feed_forward, b->gate,
+               n * feed_forward * sizeof(float));
     }
 }

@@ -298,16 +298,20 @@ bool kf_recipe_at(size_t i, const char **name, const char **description)
     return true;
 }
 
+static bool asks_for_statistics(const kfi_method_use *use)
+{
+    kfi_statistics_request request = {.first_token_weight = 1.0};
+    if (use->method->request != NULL) {
+        use->method->request(&request, use->knobs);
+    }
+    return request.needs != 0;
+}
+
 static const char *calibrating_method(const kfi_treatment *treatment)
 {
     for (size_t i = 0; i < treatment->n_methods; i++) {
-        const kfi_method_use *use = &treatment->methods[i];
-        kfi_statistics_request request = {.first_token_weight = 1.0};
-        if (use->method->request != NULL) {
-            use->method->request(&request, use->knobs);
-        }
-        if (request.needs != 0) {
-            return use->method->about.name;
+        if (asks_for_statistics(&treatment->methods[i])) {
+            return treatment->methods[i].method->about.name;
         }
     }
     return NULL;
@@ -320,6 +324,22 @@ const char *kf_recipe_calibrates(const kf_recipe *recipe)
         name = calibrating_method(&recipe->overrides[i].treatment);
     }
     return name;
+}
+
+const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i)
+{
+    const kfi_method_use *use = &recipe->linears.methods[i]; /* stages in their order: they lead */
+    return i < recipe->linears.n_methods && use->method->stage == KFI_STAGE_TRANSFORM ? use : NULL;
+}
+
+size_t kfi_recipe_asking(const kf_recipe *recipe)
+{
+    size_t n = 0;
+    const kfi_method_use *use = NULL;
+    for (size_t i = 0; (use = kfi_recipe_transform(recipe, i)) != NULL; i++) {
+        n += asks_for_statistics(use);
+    }
+    return n;
 }
 
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment)

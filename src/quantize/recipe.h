@@ -74,6 +74,11 @@ void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
 /* Whether a pattern matches a tensor's Hugging Face or GGUF name. */
 bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architecture,
                         const char *tensor);
+/* The i-th transform, or NULL past the last: they change whole blocks, so that no override has any.
+ */
+const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i);
+/* How many transforms ask for statistics. */
+size_t kfi_recipe_asking(const kf_recipe *recipe);
 /* The method that rounds. */
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
 

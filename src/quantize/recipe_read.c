@@ -222,6 +222,20 @@ static kf_status read_methods(kfi_treatment *treatment, const kfi_json *value, k
 
 /* ---- tensors ---- */
 
+/* Layers share inputs and norms, and all blocks the residual stream. */
+static kf_status refuse_transforms(const kfi_override *override, kf_error *err)
+{
+    const kfi_method *first = override->treatment.methods[0].method; /* stages in their order */
+    if (first->stage == KFI_STAGE_TRANSFORM) {
+        return kfi_fail(
+            err, KF_RANGE, KF_NO_OFFSET,
+            "recipe: method %s for tensors '%.60s' changes whole blocks, expected it in "
+            "the recipe's own \"methods\"",
+            first->about.name, override->pattern);
+    }
+    return KF_OK;
+}
+
 static kf_status read_override_key(void *ctx, const char *key, const kfi_json *member,
                                    kf_error *err)
 {
@@ -229,7 +243,8 @@ static kf_status read_override_key(void *ctx, const char *key, const kfi_json *m
     const char *text = NULL;
     if (strcmp(key, "methods") == 0) {
         override->has_methods = true;
-        return read_methods(&override->treatment, member, err);
+        KFI_TRY(read_methods(&override->treatment, member, err));
+        return refuse_transforms(override, err);
     }
     const bool is_weights = strcmp(key, "weights") == 0;
     if (!is_weights && strcmp(key, "activations") != 0) {

@@ -25,13 +25,29 @@ void kfi_resume_close(kfi_resumed *resumed)
     *resumed = (kfi_resumed){0};
 }
 
+/* Floats of a block that transforms changed: the writer puts them as they are. */
+static kf_status take_floats(const float **dst, const kfi_safetensors *file, const char *name,
+                             size_t n, kf_error *err)
+{
+    const kfi_tensor *tensor = kfi_tensor_find(kfi_safetensors_tensors(file), name);
+    if (tensor == NULL || tensor->dtype != KFI_DTYPE_F32 || tensor->n_elements != n ||
+        (uintptr_t)tensor->data % sizeof(float) != 0) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing, or not %zu F32",
+                        name, n);
+    }
+    *dst = (const float *)(const void *)tensor->data;
+    return KF_OK;
+}
+
 static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
                             const kfi_safetensors *file, const char *name, kf_error *err)
 {
     kfi_treatment treatment;
     kfi_recipe_treatment(&treatment, writer->recipe, kfi_model_config(writer->model), name);
-    if (treatment.keep) { /* the source's own weights */
-        return KF_OK;
+    if (treatment.keep) { /* the source's own weights, unless they are transformed */
+        return kfi_recipe_transform(writer->recipe, 0) == NULL
+                   ? KF_OK
+                   : take_floats(&linear->weights, file, name, linear->rows * linear->cols, err);
     }
     const kfi_name packed = kfi_name_packed(name);
     const kfi_tensor *tensor = kfi_tensor_find(kfi_safetensors_tensors(file), packed.text);
@@ -51,6 +67,18 @@ static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
     linear->weights = NULL;
     linear->activation = treatment.activations;
     return KF_OK;
+}
+
+static kf_status take_norms(kfi_block *block, const kfi_writer *writer, const kfi_safetensors *file,
+                            size_t i_layer, kf_error *err)
+{
+    const size_t hidden = kfi_model_config(writer->model)->hidden;
+    if (kfi_recipe_transform(writer->recipe, 0) == NULL) { /* the source's own */
+        return KF_OK;
+    }
+    KFI_TRY(take_floats(&block->attention_norm, file, kfi_name_attention_norm(i_layer).text, hidden,
+                        err));
+    return take_floats(&block->mlp_norm, file, kfi_name_mlp_norm(i_layer).text, hidden, err);
 }
 
 static kf_status pass_report(const kfi_json *object, const kf_quantize_options *options,
@@ -87,6 +115,7 @@ static kf_status take_block(kfi_resumed *resumed, const kfi_writer *writer, size
         const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
         KFI_TRY(take_layer(&resumed->block.linears[role], writer, resumed->file, name.text, err));
     }
+    KFI_TRY(take_norms(&resumed->block, writer, resumed->file, i_layer, err));
     return pass_reports(resumed->file, options, err);
 }
 

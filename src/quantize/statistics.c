@@ -44,6 +44,10 @@ kf_status kfi_statistics_init(kfi_statistics *statistics, size_t n,
         statistics->max_abs = kfi_calloc(alloc, n, sizeof *statistics->max_abs);
         ok = ok && statistics->max_abs != NULL;
     }
+    if ((request->needs & KFI_NEED_MEAN_ABS) != 0) {
+        statistics->abs_sum = kfi_calloc(alloc, n, sizeof *statistics->abs_sum);
+        ok = ok && statistics->abs_sum != NULL;
+    }
     if (!ok) {
         kfi_statistics_deinit(statistics);
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "statistics of %zu inputs", n);
@@ -57,6 +61,7 @@ void kfi_statistics_deinit(kfi_statistics *statistics)
     kfi_free(statistics->alloc, statistics->gram, n * n * sizeof *statistics->gram);
     kfi_free(statistics->alloc, statistics->square_sum, n * sizeof *statistics->square_sum);
     kfi_free(statistics->alloc, statistics->max_abs, n * sizeof *statistics->max_abs);
+    kfi_free(statistics->alloc, statistics->abs_sum, n * sizeof *statistics->abs_sum);
     *statistics = (kfi_statistics){0};
 }
 
@@ -69,6 +74,9 @@ static void add_moments(kfi_statistics *statistics, const float *x, double weigh
         for (size_t i = 0; i < n; i++) {
             statistics->square_sum[i] += weight * (double)x[i] * (double)x[i];
         }
+    }
+    for (size_t i = 0; i < n && statistics->abs_sum != NULL; i++) {
+        statistics->abs_sum[i] += weight * fabs((double)x[i]);
     }
     if (statistics->max_abs != NULL && weight > 0.0) {
         for (size_t i = 0; i < n; i++) {

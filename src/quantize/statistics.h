@@ -1,4 +1,4 @@
-/* statistics.h - what rounding methods may know about the inputs of a layer.
+/* statistics.h - what methods may know about the inputs of a layer.
  *
  * Layers that share an input share its statistics. The inputs are those of the quantized stream:
  * what the layer will see when the checkpoint runs.
@@ -17,6 +17,7 @@
 #define KFI_NEED_GRAM        1u /* sum x x^T */
 #define KFI_NEED_MEAN_SQUARE 2u /* E[x_i^2] */
 #define KFI_NEED_MAX_ABS     4u /* max |x_i| */
+#define KFI_NEED_MEAN_ABS    8u /* E|x_i| */
 
 /* What a method with its knobs asks for. */
 typedef struct kfi_statistics_request {
@@ -37,6 +38,7 @@ typedef struct kfi_statistics {
     float *gram;        /* [n][n]: sum of weight x x^T; before finish in the lower triangle only */
     double *square_sum; /* [n] */
     float *max_abs;     /* [n] */
+    double *abs_sum;    /* [n] */
 } kfi_statistics;
 
 /* All sums zero. KF_NOMEM, KF_RANGE (n^2 overflows). */

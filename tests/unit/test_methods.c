@@ -21,9 +21,10 @@ static void every_method_is_complete(void **state)
             assert_non_null(method->round);
             assert_non_null(method->grid);
         }
+        assert_true((method->stage == KFI_STAGE_TRANSFORM) == (method->transform != NULL));
         assert_true((method->prepare == NULL) == (method->release == NULL));
     }
-    assert_true(n >= 2);
+    assert_true(n >= 4);
     assert_null(kf_method_at(n));
 }
 

