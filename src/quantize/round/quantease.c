@@ -1,0 +1,375 @@
+/* quantease.c - QuantEase: coordinate descent on the output error, one column after the other.
+ *
+ * Source: K. Behdin, A. Acharya, A. Gupta, Q. Song, S. Zhu, S. Keerthi, R. Mazumder, "QuantEase:
+ * Optimization-based Quantization for Language Models", 2023, arXiv:2309.01885, algorithms 1 and 2.
+ *
+ * For a layer y = W x with H = sum x x^T + lambda I the error is f(W~) = tr(D H D^T), D = W - W~.
+ * Of column j alone it is least at
+ *
+ *     beta_j = W~_j + (D H)_j / H_jj            and on the grid at W~_j = nearest(beta_j)
+ *
+ * A sweep does that for all columns, m n^2 multiplications for m rows, without any inverse. Once
+ * every weight is on its grid no step can raise f: a code is only replaced by one that is strictly
+ * nearer to beta.
+ *
+ * Rows are independent. A task takes 32 of them through all sweeps, and its columns in blocks:
+ *
+ *              block
+ *     ┌───┬────┬────┬─────────┐      G = D H[:, block]          a matrix product
+ *     │         D             │      in the block, column by column:
+ *     └───┴────┴────┴─────────┘      G_k += (change of D_j) H_jk for the later k of the block
+ *
+ * D H is thus made anew for every block, so that nothing drifts; the updates inside a block are
+ * 1/n_blocks of the work.
+ *
+ * Every third sweep, but never one of the last two (`relax_period`), W~_j = beta_j is left
+ * unrounded, to leave a poor minimum. Start: the rounded weights (`start=rtn`), those of GPTQ
+ * (`gptq`), or the weights themselves (`weights`: the authors').
+ *
+ * Differences from the paper: lambda (its H has none); groups, and grids of every format; the grid
+ * comes from the clip search, not from the range; tasks end when a sweep changes no code.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/fail.h"
+#include "linalg/matrix.h"
+#include "quantize/method.h"
+
+/* Columns of a block: as many rows of D as columns keep the product's operands in cache. */
+#define BLOCK 96u
+
+enum {
+    KNOB_GRID, /* the first of KFI_ROUND_GRID_N_KNOBS */
+    KNOB_SWEEPS = KFI_ROUND_GRID_N_KNOBS,
+    KNOB_RELAX_PERIOD,
+    KNOB_START,
+    KNOB_DAMPING,
+    KNOB_FIRST_TOKEN_WEIGHT,
+    KNOB_PREFIX_IN_GRAM
+};
+
+enum {
+    START_WEIGHTS,
+    START_RTN,
+    START_GPTQ
+};
+
+static const kf_knob knobs[] = {
+    KFI_ROUND_GRID_KNOBS("mse"),
+    {"sweeps", "Times that every column is visited.", NULL, 1.0, 1000.0, "25"},
+    {"relax_period",
+     "Every so many sweeps, but for the last two, leave weights unrounded; 0: never.", NULL, 0.0,
+     1000.0, "3"},
+    {"start", "Where the descent begins.", "weights|rtn|gptq", 0, 0, "gptq"},
+    {"damping", "Added to the diagonal of H, as a part of its mean.", NULL, 0.0, 10.0, "0.01"},
+    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
+     NULL, 0.0, 10000.0, "1"},
+    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
+     "true"},
+};
+
+typedef struct descent {
+    kfi_round_job *job;
+    kfi_levels levels;
+    const float *gram; /* [cols][cols], without lambda */
+    float lambda;
+    size_t group, n_groups;
+    size_t n_sweeps, relax_period;
+    bool starts_on_grid; /* job->codes are where it begins, else the weights are */
+    float *scratch;      /* [threads][scratch_n] */
+    size_t scratch_n;
+} descent;
+
+/* Scratch of one task; the rows that do not exist are zeros. */
+typedef struct descent_tile {
+    size_t first, n; /* rows */
+    bool on_grid;    /* W~ are the codes' values */
+    float *d;        /* [KFI_ROUND_ROWS][cols]: W - W~ */
+    float *product;  /* [KFI_ROUND_ROWS][BLOCK] */
+    float *g;        /* [BLOCK][KFI_ROUND_ROWS] */
+} descent_tile;
+
+static size_t tile_floats(size_t cols)
+{
+    return kfi_round_up(KFI_ROUND_ROWS * (cols + 2 * BLOCK), 16);
+}
+
+static descent_tile tile_begin(const descent *run, size_t i_task, size_t i_thread)
+{
+    const kfi_round_job *job = run->job;
+    const size_t cols = job->cols;
+    descent_tile tile = {.first = i_task * KFI_ROUND_ROWS, .on_grid = run->starts_on_grid};
+    tile.n = job->rows - tile.first < KFI_ROUND_ROWS ? job->rows - tile.first : KFI_ROUND_ROWS;
+    tile.d = run->scratch + i_thread * run->scratch_n;
+    tile.product = tile.d + KFI_ROUND_ROWS * cols;
+    tile.g = tile.product + KFI_ROUND_ROWS * BLOCK;
+    memset(tile.d, 0, run->scratch_n * sizeof *tile.d);
+    for (size_t r = 0; r < tile.n && tile.on_grid; r++) {
+        for (size_t c = 0; c < cols; c++) {
+            const size_t i = (tile.first + r) * cols + c;
+            const kfi_grid *grid = &job->grids[(tile.first + r) * run->n_groups + c / run->group];
+            tile.d[r * cols + c] =
+                job->weights[i] - kfi_grid_decode(grid, run->levels, job->codes[i]);
+        }
+    }
+    return tile;
+}
+
+/* g = the columns begin … begin+n-1 of D H, turned. */
+static void multiply_block(const descent *run, const descent_tile *tile, size_t begin, size_t n)
+{
+    const size_t cols = run->job->cols;
+    const kfi_gemm of_errors = {.kind = KFI_GEMM_NN,
+                                .m = tile->n,
+                                .n = n,
+                                .k = cols,
+                                .a = tile->d,
+                                .ld_a = cols,
+                                .b = run->gram + begin,
+                                .ld_b = cols,
+                                .c = tile->product,
+                                .ld_c = BLOCK};
+    kfi_matrix_multiply(NULL, &of_errors);
+    for (size_t r = 0; r < tile->n; r++) {
+        for (size_t i = 0; i < n; i++) {
+            tile->g[i * KFI_ROUND_ROWS + r] = tile->product[r * BLOCK + i];
+        }
+    }
+}
+
+/* Rounds one weight to what is nearest to beta; the code stays where it is as near. */
+static float round_weight(const descent *run, const kfi_grid *grid, float beta, bool on_grid,
+                          uint8_t *code)
+{
+    const uint8_t nearest = kfi_grid_encode(grid, run->levels, beta);
+    const float value = kfi_grid_decode(grid, run->levels, nearest);
+    if (on_grid) {
+        const float old = kfi_grid_decode(grid, run->levels, *code);
+        if (fabsf(beta - value) >= fabsf(beta - old)) {
+            return old;
+        }
+    }
+    *code = nearest;
+    return value;
+}
+
+/* Moves column c of all rows of the tile; change gets what it does to D. Returns whether any code
+ * is another one. */
+static bool move_column(const descent *run, const descent_tile *tile, size_t c, const float *g,
+                        bool relaxed, float *change)
+{
+    const kfi_round_job *job = run->job;
+    const size_t cols = job->cols;
+    const float h = run->gram[c * cols + c];
+    bool changed = false;
+    for (size_t r = 0; r < tile->n; r++) {
+        const size_t row = tile->first + r;
+        const float w = job->weights[row * cols + c];
+        float *d = &tile->d[r * cols + c];
+        /* A dead input: nothing depends on the weight. */
+        const float beta = h > 0.0f ? w - *d + (g[r] + run->lambda * *d) / (h + run->lambda) : 0.0f;
+        float value = beta;
+        if (!relaxed) {
+            const kfi_grid *grid = &job->grids[row * run->n_groups + c / run->group];
+            uint8_t *code = &job->codes[row * cols + c];
+            const uint8_t old = *code;
+            value = round_weight(run, grid, beta, tile->on_grid, code);
+            changed = changed || *code != old;
+        }
+        change[r] = w - value - *d;
+        *d = w - value;
+    }
+    return changed;
+}
+
+static bool sweep(const descent *run, const descent_tile *tile, bool relaxed)
+{
+    const size_t cols = run->job->cols;
+    float change[KFI_ROUND_ROWS] = {0};
+    bool changed = false;
+    for (size_t begin = 0; begin < cols; begin += BLOCK) {
+        const size_t n = cols - begin < BLOCK ? cols - begin : BLOCK;
+        multiply_block(run, tile, begin, n);
+        for (size_t i = 0; i < n; i++) {
+            const float *h = run->gram + (begin + i) * cols + begin;
+            const float *g = tile->g + i * KFI_ROUND_ROWS;
+            changed = move_column(run, tile, begin + i, g, relaxed, change) || changed;
+            for (size_t k = i + 1; k < n; k++) {
+                float *later = tile->g + k * KFI_ROUND_ROWS;
+                for (size_t r = 0; r < KFI_ROUND_ROWS; r++) {
+                    later[r] += change[r] * h[k];
+                }
+            }
+        }
+    }
+    return changed;
+}
+
+static bool is_relaxed(const descent *run, size_t i_sweep)
+{
+    return run->relax_period > 0 && i_sweep + 2 < run->n_sweeps &&
+           (i_sweep + 1) % run->relax_period == 0;
+}
+
+static void descend_rows(void *ctx, size_t i_task, size_t i_thread)
+{
+    const descent *run = ctx;
+    descent_tile tile = tile_begin(run, i_task, i_thread);
+    const size_t relaxed_end = run->relax_period > 0 && run->n_sweeps > 2 ? run->n_sweeps - 2 : 0;
+    for (size_t i = 0; i < run->n_sweeps; i++) {
+        const bool relaxed = is_relaxed(run, i);
+        const bool changed = sweep(run, &tile, relaxed);
+        if (!changed && tile.on_grid && i >= relaxed_end) {
+            break; /* and every further sweep would find the same */
+        }
+        tile.on_grid = !relaxed;
+    }
+}
+
+static kf_status descend(descent *run, kf_error *err)
+{
+    kfi_round_job *job = run->job;
+    const size_t threads = kf_pool_threads(job->pool);
+    run->scratch_n = tile_floats(job->cols);
+    run->scratch = kfi_alloc(job->alloc, threads * run->scratch_n * sizeof *run->scratch);
+    if (run->scratch == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "work space for %zu x %zu weights", job->rows,
+                        job->cols);
+    }
+    kfi_pool_run(job->pool, descend_rows, run, (job->rows + KFI_ROUND_ROWS - 1) / KFI_ROUND_ROWS);
+    kfi_free(job->alloc, run->scratch, threads * run->scratch_n * sizeof *run->scratch);
+    return KF_OK;
+}
+
+/* ---- where it starts ---- */
+
+/* GPTQ with this method's grid and damping, and its own defaults. */
+static const kfi_method *gptq_with(double *dst, const double *values)
+{
+    const kfi_method *gptq = kfi_method_find("gptq", strlen("gptq"));
+    kfi_knobs_default(dst, gptq);
+    memcpy(dst, values + KNOB_GRID, KFI_ROUND_GRID_N_KNOBS * sizeof *dst);
+    dst[kfi_knob_find(gptq, "damping", strlen("damping"))] = values[KNOB_DAMPING];
+    return gptq;
+}
+
+static kf_status start_from_gptq(kfi_round_job *job, const void *shared, kf_error *err)
+{
+    double of_gptq[KFI_KNOBS_MAX];
+    const double *own = job->knobs;
+    const kfi_method *gptq = gptq_with(of_gptq, own);
+    job->knobs = of_gptq;
+    const kf_status st = gptq->round(job, shared, err);
+    job->knobs = own;
+    job->loss = (double)NAN; /* of GPTQ */
+    return st;
+}
+
+/* Grids of the weights; an input that was always 0 takes no part in them. */
+static kf_status fit_live(kfi_round_job *job, kf_error *err)
+{
+    const size_t cols = job->cols;
+    kfi_round_grid grid;
+    kfi_round_grid_read(&grid, job->knobs + KNOB_GRID);
+    uint8_t *dead = kfi_alloc(job->alloc, cols);
+    if (dead == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "marks of %zu columns", cols);
+    }
+    for (size_t c = 0; c < cols; c++) {
+        dead[c] = job->statistics->gram[c * cols + c] == 0.0f; /* exact: a sum of squares */
+    }
+    kf_status st = KF_OK;
+    if (!job->is_fitted || memchr(dead, 1, cols) != NULL) {
+        st = kfi_round_fit(job, &grid, dead, err);
+    }
+    kfi_free(job->alloc, dead, cols);
+    return st;
+}
+
+static kf_status start(kfi_round_job *job, const void *shared, kf_error *err)
+{
+    const double from = job->knobs[KNOB_START];
+    if (from > (START_RTN + START_GPTQ) / 2.0) {
+        return start_from_gptq(job, shared, err);
+    }
+    KFI_TRY(fit_live(job, err));
+    kfi_round_nearest(job);
+    return KF_OK;
+}
+
+static double mean_diagonal(const float *gram, size_t n)
+{
+    double sum = 0.0;
+    size_t n_live = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)gram[i * n + i];
+        n_live += gram[i * n + i] > 0.0f;
+    }
+    return n_live > 0 ? sum / (double)n_live : 0.0;
+}
+
+static kf_status quantease_round(kfi_round_job *job, const void *shared, kf_error *err)
+{
+    const float *gram = job->statistics->gram;
+    const double mean = mean_diagonal(gram, job->cols);
+    if (!isfinite(mean)) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "inputs of %zu columns are not finite",
+                        job->cols);
+    }
+    KFI_TRY(start(job, shared, err));
+    descent run = {.job = job,
+                   .levels = kfi_round_levels(job),
+                   .gram = gram,
+                   .lambda = (float)(job->knobs[KNOB_DAMPING] * mean),
+                   .group = kfi_format_group(job->format, job->cols),
+                   .n_groups = kfi_format_groups(job->format, job->cols),
+                   .n_sweeps = (size_t)job->knobs[KNOB_SWEEPS],
+                   .relax_period = (size_t)job->knobs[KNOB_RELAX_PERIOD],
+                   .starts_on_grid = job->knobs[KNOB_START] > 0.5};
+    return descend(&run, err);
+}
+
+static kf_status quantease_prepare(void **shared, const kfi_statistics *statistics,
+                                   const double *values, const kf_allocator *alloc, kf_error *err)
+{
+    double of_gptq[KFI_KNOBS_MAX];
+    *shared = NULL;
+    if (values[KNOB_START] < (START_RTN + START_GPTQ) / 2.0) {
+        return KF_OK;
+    }
+    const kfi_method *gptq = gptq_with(of_gptq, values);
+    return gptq->prepare(shared, statistics, of_gptq, alloc, err);
+}
+
+static void quantease_release(void *shared, const kf_allocator *alloc)
+{
+    kfi_method_find("gptq", strlen("gptq"))->release(shared, alloc);
+}
+
+static void quantease_request(kfi_statistics_request *request, const double *values)
+{
+    request->needs |= KFI_NEED_GRAM;
+    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
+    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+}
+
+const kfi_method kfi_method_quantease = {
+    .about = {.name = "quantease",
+              .stage = "round",
+              .summary = "Coordinate descent on the output error, column by column, in sweeps.",
+              .paper = "K. Behdin, A. Acharya, A. Gupta, Q. Song, S. Zhu, S. Keerthi, R. Mazumder, "
+                       "QuantEase: Optimization-based Quantization for Language Models, 2023, "
+                       "arXiv:2309.01885",
+              .statistics = "gram",
+              .knobs = knobs,
+              .n_knobs = sizeof knobs / sizeof knobs[0]},
+    .stage = KFI_STAGE_ROUND,
+    .request = quantease_request,
+    .grid = kfi_round_grid_read,
+    .prepare = quantease_prepare,
+    .release = quantease_release,
+    .round = quantease_round,
+};
