@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "eval_tasks.h"
 #include "report_json.h"
 #include "subject.h"
 
@@ -14,11 +15,11 @@
 typedef struct eval_options {
     common_options common;
     const char *text, *against, *reference, *save_reference, *logits, *start, *weights,
-        *activations;
+        *activations, *tasks, *tasks_dir;
     kf_kv kv;
     uint64_t kv_exact;
-    uint64_t window, windows;
-    bool no_prefix, positions;
+    uint64_t window, windows, limit;
+    bool no_prefix, positions, answers;
 } eval_options;
 
 static json_t *bands_json(const kf_eval_result *r)
@@ -154,36 +155,38 @@ static kf_status check_outputs(const eval_options *options, kf_error *err)
     return KF_OK;
 }
 
-static kf_status evaluate(const eval_options *options, cli_subject *main, cli_subject *reference,
-                          cli_document *document, kf_eval_result *result, kf_error *err)
+/* What --start puts in front: NULL is nothing. */
+static kf_status find_start(const uint32_t **start, uint32_t *memory, const eval_options *options,
+                            const cli_subject *main, kf_error *err)
 {
-    const bool bos = strcmp(options->start, "bos") == 0;
+    *start = NULL;
+    if (strcmp(options->start, "bos") != 0) {
+        return KF_OK;
+    }
+    *memory = kf_tokenizer_start(main->tokenizer);
+    if (*memory == KF_NO_TOKEN) {
+        return set_error(err, KF_RANGE, "--start bos: this model's tokenizer names no start token");
+    }
+    *start = memory;
+    return KF_OK;
+}
+
+static kf_status evaluate(const eval_options *options, const cli_subject *main,
+                          const cli_subject *reference, cli_document *document,
+                          kf_eval_result *result, kf_error *err)
+{
+    uint32_t start = KF_NO_TOKEN;
     kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
-    main->n_beside = options->against != NULL;
-    main->weights = options->weights;
-    main->activations = options->activations;
-    kf_status st = check_outputs(options, err);
+    kf_status st = document_tokenize(document, options->text, main->tokenizer, err);
     if (st == KF_OK) {
-        st = subject_open(main, options->common.positional[0], &options->common,
-                          SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
-    }
-    if (st == KF_OK) {
-        st = open_reference(reference, main, options, err);
-    }
-    if (st == KF_OK) {
-        st = document_tokenize(document, options->text, main->tokenizer, err);
+        st = find_start(&eval.start, &start, options, main, err);
     }
     if (st != KF_OK) {
         return st;
     }
-    const uint32_t start = kf_tokenizer_start(main->tokenizer);
-    if (bos && start == KF_NO_TOKEN) {
-        return set_error(err, KF_RANGE, "--start bos: this model's tokenizer names no start token");
-    }
     eval.callbacks = main->callbacks;
     eval.window = (size_t)options->window;
     eval.windows = (size_t)options->windows;
-    eval.start = bos ? &start : NULL;
     eval.n_start = 1;
     eval.no_prefix = options->no_prefix;
     eval.kv = options->kv;
@@ -195,6 +198,96 @@ static kf_status evaluate(const eval_options *options, cli_subject *main, cli_su
     return kf_eval(result, main->model, document->ids, document->n_ids, &eval, err);
 }
 
+static kf_status run_text(const eval_options *options, cli_subject *main, kf_error *err)
+{
+    cli_subject reference = {0};
+    cli_document document = {0};
+    kf_eval_result result;
+    kf_status st = open_reference(&reference, main, options, err);
+    if (st == KF_OK) {
+        st = evaluate(options, main, &reference, &document, &result, err);
+    }
+    if (st == KF_OK) {
+        kf_model_info info;
+        terminal_clear();
+        kf_model_get_info(main->model, &info);
+        if (options->common.json) {
+            print_json(options, &info, &result);
+        } else {
+            print_text(options, &info, &result);
+        }
+    }
+    document_free(&document);
+    subject_close(&reference);
+    return st;
+}
+
+static kf_status run_tasks(const eval_options *options, const task_list *tasks,
+                           const cli_subject *main, kf_error *err)
+{
+    uint32_t start = KF_NO_TOKEN;
+    task_asking asking = {.subject = main,
+                          .options = KF_TASK_OPTIONS_INIT,
+                          .start = options->start,
+                          .answers = options->answers,
+                          .json = options->common.json};
+    asking.options.callbacks = main->callbacks;
+    asking.options.limit = (size_t)options->limit;
+    asking.options.n_start = 1;
+    asking.options.no_prefix = options->no_prefix;
+    asking.options.kv = options->kv;
+    asking.options.kv_exact = (size_t)options->kv_exact;
+    const kf_status st = find_start(&asking.options.start, &start, options, main, err);
+    return st == KF_OK ? task_list_run(tasks, &asking, err) : st;
+}
+
+/* What can be refused is refused before a model is opened. */
+static kf_status run_options(const eval_options *options, cli_subject *main, kf_error *err)
+{
+    task_list tasks = {.n = 0};
+    kf_status st = check_outputs(options, err);
+    if (st == KF_OK && options->tasks != NULL) {
+        st = task_list_parse(&tasks, options->tasks, options->tasks_dir, err);
+        st = st == KF_OK ? task_list_check(&tasks, err) : st;
+    }
+    if (st != KF_OK) {
+        return st;
+    }
+    main->n_beside = options->against != NULL;
+    main->weights = options->weights;
+    main->activations = options->activations;
+    st = subject_open(main, options->common.positional[0], &options->common,
+                      SUBJECT_MODEL | SUBJECT_TOKENIZER, err);
+    if (st != KF_OK) {
+        return st;
+    }
+    return options->tasks != NULL ? run_tasks(options, &tasks, main, err)
+                                  : run_text(options, main, err);
+}
+
+/* Says what is wrong with the options together; NULL when nothing is. */
+static const char *mistake(const eval_options *options)
+{
+    const bool of_text = options->against != NULL || options->save_reference != NULL ||
+                         options->logits != NULL || options->positions;
+    if (options->text == NULL && options->tasks == NULL) {
+        return "missing --text FILE or --tasks NAMES: what to measure on";
+    }
+    if (options->text != NULL && options->tasks != NULL) {
+        return "--text and --tasks are two measurements: give one of them";
+    }
+    if (options->reference != NULL && options->against == NULL) {
+        return "--reference needs --against: the model that it was saved from";
+    }
+    if (options->tasks != NULL && of_text) {
+        return "--against, --positions, --save-reference and --logits need --text";
+    }
+    if (options->tasks == NULL && (options->limit > 0 || options->answers)) {
+        return "--limit and --answers need --tasks";
+    }
+    return NULL;
+}
+
 static int run(const cli_command *command, int argc, char **argv)
 {
     eval_options options = {.window = 2048,
@@ -204,33 +297,16 @@ static int run(const cli_command *command, int argc, char **argv)
                             .kv = KF_KV_AUTO};
     int exit_code = EXIT_DONE;
     cli_subject main = {0};
-    cli_subject reference = {0};
-    cli_document document = {0};
-    kf_eval_result result;
     kf_error err = {0};
     if (!options_parse(&options, &exit_code, command, argc, argv)) {
         return exit_code;
     }
-    if (options.text == NULL) {
-        return fail_usage(command, "missing --text FILE: the text to measure on");
+    if (mistake(&options) != NULL) {
+        return fail_usage(command, "%s", mistake(&options));
     }
-    if (options.reference != NULL && options.against == NULL) {
-        return fail_usage(command, "--reference needs --against: the model that it was saved from");
-    }
-    if (evaluate(&options, &main, &reference, &document, &result, &err) != KF_OK) {
+    if (run_options(&options, &main, &err) != KF_OK) {
         exit_code = fail_status(&err);
-    } else {
-        kf_model_info info;
-        terminal_clear();
-        kf_model_get_info(main.model, &info);
-        if (options.common.json) {
-            print_json(&options, &info, &result);
-        } else {
-            print_text(&options, &info, &result);
-        }
     }
-    document_free(&document);
-    subject_close(&reference);
     subject_close(&main);
     return exit_code;
 }
@@ -241,8 +317,19 @@ static const cli_option options_table[] = {
      offsetof(eval_options, against), 0, 0},
     OPTION_WINDOW(eval_options),
     OPTION_WINDOWS(eval_options),
-    {"start", 0, OPTION_WORD, "none|bos", "what stands in front of a window (default none)",
-     offsetof(eval_options, start), 0, 0},
+    {"tasks", 0, OPTION_TEXT, "A,B,…",
+     "ask questions instead: piqa, arc_easy, boolq, hellaswag, winogrande",
+     offsetof(eval_options, tasks), 0, 0},
+    {"limit", 0, OPTION_COUNT, "N", "only the first N questions of each task (default: all)",
+     offsetof(eval_options, limit), 0, 1e9},
+    {"tasks-dir", 0, OPTION_TEXT, "DIR",
+     "where the files of tasks are (default: tasks/ of $KERF_DATA, or of ../shared/data)",
+     offsetof(eval_options, tasks_dir), 0, 0},
+    {"answers", 0, OPTION_FLAG, NULL, "print the answer to every question, too",
+     offsetof(eval_options, answers), 0, 0},
+    {"start", 0, OPTION_WORD, "none|bos",
+     "what stands in front of a window or question (default none)", offsetof(eval_options, start),
+     0, 0},
     OPTION_NO_PREFIX(eval_options),
     {"weights", 0, OPTION_WORD, "float|packed",
      "of a GGUF: packed is what kerf run executes (default float)", offsetof(eval_options, weights),
@@ -262,8 +349,8 @@ static const cli_option options_table[] = {
 
 const cli_command command_eval = {
     .name = "eval",
-    .summary = "measure perplexity, and the divergence from a reference",
-    .usage = "MODEL --text FILE [--against MODEL] [options]",
+    .summary = "measure perplexity, divergence from a reference, or answers to questions",
+    .usage = "MODEL --text FILE [--against MODEL] | --tasks NAMES [--limit N] [options]",
     .description =
         "The text is tokenized once and cut into windows that do not overlap; the last partial one is dropped. Every token of a "
         "window but its first is scored. Nothing stands in front of a window for a float model, the stored exact prefix for a "
@@ -271,10 +358,14 @@ const cli_command command_eval = {
         "a GGUF in float unless --weights packed is given.\n"
         "KL is KL(reference || model) in nats a token, top-1 the part of tokens where both think the same token most likely. "
         "The difference has the paired standard error over windows. --positions shows where in a window the loss lies: by the "
-        "number of its tokens that stand before the one that is scored.",
+        "number of its tokens that stand before the one that is scored.\n"
+        "--tasks asks questions that have a choice of answers, as lm-evaluation-harness puts them and without examples in front. "
+        "acc is the part of them whose right choice is the most likely one, acc_norm the same by log-likelihood a byte of the choice: "
+        "else a long one loses for being long. Both have the standard error that the number of questions leaves. Guessing gives what stands under chance.",
     .examples = "  kerf eval smol-w4 --text wiki.test.raw\n"
                 "  kerf eval smol-w4 --text wiki.test.raw --against $(kerf pull) --windows 8\n"
-                "  kerf eval smol-w4 --text wiki.test.raw --activations float --json\n",
+                "  kerf eval smol-w4 --text wiki.test.raw --activations float --json\n"
+                "  kerf eval smol-w4 --tasks piqa,arc_easy --limit 500\n",
     .options = options_table,
     .n_options = sizeof options_table / sizeof options_table[0],
     .arguments_min = 1,

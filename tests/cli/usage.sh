@@ -43,7 +43,7 @@ fails 2 "unknown option '--bogus'" "unknown option" info x --bogus
 fails 2 "needs a value" "option without its value" eval x --text
 fails 2 "takes no value" "flag with a value" info x --json=1
 fails 2 "missing argument" "missing model" info
-fails 2 "missing --text" "eval without a text" eval x
+fails 2 "missing --text FILE or --tasks" "eval without a text or tasks" eval x
 fails 2 "missing -o" "quantize without an output" quantize x --recipe rtn-w4
 fails 2 "missing --recipe" "quantize without a recipe" quantize x -o y
 fails 2 "rtn-w9" "unknown recipe" quantize x -o y --recipe rtn-w9
