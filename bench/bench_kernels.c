@@ -137,6 +137,8 @@ static size_t matrix_bytes(kf_format format, size_t rows, size_t cols)
     return n_panels * (n_chunks * format.bits * KFI_LINE_BYTES + n_groups * KFI_PANEL_ROWS * 2);
 }
 
+static const kfi_quantizer token_quantizer = {KFI_QUANTIZE_SYMMETRIC, 64, 127, 1.0f};
+
 static kfi_activations activations_new(size_t n_tokens, size_t cols, const float *floats)
 {
     kfi_activations x = {.n_tokens = n_tokens,
@@ -150,7 +152,7 @@ static kfi_activations activations_new(size_t n_tokens, size_t cols, const float
     x.sums = must(kfi_calloc(NULL, n_tokens * n_chunks, sizeof *x.sums));
     for (size_t t = 0; t < n_tokens; t++) {
         kfi_kernels_get()->quantize(x.codes + t * x.cols_padded, x.scales + t * x.n_groups,
-                                    x.sums + t * n_chunks, floats + t * cols, cols, 64, 127);
+                                    x.sums + t * n_chunks, floats + t * cols, cols, &token_quantizer);
     }
     return x;
 }
@@ -274,7 +276,7 @@ typedef struct vectors {
 static void run_quantize(void *ctx)
 {
     vectors *v = ctx;
-    kfi_kernels_get()->quantize(v->codes, v->scales, v->sums, v->a, vector_n, 64, 127);
+    kfi_kernels_get()->quantize(v->codes, v->scales, v->sums, v->a, vector_n, &token_quantizer);
 }
 
 static void run_rms_norm(void *ctx)

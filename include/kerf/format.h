@@ -12,8 +12,13 @@
  *                  cb4 cb8 cb16         a codebook of 4, 8, 16 entries (2, 3, 4 bits) that is
  *                                       learned for each tensor
  *                  int4g64  int3g128a  int4g32o  mxint8g32  int2g64ar  ternaryg128  nf4g64  cb8g64
- *     activations  int3t ... int8t (a scale a token), or tg32 | tg64 | tg128 (a token and group):
- *                  int8tg64  int4tg64  int3t
+ *     activations  what a code means, then t (a scale a token) or tg32 | tg64 | tg128 (a scale a
+ *                  token and group)
+ *                  int3 ... int8        integers; then (of 3 to 7 bits) a (zero points); then c and
+ *                                       two digits (clipped)
+ *                  mxint3 ... mxint8    integers under power-of-two scales
+ *                  fp8                  8-bit floats E4M3
+ *                  int8tg64  int4tg64a  int4tc90  int3tg32ac85  mxint8tg32  fp8t
  *     float        not quantized
  *
  * The bytes are drawn in docs/FORMAT.md.
@@ -77,12 +82,30 @@ typedef struct kf_format {
     uint32_t group;  /**< 32, 64, 128 or KF_GROUP_ROW; the last group of a row may be shorter */
 } kf_format;
 
-/** An activation format: symmetric integers, made while running, of which 2^(bits-1) - 1 is the
- * largest: 127 of 8 bits, 7 of 4. Narrow ones take a byte all the same, so that they cost what 8
- * bits cost: they show what a recipe loses. */
+/** What a code of an activation means. All are made while running, x = s q; narrow ones take a byte
+ * all the same, so that they cost what 8 bits cost: they show what a recipe loses. */
+typedef enum kf_activation_kind {
+    KF_ACTIVATION_INT = 0, /**< |q| <= 2^(bits-1) - 1: 127 of 8 bits, 7 of 4. */
+    /** q = 0 … 2^bits - 1 less the zero point of its group. That is a signed byte for 3 to 7 bits;
+     * for 8 it would not be, so there is none. */
+    KF_ACTIVATION_INT_ASYMMETRIC = 1,
+    KF_ACTIVATION_MXINT = 2, /**< As the first under a scale that is a power of two. */
+    /** A float of 8 bits, E4M3. Products are those of float activations. */
+    KF_ACTIVATION_FP8 = 3
+} kf_activation_kind;
+
+/** The least clip there is, in percent. */
+#define KF_CLIP_LEAST 50u
+
+/** An activation format: plain data, compared member by member. Members that are 0 stand for plain
+ * integers. */
 typedef struct kf_activation {
-    uint8_t bits;   /**< 3 … 8, or 32 for float */
+    uint8_t bits;   /**< 3 … 8, or 32 for float (all else is then 0) */
     uint32_t group; /**< 32, 64 or 128, or KF_GROUP_ROW for one scale a token */
+    uint8_t kind;   /**< kf_activation_kind */
+    /** Of integers: the part of a group's range that codes reach, KF_CLIP_LEAST … 99 percent; what
+     * lies outside takes the code at the end. 0: all of it. */
+    uint8_t clip;
 } kf_activation;
 
 /** Enough for every name and a NUL. */

@@ -52,8 +52,10 @@ typedef struct kf_model_options {
     /** Bytes of float weights that a foreign checkpoint may keep decoded; what does not fit is
      * decoded block by block at every pass. 0 = half of kf_memory_available(). */
     uint64_t float_cache_bytes;
-    /** Activations of packed weights in place of what the recipe says (float: reported W4A16),
-     * borrowed for the call; NULL: the recipe's. */
+    /** Activations of all linear layers of the blocks, packed or not, and of a packed head, in
+     * place of what the recipe says (float: reported W4A16), borrowed for the call; NULL: the
+     * recipe's, and float where there is none. With float weights the input is quantized, and its
+     * values are multiplied in float: so the loss of activations alone is measured. */
     const kf_activation *activation;
     kf_weights weights; /**< Of a foreign checkpoint. */
 } kf_model_options;
@@ -148,7 +150,7 @@ typedef struct kf_random_options {
 #define KF_RANDOM_OPTIONS_INIT                                                                     \
     {                                                                                              \
         sizeof(kf_random_options), NULL, {KF_ELEMENT_INT, 4, KF_SCALE_FP16, KF_ZERO_NONE, 64},     \
-            {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64}, {8, 64}, 0, 0, 0                 \
+            {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64}, {8, 64, 0, 0}, 0, 0, 0                 \
     }
 
 /**

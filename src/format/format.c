@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "format/fit.h"
 #include "format/layout.h"
+#include "format/names.h"
 
 typedef struct format_kind {
     kf_element element;
@@ -29,11 +30,6 @@ static const format_kind kinds[] = {
 };
 #define N_KINDS (sizeof kinds / sizeof kinds[0])
 
-#define BITS_MIN 2
-#define BITS_MAX 8
-/* Codes -1 … 1 would be ternary, which is another element. */
-#define ACTIVATION_BITS_MIN 3
-
 static const struct group_name {
     const char *name;
     uint32_t group;
@@ -51,21 +47,10 @@ static const format_kind *kind_of(kf_format format)
     return NULL;
 }
 
-/* Takes a prefix off a text: true and *text behind it, or false. */
-static bool take(const char **text, const char *prefix)
-{
-    const size_t n = strlen(prefix);
-    if (strncmp(*text, prefix, n) != 0) {
-        return false;
-    }
-    *text += n;
-    return true;
-}
-
 static bool take_group(const char **text, uint32_t *group)
 {
     for (size_t i = 0; i < N_GROUPS; i++) {
-        if (take(text, groups[i].name)) {
+        if (kfi_name_take(text, groups[i].name)) {
             *group = groups[i].group;
             return true;
         }
@@ -81,21 +66,6 @@ static const char *group_name(uint32_t group)
         }
     }
     return "g?";
-}
-
-/* A name tells its bits where the kind leaves a choice. */
-static bool take_bits(const format_kind *kind, const char **text, uint8_t *bits)
-{
-    *bits = kind->bits_min;
-    if (kind->bits_min == kind->bits_max) {
-        return true;
-    }
-    if ((*text)[0] < '0' + kind->bits_min || (*text)[0] > '0' + kind->bits_max) {
-        return false;
-    }
-    *bits = (uint8_t)((*text)[0] - '0');
-    (*text)++;
-    return true;
 }
 
 static void take_zero(const format_kind *kind, const char **text, uint8_t *zero)
@@ -117,7 +87,8 @@ static bool has_group(const format_kind *kind, uint32_t group)
 static bool parse_kind(kf_format *format, const format_kind *kind, const char *text)
 {
     *format = (kf_format){.element = (uint8_t)kind->element, .scale = (uint8_t)kind->scale};
-    if (!take(&text, kind->name) || !take_bits(kind, &text, &format->bits) ||
+    if (!kfi_name_take(&text, kind->name) ||
+        !kfi_name_take_bits(&text, &format->bits, kind->bits_min, kind->bits_max) ||
         !take_group(&text, &format->group) || !has_group(kind, format->group)) {
         return false;
     }
@@ -162,48 +133,6 @@ void kf_format_name(char *name, kf_format format)
     }
     (void)snprintf(name, KF_FORMAT_NAME_BYTES, "%s%s%s%s%s", kind->name, bits,
                    group_name(format.group), zero, kind->suffix);
-}
-
-kf_status kf_activation_parse(kf_activation *activation, const char *name, kf_error *err)
-{
-    const char *text = name;
-    if (strcmp(name, "float") == 0) {
-        *activation = (kf_activation){.bits = 32, .group = KF_GROUP_ROW};
-        return KF_OK;
-    }
-    if (take(&text, "int") && text[0] >= '0' + ACTIVATION_BITS_MIN && text[0] <= '0' + BITS_MAX &&
-        text[1] == 't') {
-        const uint8_t bits = (uint8_t)(text[0] - '0');
-        uint32_t group = KF_GROUP_ROW;
-        text += 2;
-        if (text[0] == '\0' || (text[0] == 'g' && take_group(&text, &group) && text[0] == '\0')) {
-            *activation = (kf_activation){.bits = bits, .group = group};
-            return KF_OK;
-        }
-    }
-    return kfi_fail(
-        err, KF_INVALID, KF_NO_OFFSET,
-        "unknown activation format '%.40s'; expected float, or int3 to int8 with t, tg32, "
-        "tg64 or tg128 behind it (int8tg64, int4tg64, int3t)",
-        name);
-}
-
-void kf_activation_name(char *name, kf_activation activation)
-{
-    if (activation.bits == 32) {
-        (void)snprintf(name, KF_FORMAT_NAME_BYTES, "float");
-        return;
-    }
-    (void)snprintf(name, KF_FORMAT_NAME_BYTES, "int%ut%s", (unsigned)activation.bits,
-                   activation.group == KF_GROUP_ROW ? "" : group_name(activation.group));
-}
-
-kf_status kfi_activation_check(kf_activation activation, kf_error *err)
-{
-    char name[KF_FORMAT_NAME_BYTES];
-    kf_activation known;
-    kf_activation_name(name, activation);
-    return kf_activation_parse(&known, name, err);
 }
 
 bool kfi_format_is_known(kf_format format)

@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "base/round.h"
 #include "kerf/format.h"
-#include "kernels/packed.h"
+#include "kernels/kernels.h"
 
 /* The grid of one group of one row: w = scale * (q - zero), or scale * q + offset. scale and offset
  * are exactly what the file will hold (already rounded to fp16 or a power of two). A two-level
@@ -136,14 +136,36 @@ KF_NODISCARD kf_status kfi_activation_check(kf_activation activation, kf_error *
 
 static inline bool kfi_activation_is_same(kf_activation a, kf_activation b)
 {
-    return a.bits == b.bits && a.group == b.group;
+    return a.bits == b.bits && a.group == b.group && a.kind == b.kind && a.clip == b.clip;
 }
 
-/* The largest code of an integer format: 127 of 8 bits, 3 of 3. */
-static inline int32_t kfi_activation_most(kf_activation activation)
+static inline bool kfi_activation_is_float(kf_activation activation)
 {
-    return (1 << (activation.bits - 1)) - 1;
+    return activation.bits == 32;
 }
+
+/* Whether the input of a layer becomes codes: else its products are those of floats. */
+static inline bool kfi_activation_has_codes(kf_activation activation)
+{
+    return activation.bits < 32 && activation.kind != KF_ACTIVATION_FP8;
+}
+
+/* Columns that share a scale in a row of cols: a multiple of 32. */
+static inline size_t kfi_activation_group(kf_activation activation, size_t cols)
+{
+    return activation.group == KF_GROUP_ROW ? kfi_round_up(cols, KFI_CHUNK_COLS) : activation.group;
+}
+
+/* How a row of cols becomes codes, in a format that has codes. */
+kfi_quantizer kfi_activation_quantizer(kf_activation activation, size_t cols);
+
+/* Whether it may have a clip. */
+bool kfi_activation_clips(kf_activation activation);
+
+/* What a format other than float makes of a row of cols, as floats; dst may be x. scratch: 2 bytes
+ * a column, padded to 32 columns, for floats. For layers whose weights are not packed. */
+void kfi_activation_round(const kfi_kernels *kernels, float *dst, const float *x, size_t cols,
+                          kf_activation activation, void *scratch);
 
 /* Bits a weight of this tensor, everything included. */
 double kfi_packed_bits(const kfi_packed *packed);

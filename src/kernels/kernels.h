@@ -87,14 +87,33 @@ typedef struct kfi_gemm {
  * b (16 with AVX2): a few hundred rows of a at a time are best. Uses 24 KiB of stack. */
 typedef void kfi_gemm_fn(const kfi_gemm *g);
 
-/* A group of activations below it counts as zero: most / max|x| would leave the floats. */
+/* A group of activations whose largest value is below it counts as zero: its inverse would leave
+ * the floats. */
 #define KFI_QUANTIZE_LEAST 0x1p-100f
 
-/* Quantizes one token: codes[cols_padded], scales[n_groups], sums[cols_padded / 32]. Per group:
- * scale = max|x| / most, code = round-half-even(x / scale) computed as x * (most / max|x|), so that
- * |code| <= most, 3 … 127; a group below KFI_QUANTIZE_LEAST: scale 0, codes 0. */
+/* Where the codes of a group of activations lie. */
+typedef enum kfi_quantize_kind {
+    KFI_QUANTIZE_SYMMETRIC,   /* -most … most */
+    KFI_QUANTIZE_ASYMMETRIC,  /* 0 … most, from which the group's own zero point is taken off */
+    KFI_QUANTIZE_POWER_OF_TWO /* as symmetric, under a scale that is a power of two */
+} kfi_quantize_kind;
+
+/* How a token becomes codes. */
+typedef struct kfi_quantizer {
+    kfi_quantize_kind kind;
+    size_t group; /* columns of a scale, a multiple of 32 */
+    int32_t most; /* 3 … 127 */
+    float clip;   /* the part of the range that codes reach, above 0; 1: all of it */
+} kfi_quantizer;
+
+/* Quantizes one token: codes[cols_padded], scales[n_groups], sums[cols_padded / 32]. Per group x is
+ * about scale * code, in the steps of quantize_inline.h. |code| <= most. */
 typedef void kfi_quantize_fn(int8_t *codes, float *scales, int32_t *sums, const float *x,
-                             size_t cols, size_t group, int32_t most);
+                             size_t cols, const kfi_quantizer *how);
+
+/* Rounds one token to 8-bit floats E4M3 under a scale a group: dst[i] = scale * fp8(x[i] / scale),
+ * scale = max|x| / 448, in the steps of quantize_inline.h. dst may be x. */
+typedef void kfi_round_fp8_fn(float *dst, const float *x, size_t cols, size_t group);
 
 /* dst[i] = src[i] / sqrt(mean(src^2) + epsilon) * weight[i]. */
 typedef void kfi_rms_norm_fn(float *dst, const float *src, const float *weight, size_t n,
@@ -214,6 +233,7 @@ typedef struct kfi_kernels {
     kfi_matmul_float_fn *matmul_float;
     kfi_gemm_fn *gemm;
     kfi_quantize_fn *quantize;
+    kfi_round_fp8_fn *round_fp8;
     kfi_rms_norm_fn *rms_norm;
     kfi_silu_mul_fn *silu_mul;
     kfi_add_fn *add;

@@ -17,6 +17,7 @@
     F(matmul_float)                                                                                \
     F(gemm)                                                                                        \
     F(quantize)                                                                                    \
+    F(round_fp8)                                                                                   \
     F(rms_norm)                                                                                    \
     F(silu_mul)                                                                                    \
     F(add)                                                                                         \

@@ -12,22 +12,42 @@
 #include "kernels/attention_inline.h"
 #include "kernels/attention_packed_inline.h"
 
-static bool quantize_agrees(kfi_quantize_fn *kernel, int32_t most)
+static bool quantize_agrees(kfi_quantize_fn *kernel, const kfi_quantizer *how)
 {
     int8_t codes[2][padded];
     float scales[2][groups];
     int32_t sums[2][padded / KFI_CHUNK_COLS];
     float x[cols];
     fill(x, cols, 3);
-    kfi_quantize_generic(codes[0], scales[0], sums[0], x, cols, 64, most);
-    kernel(codes[1], scales[1], sums[1], x, cols, 64, most);
+    kfi_quantize_generic(codes[0], scales[0], sums[0], x, cols, how);
+    kernel(codes[1], scales[1], sums[1], x, cols, how);
     return memcmp(codes[0], codes[1], sizeof codes[0]) == 0 && same(scales[0], scales[1], groups) &&
            memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
 }
 
 bool kfi_selfcheck_quantize(kfi_quantize_fn *kernel)
 {
-    return quantize_agrees(kernel, 127) && quantize_agrees(kernel, 7);
+    static const kfi_quantizer ways[] = {{KFI_QUANTIZE_SYMMETRIC, 64, 127, 1.0f},
+                                         {KFI_QUANTIZE_SYMMETRIC, 64, 7, 0.9f},
+                                         {KFI_QUANTIZE_ASYMMETRIC, 64, 15, 0.9f},
+                                         {KFI_QUANTIZE_POWER_OF_TWO, 64, 127, 1.0f}};
+    bool agrees = true;
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0] && agrees; i++) {
+        agrees = quantize_agrees(kernel, &ways[i]);
+    }
+    return agrees;
+}
+
+bool kfi_selfcheck_round_fp8(kfi_round_fp8_fn *kernel)
+{
+    float x[cols];
+    float expected[cols];
+    float actual[cols];
+    fill(x, cols, 25);
+    x[3] *= 0x1p-8f; /* below the least normal float */
+    kfi_round_fp8_generic(expected, x, cols, 64);
+    kernel(actual, x, cols, 64);
+    return same(expected, actual, cols);
 }
 
 bool kfi_selfcheck_rms_norm(kfi_rms_norm_fn *kernel)

@@ -123,9 +123,10 @@ static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m
     float actual[many * rows];
     alignas(64) uint8_t scratch[2 * 16 * wide * sizeof(float) + KFI_MATMUL_SUM_BYTES];
     fill(x, n * n_cols, 1);
+    const kfi_quantizer how = {KFI_QUANTIZE_SYMMETRIC, group, 127, 1.0f};
     for (size_t t = 0; t < n; t++) {
         kfi_quantize_generic(codes + t * n_cols_padded, scales + t * n_groups, sums + t * n_chunks,
-                             x + t * n_cols, n_cols, group, 127);
+                             x + t * n_cols, n_cols, &how);
     }
     const kfi_activations all = {.n_tokens = n,
                                  .cols = n_cols,

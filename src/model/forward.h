@@ -92,8 +92,8 @@ void kfi_kv_put_offsets(kfi_kv *kv);
  * sets n_exact to the end of the sample behind it. */
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);
 
-/* y[n][rows] = x W^T + bias. Packed layers quantize x by their activation format first. x and y
- * must not overlap. */
+/* y[n][rows] = x W^T + bias. A layer quantizes x by its activation format first; where its weights
+ * are float, they are multiplied by what the codes stand for. x and y must not overlap. */
 void kfi_linear_forward(kfi_workspace *workspace, const kfi_linear *linear, float *y,
                         const float *x, size_t n);
 /* Several layers that share their input: it is quantized once. ys[i] gets linears[i]'s result. */

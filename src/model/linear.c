@@ -64,18 +64,32 @@ static void run_piece(void *ctx, size_t i_item, size_t i_thread)
 /* Tokens that become the input of the panels. */
 typedef struct preparing {
     const panels *panels;
-    int32_t most; /* the largest code */
+    kf_activation format;
+    kfi_quantizer quantizer; /* where the format has codes */
     kfi_split split;
 } preparing;
 
-static void quantize_token(const preparing *q, size_t t, void *scratch)
+/* x: what is left of the token beside its outliers; it may lie in scratch. */
+static void quantize_token(const preparing *q, size_t t, const float *x)
 {
     const panels *p = q->panels;
     const kfi_activations *a = &p->activations;
     const size_t n_chunks = a->cols_padded / KFI_CHUNK_COLS;
-    const float *x = kfi_side_gather(&p->side, t, scratch);
     p->workspace->kernels->quantize(a->codes + t * a->cols_padded, a->scales + t * a->n_groups,
-                                    a->sums + t * n_chunks, x, a->cols, a->group, q->most);
+                                    a->sums + t * n_chunks, x, a->cols, &q->quantizer);
+}
+
+static void prepare_token(const preparing *q, size_t t, void *scratch)
+{
+    const panels *p = q->panels;
+    const size_t cols = p->side.cols;
+    const float *x = kfi_side_gather(&p->side, t, scratch);
+    if (p->floats.x == NULL) {
+        quantize_token(q, t, x);
+    } else if (p->floats.x != p->side.x) {
+        p->workspace->kernels->round_fp8(p->workspace->rounded + t * cols, x, cols,
+                                         kfi_activation_group(q->format, cols));
+    }
 }
 
 static void prepare_tokens(void *ctx, size_t i_item, size_t i_thread)
@@ -85,16 +99,11 @@ static void prepare_tokens(void *ctx, size_t i_item, size_t i_thread)
     void *scratch = kfi_workspace_scratch(p->workspace, i_thread);
     const size_t begin = kfi_split_begin(&q->split, i_item);
     const size_t end = kfi_split_begin(&q->split, i_item + 1);
-    const bool is_float = p->floats.x != NULL;
     for (size_t t = begin; t < end; t++) {
-        if (is_float) {
-            (void)kfi_side_gather(&p->side, t, scratch);
-        } else {
-            quantize_token(q, t, scratch);
-        }
+        prepare_token(q, t, scratch);
     }
     if (p->has_side) {
-        kfi_side_project(&p->side, is_float ? NULL : &p->activations, begin, end, scratch);
+        kfi_side_project(&p->side, &p->activations, begin, end, scratch);
     }
 }
 
@@ -103,7 +112,7 @@ static kfi_activations activations_of(const kfi_workspace *workspace, kf_activat
                                       size_t cols, size_t n)
 {
     const size_t padded = kfi_round_up(cols, KFI_CHUNK_COLS);
-    const size_t group = format.group == KF_GROUP_ROW ? padded : format.group;
+    const size_t group = kfi_activation_group(format, cols);
     return (kfi_activations){
         .n_tokens = n,
         .cols = cols,
@@ -116,24 +125,25 @@ static kfi_activations activations_of(const kfi_workspace *workspace, kf_activat
     };
 }
 
-/* The input as the panels take it: quantized, or float as it is, and what side paths make of it. */
+/* The input as the panels take it: in codes, rounded to small floats, or as it is; and what side
+ * paths make of it. */
 static void prepare_input(panels *p, kf_activation format, const float *x, size_t cols, size_t n)
 {
-    preparing q = {.panels = p};
-    const bool is_float = format.bits == 32;
+    preparing q = {.panels = p, .format = format};
+    const bool is_float = kfi_activation_is_float(format);
+    if (kfi_activation_has_codes(format)) {
+        p->activations = activations_of(p->workspace, format, cols, n);
+        q.quantizer = kfi_activation_quantizer(format, cols);
+    } else {
+        p->floats = (kfi_float_activations){n, is_float ? x : p->workspace->rounded, cols};
+    }
     p->side = (kfi_side_run){.workspace = p->workspace,
                              .linears = p->linears,
                              .n_linears = p->n_linears,
                              .x = x,
                              .n_tokens = n,
                              .cols = cols,
-                             .is_float = is_float};
-    if (is_float) {
-        p->floats = (kfi_float_activations){n, x, cols};
-    } else {
-        p->activations = activations_of(p->workspace, format, cols, n);
-        q.most = kfi_activation_most(format);
-    }
+                             .floats = p->floats.x};
     if (!is_float || p->has_side) {
         q.split = kfi_split_make(p->workspace->pool, n, TOKENS_A_PIECE, 4);
         kfi_pool_run(p->workspace->pool, prepare_tokens, &q, q.split.n_pieces);
@@ -189,24 +199,71 @@ static bool go_together(const kfi_linear *a, const kfi_linear *b)
            kfi_side_shares_input(&a->side, &b->side);
 }
 
+/* Tokens as kept layers take them. */
+typedef struct rounding {
+    kfi_workspace *workspace;
+    kf_activation format;
+    const float *x;
+    size_t cols;
+    kfi_split split;
+} rounding;
+
+static void round_tokens(void *ctx, size_t i_item, size_t i_thread)
+{
+    const rounding *r = ctx;
+    const size_t end = kfi_split_begin(&r->split, i_item + 1);
+    for (size_t t = kfi_split_begin(&r->split, i_item); t < end; t++) {
+        kfi_activation_round(r->workspace->kernels, r->workspace->rounded + t * r->cols,
+                             r->x + t * r->cols, r->cols, r->format,
+                             kfi_workspace_scratch(r->workspace, i_thread));
+    }
+}
+
+static const float *round_input(kfi_workspace *workspace, kf_activation format, const float *x,
+                                size_t cols, size_t n)
+{
+    rounding r = {.workspace = workspace, .format = format, .x = x, .cols = cols};
+    if (kfi_activation_is_float(format)) {
+        return x;
+    }
+    r.split = kfi_split_make(workspace->pool, n, TOKENS_A_PIECE, 4);
+    kfi_pool_run(workspace->pool, round_tokens, &r, r.split.n_pieces);
+    return workspace->rounded;
+}
+
+/* Runs linears[0], whose weights are float, and those behind it that take the same input. */
+static size_t run_kept(kfi_workspace *workspace, const kfi_linear *const *linears, float *const *ys,
+                       size_t n_linears, const float *x, size_t n)
+{
+    const kf_activation format = linears[0]->activation;
+    const float *input = round_input(workspace, format, x, linears[0]->cols, n);
+    size_t i = 0;
+    while (i < n_linears && !is_packed(linears[i]) &&
+           kfi_activation_is_same(linears[i]->activation, format)) {
+        const kfi_linear *linear = linears[i];
+        const kfi_gemm product = {.kind = KFI_GEMM_NT,
+                                  .m = n,
+                                  .n = linear->rows,
+                                  .k = linear->cols,
+                                  .a = input,
+                                  .ld_a = linear->cols,
+                                  .b = linear->weights,
+                                  .ld_b = linear->cols,
+                                  .c = ys[i],
+                                  .ld_c = linear->rows};
+        kfi_matrix_multiply(workspace->pool, &product);
+        i++;
+    }
+    return i;
+}
+
 /* Runs linears[0] and as many of its successors as go with it; returns how many. */
 static size_t run_together(kfi_workspace *workspace, const kfi_linear *const *linears,
                            float *const *ys, size_t n_linears, const float *x, size_t n)
 {
     const kfi_linear *first = linears[0];
     if (!is_packed(first)) {
-        const kfi_gemm product = {.kind = KFI_GEMM_NT,
-                                  .m = n,
-                                  .n = first->rows,
-                                  .k = first->cols,
-                                  .a = x,
-                                  .ld_a = first->cols,
-                                  .b = first->weights,
-                                  .ld_b = first->cols,
-                                  .c = ys[0],
-                                  .ld_c = first->rows};
-        kfi_matrix_multiply(workspace->pool, &product);
-        return 1;
+        return run_kept(workspace, linears, ys, n_linears, x, n);
     }
     panels p = {.workspace = workspace};
     size_t n_panels = 0;

@@ -114,11 +114,12 @@ static kf_status take_vector(const float **dst, kf_model *model, const char *nam
     return kfi_checkpoint_read_rows(&model->checkpoint, tensor, 0, 1, copy, err);
 }
 
-/* The checkpoint's format, or what an override names for this tensor. */
-static kf_activation activation_of(const kf_model *model, const char *name)
+/* What the caller wants, else what an override names for this tensor, else the checkpoint's format
+ * of packed matrices. */
+static kf_activation activation_of(const kf_model *model, const char *name, bool is_packed)
 {
     const kfi_checkpoint *checkpoint = &model->checkpoint;
-    kf_activation activation = checkpoint->activation;
+    kf_activation activation = is_packed ? checkpoint->activation : (kf_activation){.bits = 32};
     if (model->activation != NULL) {
         return *model->activation;
     }
@@ -133,8 +134,7 @@ static void take_linear(kfi_linear *linear, const kf_model *model, const kfi_ten
 {
     const kfi_checkpoint *checkpoint = &model->checkpoint;
     linear->packed = kfi_checkpoint_stored(checkpoint, tensor)->packed;
-    linear->activation = linear->packed.codes == NULL ? (kf_activation){.bits = 32}
-                                                      : activation_of(model, tensor->name);
+    linear->activation = activation_of(model, tensor->name, linear->packed.codes != NULL);
     (void)kfi_checkpoint_shape(checkpoint, tensor, &linear->rows, &linear->cols);
 }
 
@@ -183,6 +183,9 @@ static kf_status take_tensors(kf_model *model, kf_error *err)
     model->head_tensor =
         config->tied ? model->embedding : kfi_checkpoint_find(&model->checkpoint, KFI_TENSOR_HEAD);
     take_linear(&model->head, model, model->head_tensor);
+    if (model->head.packed.codes == NULL) { /* may be multiplied in pieces, see head.c */
+        model->head.activation = (kf_activation){.bits = 32};
+    }
     return KF_OK;
 }
 

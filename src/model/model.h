@@ -79,7 +79,7 @@ typedef struct kfi_linear {
     kfi_packed packed;        /* codes NULL when not packed */
     kfi_side_paths side;      /* of packed layers */
     const float *bias;        /* [rows], or NULL */
-    kf_activation activation; /* of packed layers; bits 32 = float */
+    kf_activation activation; /* bits 32 = float */
 } kfi_linear;
 
 typedef struct kfi_block {

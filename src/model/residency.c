@@ -7,6 +7,7 @@
  */
 #include "base/fail.h"
 #include "base/threads.h"
+#include "format/format.h"
 #include "model/opened.h"
 
 /* Rows that one piece of decoding takes. */
@@ -246,7 +247,7 @@ bool kfi_model_is_float(const kf_model *model)
 
 static bool runs_on_floats(const kfi_linear *linear)
 {
-    return linear->activation.bits == 32;
+    return kfi_activation_is_float(linear->activation);
 }
 
 bool kfi_model_runs_on_floats(const kf_model *model)

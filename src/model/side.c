@@ -12,7 +12,7 @@
 
 /* Of x_o and t: a step is 1/127 of the largest of 32 values. That moves the low-rank part by about
  * 0.5 % of it, and it is itself only a part of the layer. */
-static const kf_activation input_format = {.bits = 8, .group = KFI_CHUNK_COLS};
+static const kfi_quantizer input_quantizer = {KFI_QUANTIZE_SYMMETRIC, KFI_CHUNK_COLS, 127, 1.0f};
 
 size_t kfi_side_width(const kfi_side_paths *side)
 {
@@ -102,10 +102,9 @@ static kfi_activations codes_of(const kfi_side_run *run, size_t i_input, size_t 
 static void quantize_row(const kfi_side_run *run, size_t i_input, size_t t, size_t cols)
 {
     const kfi_activations a = codes_of(run, i_input, cols);
-    run->workspace->kernels->quantize(a.codes + t * a.cols_padded, a.scales + t * a.n_groups,
-                                      a.sums + t * a.n_groups,
-                                      values_of(run, i_input, t, a.cols_padded), cols,
-                                      input_format.group, kfi_activation_most(input_format));
+    run->workspace->kernels->quantize(
+        a.codes + t * a.cols_padded, a.scales + t * a.n_groups, a.sums + t * a.n_groups,
+        values_of(run, i_input, t, a.cols_padded), cols, &input_quantizer);
 }
 
 const float *kfi_side_gather(const kfi_side_run *run, size_t t, float *scratch)
@@ -120,10 +119,12 @@ const float *kfi_side_gather(const kfi_side_run *run, size_t t, float *scratch)
     for (size_t i = 0; i < n; i++) {
         gathered[i] = x[side->columns[i]];
     }
-    if (run->is_float) {
+    if (run->floats == run->x) {
         return x; /* the matrix is 0 there */
     }
-    quantize_row(run, 0, t, n);
+    if (run->floats == NULL) {
+        quantize_row(run, 0, t, n);
+    }
     memcpy(scratch, x, run->cols * sizeof *x);
     for (size_t i = 0; i < n; i++) {
         scratch[side->columns[i]] = 0.0f;
@@ -142,8 +143,9 @@ void kfi_side_project(const kfi_side_run *run, const kfi_activations *x, size_t 
         }
         const size_t padded = kfi_round_up(a->rows, KFI_CHUNK_COLS);
         float *values = values_of(run, 1 + i, begin, padded);
-        if (run->is_float) {
-            const kfi_float_activations some = {end - begin, run->x + begin * run->cols, run->cols};
+        if (run->floats != NULL) {
+            const kfi_float_activations some = {end - begin, run->floats + begin * run->cols,
+                                                run->cols};
             kernels->matmul_float(values, padded, a, 0, a->n_panels, &some, scratch);
             continue;
         }
@@ -161,7 +163,7 @@ static void multiply(float *dst, const kfi_side_run *run, size_t i_input, const 
                      void *scratch)
 {
     const kfi_kernels *kernels = run->workspace->kernels;
-    if (run->is_float) {
+    if (run->floats != NULL) {
         const size_t padded = kfi_round_up(w->cols, KFI_CHUNK_COLS);
         const kfi_float_activations x = {run->n_tokens, values_of(run, i_input, 0, padded), padded};
         kernels->matmul_float(dst, w->rows, w, 0, w->n_panels, &x, scratch);

@@ -4,9 +4,9 @@
  *                                                x_o = x[columns]
  *
  * x_o and t = x^ A^T are quantized to 8 bits with a scale a token and 32 values, whatever the
- * format of x^, and go through the kernels of every packed matrix; where activations are float,
- * they stay float. Per element the order is: the matrix, + outliers, + low rank, + bias, so that
- * no split of tokens or rows shows.
+ * format of x^, and go through the kernels of every packed matrix; where x^ has no codes but is
+ * float or rounded to 8-bit floats, they stay float. Per element the order is: the matrix, +
+ * outliers, + low rank, + bias, so that no split of tokens or rows shows.
  *
  * None of this costs a hand-over to the pool. x_o and t are made by who quantizes a token; the
  * products with O and B follow the panels of the matrix, by the same thread, into a buffer of its
@@ -46,7 +46,9 @@ typedef struct kfi_side_run {
     size_t n_linears;
     const float *x; /* [n_tokens][cols] */
     size_t n_tokens, cols;
-    bool is_float; /* activations stay float */
+    /* x as a product of floats takes it, [n_tokens][cols]: x itself, or rounded; NULL: x becomes
+     * codes. */
+    const float *floats;
 } kfi_side_run;
 
 /* Columns of the widest side path of a layer; 0: it has none. */
@@ -54,11 +56,11 @@ size_t kfi_side_width(const kfi_side_paths *side);
 /* Whether layers with these can share their quantized input: the same columns are left out. */
 bool kfi_side_shares_input(const kfi_side_paths *a, const kfi_side_paths *b);
 
-/* Makes x_o of token t and returns what is to be quantized: its x, or a copy in scratch (cols
- * floats) without the outliers. */
+/* Makes x_o of token t and returns what is to be quantized or rounded: its x, or a copy in scratch
+ * (cols floats) without the outliers. */
 const float *kfi_side_gather(const kfi_side_run *run, size_t t, float *scratch);
-/* Makes t of tokens begin … end-1, for every layer with a pair. x: all tokens quantized, or NULL
- * where activations are float. scratch: of the kernels. */
+/* Makes t of tokens begin … end-1, for every layer with a pair. x: all tokens in codes, not used
+ * where run->floats is set. scratch: of the kernels. */
 void kfi_side_project(const kfi_side_run *run, const kfi_activations *x, size_t begin, size_t end,
                       void *scratch);
 /* Adds the side paths of layer i to panels begin … end-1 of y, for all tokens. */

@@ -58,6 +58,7 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->codes = cut(c, w->batch, padded);
     w->scales = cut_floats(c, w->batch, n_chunks);
     w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
+    w->rounded = cut_floats(c, w->batch, widest);
     w->scratch_bytes = kfi_round_up(most(kfi_matmul_scratch_bytes(widest),
                                          most(kfi_attention_scratch_bytes(w->head_dim),
                                               kfi_attention_packed_scratch_bytes(w->head_dim))),

@@ -22,6 +22,7 @@ struct kfi_workspace {
     int8_t *codes;
     float *scales;
     int32_t *sums;
+    float *rounded; /* [batch][widest input], where the format has no codes or the weights none */
 
     /* One piece of scratch a thread, `scratch_bytes` apart. */
     unsigned char *scratch;

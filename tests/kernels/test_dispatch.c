@@ -106,10 +106,16 @@ static void wrong_for_a_vector_gemm(const kfi_gemm *g)
 }
 
 static void wrong_quantize(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
-                           size_t group, int32_t most)
+                           const kfi_quantizer *how)
 {
-    kfi_quantize_generic(codes, scales, sums, x, cols, group, most);
-    sums[(cols - 1) / KFI_CHUNK_COLS] += 1;
+    kfi_quantize_generic(codes, scales, sums, x, cols, how);
+    sums[(cols - 1) / KFI_CHUNK_COLS] += how->kind == KFI_QUANTIZE_POWER_OF_TWO;
+}
+
+static void wrong_round_fp8(float *dst, const float *x, size_t cols, size_t group)
+{
+    kfi_round_fp8_generic(dst, x, cols, group);
+    dst[3] = nextafterf(dst[3], 1.0f);
 }
 
 static void wrong_rms_norm(float *dst, const float *src, const float *weight, size_t n,

@@ -34,87 +34,6 @@ static void fill(float *x, size_t n, kfi_rng *rng)
     }
 }
 
-/* One vector in one format: the same bits as plain C, each code within its range and each value
- * within half a step of the code's (and three roundings). */
-static void check_quantize(const float *x, size_t n, size_t group, int32_t most)
-{
-    static int8_t codes[2][SIZE_MOST + 32];
-    static float scales[2][SIZE_MOST / 32 + 1];
-    static int32_t sums[2][SIZE_MOST / 32 + 1];
-    const size_t padded = (n + 31) / 32 * 32;
-    memset(codes, 0x55, sizeof codes);
-    kfi_quantize_generic(codes[0], scales[0], sums[0], x, n, group, most);
-    kfi_kernels_get()->quantize(codes[1], scales[1], sums[1], x, n, group, most);
-    assert_memory_equal(codes[0], codes[1], sizeof codes[0]); /* nothing behind either */
-    assert_same(scales[0], scales[1], (n + group - 1) / group);
-    assert_memory_equal(sums[0], sums[1], padded / 32 * sizeof sums[0][0]);
-    for (size_t i = 0; i < n; i++) {
-        const float scale = scales[1][i / group];
-        const double e = fabs((double)x[i] - (double)scale * codes[1][i]);
-        assert_true(e <= (double)scale * (0.5 + (double)most * 3.0 * 0x1p-24));
-        assert_in_range(codes[1][i] + most, 0, 2 * most);
-    }
-    for (size_t i = n; i < padded; i++) {
-        assert_int_equal(codes[1][i], 0);
-    }
-}
-
-static void quantizes_as_plain_c_does(void **state)
-{
-    (void)state;
-    static const size_t groups[] = {32, 64, 128, SIZE_MOST};
-    static float x[SIZE_MOST];
-    kfi_rng rng;
-    kfi_rng_init(&rng, 1);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
-        for (size_t g = 0; g < COUNT(groups); g++) {
-            fill(x, sizes[s], &rng);
-            for (uint8_t bits = 3; bits <= 8; bits++) {
-                check_quantize(x, sizes[s], groups[g],
-                               kfi_activation_most((kf_activation){bits, 0}));
-            }
-        }
-    }
-}
-
-static void quantizes_zero_tiny_and_huge_groups(void **state)
-{
-    (void)state;
-    static const float magnitudes[] = {0.0f, FLT_TRUE_MIN, 1e-38f, 1e-30f, 1e30f, FLT_MAX};
-    for (size_t m = 0; m < COUNT(magnitudes); m++) {
-        float x[64];
-        int8_t codes[2][64];
-        float scale[2];
-        int32_t sums[2][2];
-        for (size_t i = 0; i < 64; i++) {
-            x[i] = i % 3 == 0 ? magnitudes[m] : -magnitudes[m];
-        }
-        kfi_quantize_generic(codes[0], &scale[0], sums[0], x, 64, 64, 127);
-        kfi_kernels_get()->quantize(codes[1], &scale[1], sums[1], x, 64, 64, 127);
-        assert_memory_equal(codes[0], codes[1], 64);
-        assert_same(&scale[0], &scale[1], 1);
-        assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
-        const bool vanishes = magnitudes[m] < 1e-30f;
-        assert_int_equal(codes[1][0], vanishes ? 0 : 127);
-        assert_int_equal(codes[1][1], vanishes ? 0 : -127);
-        assert_true(vanishes == (scale[1] == 0.0f));
-    }
-}
-
-static void rounds_half_to_even(void **state)
-{
-    (void)state;
-    const float x[8] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 3.49f}; /* scale is 1 */
-    const int8_t expected[8] = {127, 0, 2, 2, 0, -2, -2, 3};
-    int8_t codes[32];
-    float scale = 0.0f;
-    int32_t sum = 0;
-    kfi_kernels_get()->quantize(codes, &scale, &sum, x, 8, 32, 127);
-    assert_true(scale == 1.0f);
-    assert_memory_equal(codes, expected, 8);
-    assert_int_equal(sum, 130);
-}
-
 static void normalizes_as_plain_c_does(void **state)
 {
     (void)state;
@@ -431,9 +350,6 @@ static void sums_every_word_of_every_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quantizes_as_plain_c_does),
-        cmocka_unit_test(quantizes_zero_tiny_and_huge_groups),
-        cmocka_unit_test(rounds_half_to_even),
         cmocka_unit_test(normalizes_as_plain_c_does),
         cmocka_unit_test(gates_as_plain_c_does),
         cmocka_unit_test(adds_as_plain_c_does),

@@ -140,9 +140,11 @@ static void refuses_what_is_no_name(void **state)
 static void reads_and_writes_activation_names(void **state)
 {
     (void)state;
-    static const char *const names[] = {"float",     "int8t",    "int8tg32", "int8tg64",
-                                        "int8tg128", "int4tg64", "int3t",    "int3tg128",
-                                        "int5tg32",  "int6t",    "int7tg64"};
+    static const char *const names[] = {
+        "float",     "int8t",      "int8tg32",    "int8tg64", "int8tg128",    "int4tg64",
+        "int3t",     "int3tg128",  "int5tg32",    "int6t",    "int7tg64",     "int4ta",
+        "int3tg64a", "int7tg128a", "int4tg64c90", "int8tc50", "int6tg32ac99", "mxint8tg32",
+        "mxint4t",   "fp8t",       "fp8tg64"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char back[KF_FORMAT_NAME_BYTES];
         kf_activation activation = {0};
@@ -150,12 +152,39 @@ static void reads_and_writes_activation_names(void **state)
         kf_activation_name(back, activation);
         assert_string_equal(back, names[i]);
     }
-    static const char *const wrong[] = {"",         "int8",     "int2t",     "int9t",   "int8tg",
-                                        "int8tg65", "int8trow", "int8tg64a", "int4g64", "int44t"};
+    static const char *const wrong[] = {
+        "",         "int8",        "int2t",      "int9t",         "int8tg",
+        "int8tg65", "int8trow",    "int8tg64a",  "int4g64",       "int44t",
+        "int8ta",   "int4tg64c49", "int4tg64c9", "int4tg64c100",  "int4tg64c90a",
+        "int4tc",   "mxint8tg32a", "mxint2t",    "mxint8tg32c90", "fp8",
+        "fp8tg64a", "fp8tc90",     "fp88t"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         kf_activation activation = {0};
         assert_int_equal(kf_activation_parse(&activation, wrong[i], NULL), KF_INVALID);
     }
+}
+
+/* Formats that a program may put together, but no name gives. */
+static void refuses_activations_without_a_name(void **state)
+{
+    (void)state;
+    static const kf_activation wrong[] = {
+        {.bits = 2, .group = 64},
+        {.bits = 8, .group = 16},
+        {.bits = 8, .kind = KF_ACTIVATION_INT_ASYMMETRIC},
+        {.bits = 4, .clip = 49},
+        {.bits = 4, .clip = 100},
+        {.bits = 8, .kind = KF_ACTIVATION_FP8, .clip = 90},
+        {.bits = 4, .kind = KF_ACTIVATION_FP8},
+        {.bits = 8, .group = 32, .kind = 9},
+        {.bits = 32, .group = 64},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        kf_error err = {0};
+        assert_int_equal(kfi_activation_check(wrong[i], &err), KF_INVALID);
+        assert_true(strlen(err.msg) > 0);
+    }
+    CHECK_OK(kfi_activation_check((kf_activation){.bits = 32}, NULL), &(kf_error){0});
 }
 
 static uint64_t bytes_of(const char *name, uint64_t rows, uint64_t cols)
@@ -229,6 +258,7 @@ int main(void)
         cmocka_unit_test(tells_the_parts_of_a_name),
         cmocka_unit_test(refuses_what_is_no_name),
         cmocka_unit_test(reads_and_writes_activation_names),
+        cmocka_unit_test(refuses_activations_without_a_name),
         cmocka_unit_test(counts_header_codes_scales_and_zeros),
         cmocka_unit_test(refuses_sizes_that_are_zero_or_overflow),
         cmocka_unit_test(splits_a_row_into_groups),

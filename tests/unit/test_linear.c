@@ -42,8 +42,11 @@ static void round_token(float *dst, const float *x, kf_activation activation)
     const size_t group =
         activation.group == KF_GROUP_ROW ? kfi_round_up(COLS, KFI_CHUNK_COLS) : activation.group;
     memcpy(dst, x, COLS * sizeof *x);
-    if (activation.bits < 32) {
-        kfi_quantize_generic(codes, scales, sums, x, COLS, group, kfi_activation_most(activation));
+    if (activation.kind == KF_ACTIVATION_FP8) {
+        kfi_round_fp8_generic(dst, x, COLS, group);
+    } else if (activation.bits < 32) {
+        const kfi_quantizer how = kfi_activation_quantizer(activation, COLS);
+        kfi_quantize_generic(codes, scales, sums, x, COLS, &how);
         for (size_t i = 0; i < COLS; i++) {
             dst[i] = scales[i / group] * (float)codes[i];
         }
@@ -84,7 +87,7 @@ static void half_steps(double *off, const double *x, size_t n, bool is_float)
 static sum expected_of(const kfi_linear *linear, size_t row, const float *x, const float *rounded)
 {
     const kfi_side_paths *side = &linear->side;
-    const bool is_float = linear->activation.bits == 32;
+    const bool is_float = !kfi_activation_has_codes(linear->activation);
     sum s = {0};
     double in[COLS];
     double off[COLS];
@@ -157,22 +160,90 @@ static void check_layer(kfi_workspace *w, const char *weights, const char *activ
     random_packed_free(&m);
 }
 
+static const char *const activations[] = {"int8tg64",  "int4tg64",    "int4t",        "int3tg32",
+                                          "int3t",     "int5tg128",   "int4ta",       "int3tg32a",
+                                          "int7tg64a", "int8tg64c90", "int4tg64ac75", "mxint8tg32",
+                                          "mxint4t",   "fp8t",        "fp8tg64",      "float"};
+#define N_ACTIVATIONS (sizeof activations / sizeof activations[0])
+
+/* Every kind of weights, with every number of bits and every group in some of them. */
+static const char *const weight_formats[] = {
+    "int2g64",  "int3g32a",  "int4g64",    "int4rowo",   "int5g128",     "int6row",
+    "int7g32o", "int8g64a",  "int8g64",    "int2g64ar",  "int3g128r",    "int4g64r",
+    "int8g32r", "mxint4g32", "mxint8row",  "ternaryg64", "ternaryg128r", "nf2row",
+    "nf3g128",  "nf4g64",    "fp4e2m1g32", "cb4g32",     "cb8g64",       "cb16g128"};
+#define N_WEIGHTS (sizeof weight_formats / sizeof weight_formats[0])
+
 static void computes_what_the_codes_of_both_sides_say(void **state)
 {
     (void)state;
-    static const char *const activations[] = {"int8tg64", "int4tg64",  "int4t", "int3tg32",
-                                              "int3t",    "int5tg128", "float"};
-    static const char *const weights[] = {"int4g64", "int4rowo", "int3g32a", "int2g64ar",
-                                          "int4g64r"};
     kfi_workspace *w = new_workspace(NULL);
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
-    for (size_t a = 0; a < sizeof activations / sizeof activations[0]; a++) {
-        for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) {
-            check_layer(w, weights[i], activations[a], &rng);
+    for (size_t a = 0; a < N_ACTIVATIONS; a++) {
+        for (size_t i = 0; i < N_WEIGHTS; i++) {
+            check_layer(w, weight_formats[i], activations[a], &rng);
         }
     }
     kfi_workspace_free(w);
+}
+
+/* ---- float weights ---- */
+
+/* The product of what the format makes of x with weights that stay float. */
+static void check_kept(const kfi_linear *linear, const float *y, const float *x)
+{
+    for (size_t t = 0; t < TOKENS; t++) {
+        float rounded[COLS];
+        round_token(rounded, x + t * COLS, linear->activation);
+        for (size_t r = 0; r < linear->rows; r++) {
+            double exact = 0.0;
+            double size = 0.0;
+            for (size_t k = 0; k < COLS; k++) {
+                const double term = (double)linear->weights[r * COLS + k] * (double)rounded[k];
+                exact += term;
+                size += fabs(term);
+            }
+            assert_true(fabs((double)y[t * linear->rows + r] - exact) <= 1e-6 * size);
+        }
+    }
+}
+
+/* Two kept layers with one input, in one format and in two, and a packed one between them. */
+static void kept_layers_multiply_what_the_codes_stand_for(void **state)
+{
+    (void)state;
+    static float y[4][TOKENS * ROWS];
+    kf_pool *pool = NULL;
+    kf_error err = {0};
+    CHECK_OK(kf_pool_new(&pool, 3, NULL, &err), &err);
+    kfi_workspace *w = new_workspace(pool);
+    kfi_rng rng;
+    kfi_rng_init(&rng, 7);
+    float *x = random_floats(TOKENS * COLS, &rng);
+    float *floats = random_floats(ROWS * COLS, &rng);
+    random_packed m = random_packed_make("int4g64", ROWS, COLS, false, &rng);
+    for (size_t a = 0; a < N_ACTIVATIONS; a++) {
+        kfi_linear l[4];
+        for (size_t i = 0; i < 4; i++) {
+            l[i] = (kfi_linear){.rows = ROWS - i, .cols = COLS, .weights = floats + i};
+            l[i].activation = activation_of(activations[i < 2 ? a : (a + i) % N_ACTIVATIONS]);
+        }
+        l[2] = (kfi_linear){
+            .rows = ROWS, .cols = COLS, .packed = m.packed, .activation = l[0].activation};
+        const kfi_linear *const linears[] = {&l[0], &l[1], &l[2], &l[3]};
+        float *const ys[] = {y[0], y[1], y[2], y[3]};
+        kfi_linear_forward_shared(w, linears, ys, 4, x, TOKENS);
+        check_kept(&l[0], y[0], x);
+        check_kept(&l[1], y[1], x);
+        check_result(&l[2], y[2], x);
+        check_kept(&l[3], y[3], x);
+    }
+    random_packed_free(&m);
+    kfi_free(NULL, floats, ROWS * COLS * sizeof *floats);
+    kfi_free(NULL, x, TOKENS * COLS * sizeof *x);
+    kfi_workspace_free(w);
+    kf_pool_free(pool);
 }
 
 /* ---- side paths ---- */
@@ -271,9 +342,9 @@ static const struct side_case {
     const char *activation;
     size_t rank, n_outliers;
 } side_cases[] = {
-    {"int8tg64", 32, 0}, {"int8tg64", 0, 32}, {"int8t", 4, 0},
-    {"int4tg64", 8, 5},  {"int3t", 40, 40},   {"int4tg128", 1, 32},
-    {"float", 8, 0},     {"float", 0, 5},     {"float", 32, 32},
+    {"int8tg64", 32, 0}, {"int8tg64", 0, 32},  {"int8t", 4, 0}, {"int4tg64", 8, 5},
+    {"int3t", 40, 40},   {"int4tg128", 1, 32}, {"float", 8, 0}, {"float", 0, 5},
+    {"float", 32, 32},   {"fp8tg64", 32, 32},  {"fp8t", 0, 5},  {"int4tg64ac90", 8, 5},
 };
 #define N_CASES (sizeof side_cases / sizeof side_cases[0])
 
@@ -332,6 +403,7 @@ static void shared_inputs_give_the_same_bits(void **state)
 static const kfi_kernels plain = {.matmul_int8 = kfi_matmul_int8_generic,
                                   .matmul_float = kfi_matmul_float_generic,
                                   .quantize = kfi_quantize_generic,
+                                  .round_fp8 = kfi_round_fp8_generic,
                                   .add = kfi_add_generic};
 
 static void threads_batches_and_kernels_do_not_show(void **state)
@@ -377,6 +449,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(computes_what_the_codes_of_both_sides_say),
+        cmocka_unit_test(kept_layers_multiply_what_the_codes_stand_for),
         cmocka_unit_test(adds_low_rank_pairs_and_outliers),
         cmocka_unit_test(shared_inputs_give_the_same_bits),
         cmocka_unit_test(threads_batches_and_kernels_do_not_show),

@@ -11,23 +11,27 @@
 #include "kernels/kernels_list.h"
 #include "kernels/lanes_inline.h"
 #include "kernels/power.h"
+#include "kernels/quantize_inline.h"
 
 /* ---- quantize ---- */
 
-static float max_magnitude(const float *x, size_t n)
+static kfi_extent extent_of(const float *x, size_t n)
 {
-    float max = 0.0f;
+    kfi_extent extent = {0.0f, 0.0f};
     for (size_t i = 0; i < n; i++) {
-        const float magnitude = fabsf(x[i]);
-        max = magnitude > max ? magnitude : max;
+        extent.below = -x[i] > extent.below ? -x[i] : extent.below;
+        extent.above = x[i] > extent.above ? x[i] : extent.above;
     }
-    return max;
+    return extent;
 }
 
-static int8_t round_code(float scaled)
+static int8_t code_of(float x, const kfi_code_grid *grid)
 {
+    const float scaled = x * grid->inverse;
+    const float raised = scaled > grid->least ? scaled : grid->least;
+    const float cut = raised < grid->greatest ? raised : grid->greatest;
     /* Through the bits of the sum: no undefined conversion, whatever the input. */
-    return (int8_t)(uint8_t)kfi_float_bits(scaled + KFI_ROUND_MAGIC);
+    return (int8_t)(uint8_t)kfi_float_bits(cut + KFI_ROUND_MAGIC);
 }
 
 static void sum_chunks(int32_t *sums, const int8_t *codes, size_t n_chunks)
@@ -41,23 +45,44 @@ static void sum_chunks(int32_t *sums, const int8_t *codes, size_t n_chunks)
 }
 
 void kfi_quantize_generic(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
-                          size_t group, int32_t most)
+                          const kfi_quantizer *how)
 {
-    const float largest = (float)most;
+    const size_t group = how->group;
     const size_t cols_padded = (cols + KFI_CHUNK_COLS - 1) / KFI_CHUNK_COLS * KFI_CHUNK_COLS;
     for (size_t begin = 0; begin < cols; begin += group) {
         const size_t n = cols - begin < group ? cols - begin : group;
-        const float max = max_magnitude(x + begin, n);
-        const float inverse = max < KFI_QUANTIZE_LEAST ? 0.0f : largest / max;
-        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / largest;
+        const kfi_code_grid grid = kfi_code_grid_of(extent_of(x + begin, n), how);
+        scales[begin / group] = grid.scale;
         for (size_t i = begin; i < begin + n; i++) {
-            codes[i] = round_code(x[i] * inverse);
+            codes[i] = code_of(x[i], &grid);
         }
     }
     for (size_t i = cols; i < cols_padded; i++) {
         codes[i] = 0;
     }
     sum_chunks(sums, codes, cols_padded / KFI_CHUNK_COLS);
+}
+
+static float round_fp8(float x, const kfi_code_grid *grid)
+{
+    const float scaled = x * grid->inverse;
+    const float raised = scaled > grid->least ? scaled : grid->least;
+    const float cut = raised < grid->greatest ? raised : grid->greatest;
+    const uint32_t exponent = kfi_float_bits(cut) & KFI_FP8_EXPONENT_MASK;
+    const uint32_t least = kfi_float_bits(KFI_FP8_LEAST_NORMAL);
+    const float magic = kfi_bits_float(exponent > least ? exponent : least) * KFI_FP8_MAGIC;
+    return (cut + magic - magic) * grid->scale;
+}
+
+void kfi_round_fp8_generic(float *dst, const float *x, size_t cols, size_t group)
+{
+    for (size_t begin = 0; begin < cols; begin += group) {
+        const size_t n = cols - begin < group ? cols - begin : group;
+        const kfi_code_grid grid = kfi_fp8_grid_of(extent_of(x + begin, n));
+        for (size_t i = begin; i < begin + n; i++) {
+            dst[i] = round_fp8(x[i], &grid);
+        }
+    }
 }
 
 /* ---- norm, activation, sum, rotations ---- */

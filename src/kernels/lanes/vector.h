@@ -14,6 +14,7 @@
 #include "kernels/lanes/names.h"
 #include "kernels/lanes/power.h"
 #include "kernels/lanes_inline.h"
+#include "kernels/quantize_inline.h"
 
 INLINE size_t least(size_t a, size_t b)
 {
@@ -22,41 +23,72 @@ INLINE size_t least(size_t a, size_t b)
 
 /* ---- quantize ---- */
 
-static float max_magnitude(const float *x, size_t n)
+static kfi_extent extent_of(const float *x, size_t n)
 {
-    lanes max = lanes_zero();
+    lanes below = lanes_zero();
+    lanes above = lanes_zero();
     for (size_t i = 0; i < n; i += KFI_LANES) {
-        max = lanes_max(lanes_abs(lanes_load_n(x + i, n - i)), max);
+        const lanes values = lanes_load_n(x + i, n - i);
+        below = lanes_max(lanes_negate(values), below);
+        above = lanes_max(values, above);
     }
-    return lanes_greatest(max);
+    return (kfi_extent){lanes_greatest(below), lanes_greatest(above)};
+}
+
+/* x in steps of the grid, cut to its ends. */
+INLINE lanes cut_lanes(lanes x, const kfi_code_grid *grid)
+{
+    const lanes scaled = lanes_mul(x, lanes_set1(grid->inverse));
+    return lanes_min(lanes_max(scaled, lanes_set1(grid->least)), lanes_set1(grid->greatest));
 }
 
 /* Codes of 16 floats, of which the first n exist; the others get 0. */
-INLINE ilanes quantize_lanes(const float *x, size_t n, lanes inverse)
+INLINE ilanes quantize_lanes(const float *x, size_t n, const kfi_code_grid *grid)
 {
-    const lanes scaled = lanes_mul(lanes_load_n(x, n), inverse);
-    const ilanes bits = lanes_bits(lanes_add(scaled, lanes_set1(KFI_ROUND_MAGIC)));
+    const lanes cut = cut_lanes(lanes_load_n(x, n), grid);
+    const ilanes bits = lanes_bits(lanes_add(cut, lanes_set1(KFI_ROUND_MAGIC)));
     return ilanes_shift_right_signed(ilanes_shift_left(bits, 24), 24); /* the low byte, signed */
 }
 
 void KERNEL_NAME(quantize)(int8_t *codes, float *scales, int32_t *sums, const float *x, size_t cols,
-                           size_t group, int32_t most)
+                           const kfi_quantizer *how)
 {
-    const float largest = (float)most;
+    const size_t group = how->group;
     for (size_t begin = 0; begin < cols; begin += group) {
         const size_t end = least(begin + group, cols);
-        const float max = max_magnitude(x + begin, end - begin);
-        const lanes inverse = lanes_set1(max < KFI_QUANTIZE_LEAST ? 0.0f : largest / max);
-        scales[begin / group] = max < KFI_QUANTIZE_LEAST ? 0.0f : max / largest;
+        const kfi_code_grid grid = kfi_code_grid_of(extent_of(x + begin, end - begin), how);
+        scales[begin / group] = grid.scale;
         for (size_t i = begin; i < end; i += KFI_CHUNK_COLS) {
             const size_t n = end - i;
-            const ilanes low = quantize_lanes(x + i, n, inverse);
+            const ilanes low = quantize_lanes(x + i, n, &grid);
             const ilanes high = n > KFI_LANES
-                                    ? quantize_lanes(x + i + KFI_LANES, n - KFI_LANES, inverse)
+                                    ? quantize_lanes(x + i + KFI_LANES, n - KFI_LANES, &grid)
                                     : ilanes_set1(0);
             ilanes_store_bytes(codes + i, low);
             ilanes_store_bytes(codes + i + KFI_LANES, high);
             sums[i / KFI_CHUNK_COLS] = ilanes_sum(ilanes_add(low, high));
+        }
+    }
+}
+
+INLINE lanes round_fp8_lanes(lanes x, const kfi_code_grid *grid)
+{
+    const lanes cut = cut_lanes(x, grid);
+    const ilanes exponent = ilanes_and(lanes_bits(cut), ilanes_set1(KFI_FP8_EXPONENT_MASK));
+    const ilanes most = ilanes_max(exponent, lanes_bits(lanes_set1(KFI_FP8_LEAST_NORMAL)));
+    const lanes magic = lanes_mul(lanes_of_bits(most), lanes_set1(KFI_FP8_MAGIC));
+    const lanes rounded = lanes_sub(lanes_add(cut, magic), magic);
+    return lanes_mul(rounded, lanes_set1(grid->scale));
+}
+
+void KERNEL_NAME(round_fp8)(float *dst, const float *x, size_t cols, size_t group)
+{
+    for (size_t begin = 0; begin < cols; begin += group) {
+        const size_t end = least(begin + group, cols);
+        const kfi_code_grid grid = kfi_fp8_grid_of(extent_of(x + begin, end - begin));
+        for (size_t i = begin; i < end; i += KFI_LANES) {
+            const lanes values = lanes_load_n(x + i, end - i);
+            lanes_store_n(dst + i, round_fp8_lanes(values, &grid), end - i);
         }
     }
 }
