@@ -152,7 +152,8 @@ static kfi_activations activations_new(size_t n_tokens, size_t cols, const float
     x.sums = must(kfi_calloc(NULL, n_tokens * n_chunks, sizeof *x.sums));
     for (size_t t = 0; t < n_tokens; t++) {
         kfi_kernels_get()->quantize(x.codes + t * x.cols_padded, x.scales + t * x.n_groups,
-                                    x.sums + t * n_chunks, floats + t * cols, cols, &token_quantizer);
+                                    x.sums + t * n_chunks, floats + t * cols, cols,
+                                    &token_quantizer);
     }
     return x;
 }

@@ -420,8 +420,9 @@ static int run(const cli_command *command, int argc, char **argv)
         return fail_status(&err);
     }
     c->options = &options;
-    c->source.activations = options.activations; /* refused here already; a float source has none */
-    if (compare(c, &err) != KF_OK) {
+    /* The source, which is the reference, keeps float activations. */
+    if (subject_check_activations(options.activations, &err) != KF_OK ||
+        compare(c, &err) != KF_OK) {
         exit_code = fail_status(&err);
     }
     comparison_close(c);

@@ -25,12 +25,13 @@ static void print_line(json_t *line)
 static void layer_json(void *ctx, const kf_layer_report *r)
 {
     (void)ctx;
-    print_line(json_pack(
-        "{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:b, s:o}", "tensor", r->tensor, "format",
-        r->format, "method", r->method, "rows", (json_int_t)r->rows, "cols", (json_int_t)r->cols,
-        "bits_per_weight", json_number(r->bits_per_weight), "weight_error",
-        json_number(r->weight_error), "output_error", json_number(r->output_error), "nearest_error",
-        json_number(r->nearest_error), "exact", (int)r->exact, "seconds", json_number(r->seconds)));
+    print_line(json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:b, s:o}", "tensor",
+                         r->tensor, "format", r->format, "method", r->method, "activations",
+                         r->activations, "rows", (json_int_t)r->rows, "cols", (json_int_t)r->cols,
+                         "bits_per_weight", json_number(r->bits_per_weight), "weight_error",
+                         json_number(r->weight_error), "output_error", json_number(r->output_error),
+                         "nearest_error", json_number(r->nearest_error), "exact", (int)r->exact,
+                         "seconds", json_number(r->seconds)));
 }
 
 static void print_error(double error)
@@ -247,7 +248,9 @@ const cli_command command_quantize = {
         "with --resume. DIR appears only when it is complete.\n"
         "The table shows, for every tensor, the relative squared error of the weights, of the layer's output "
         "on the calibration text, and what rounding to the nearest would have given.\n"
-        "Knobs: weights=int3g128a, activations=int8t, head=int4g64, embedding=int8g64, prefix=none|start|auto|TEXT, "
+        "Knobs: weights=int3g128a, activations=int4tg64a, act_clip=0.50 to 1.00|published|search (the part of their range that "
+        "activations keep; published is Atom's and QuaRot's 0.9, search tries it on calibration text for every input), "
+        "act_kept=true|false (also inputs of kept layers), head=int4g64, embedding=int8g64, prefix=none|start|auto|TEXT, "
         "calib.samples=128, calib.length=2048, METHOD.KNOB=… as 'kerf methods METHOD' lists them, and "
         "tensors.PATTERN=FORMAT or keep, for tensors by name: tensors.*down_proj=int4g64a, tensors.blk.0.*=keep. "
         "A recipe of your own is a JSON file with the same keys: docs/RECIPES.md.",

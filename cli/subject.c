@@ -48,6 +48,13 @@ static kf_status parse_activations(const kf_activation **found, kf_activation *m
     return kf_activation_parse(memory, name, err);
 }
 
+kf_status subject_check_activations(const char *name, kf_error *err)
+{
+    const kf_activation *found = NULL;
+    kf_activation memory;
+    return parse_activations(&found, &memory, name, err);
+}
+
 static kf_status open_model(cli_subject *subject, const kf_activation *activation, kf_error *err)
 {
     kf_model_options options = KF_MODEL_OPTIONS_INIT;

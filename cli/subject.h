@@ -38,12 +38,14 @@ kf_status subject_start(cli_subject *subject, const common_options *common, kf_e
 kf_status subject_open(cli_subject *subject, const char *name, const common_options *common,
                        int parts, kf_error *err);
 void subject_close(cli_subject *subject);
+/* Refuses what --activations does not take. */
+kf_status subject_check_activations(const char *name, kf_error *err);
 
 /* Options of several commands: a row of the table of a command with such members. */
 #define OPTION_ACTIVATIONS(options)                                                                \
     {                                                                                              \
         "activations", 0, OPTION_TEXT, "FORMAT",                                                   \
-            "of packed weights: recipe, float, int8tg64, int4tg64, … (default recipe)",            \
+            "of linear layers: recipe, float, int8tg64, int4tg64a, int4tc90, … (default recipe)",  \
             offsetof(options, activations), 0, 0                                                   \
     }
 #define OPTION_NO_PREFIX(options)                                                                  \

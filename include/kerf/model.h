@@ -52,10 +52,11 @@ typedef struct kf_model_options {
     /** Bytes of float weights that a foreign checkpoint may keep decoded; what does not fit is
      * decoded block by block at every pass. 0 = half of kf_memory_available(). */
     uint64_t float_cache_bytes;
-    /** Activations of all linear layers of the blocks, packed or not, and of a packed head, in
-     * place of what the recipe says (float: reported W4A16), borrowed for the call; NULL: the
-     * recipe's, and float where there is none. With float weights the input is quantized, and its
-     * values are multiplied in float: so the loss of activations alone is measured. */
+    /** Activations of all linear layers of the blocks, packed or not, and (with 8 bits where these
+     * have fewer) of a packed head, in place of what the recipe says (float: reported W4A16),
+     * borrowed for the call; NULL: the recipe's, and float where there is none. With float weights
+     * the input is quantized, and its values are multiplied in float: so the loss of activations
+     * alone is measured. */
     const kf_activation *activation;
     kf_weights weights; /**< Of a foreign checkpoint. */
 } kf_model_options;
@@ -72,8 +73,9 @@ typedef struct kf_model_info {
     const char *name;         /**< What the checkpoint calls itself, or "". */
     const char *source; /**< "GGUF, Q4_1 and Q8_0, dequantized to float32", "GGUF, Q4_0, packed",
                            "Kerf checkpoint, recipe gptq-w4", … */
-    const char *activations; /**< "float" or the activation format of the linear layers in use,
-                                "mixed" if they differ. */
+    const char *activations; /**< "float" or the activation format of the blocks' linear layers in
+                                use, "int4tg64 (clips differ)" where only that does, else
+                                "mixed". */
     size_t n_layers;         /**< Transformer blocks. */
     size_t hidden;           /**< Width of the residual stream. */
     size_t feed_forward;     /**< Width inside the feed-forward layers. */
@@ -150,7 +152,7 @@ typedef struct kf_random_options {
 #define KF_RANDOM_OPTIONS_INIT                                                                     \
     {                                                                                              \
         sizeof(kf_random_options), NULL, {KF_ELEMENT_INT, 4, KF_SCALE_FP16, KF_ZERO_NONE, 64},     \
-            {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64}, {8, 64, 0, 0}, 0, 0, 0                 \
+            {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64}, {8, 64, 0, 0}, 0, 0, 0           \
     }
 
 /**

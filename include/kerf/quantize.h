@@ -91,8 +91,8 @@ KF_API KF_NODISCARD kf_status kf_recipe_set(kf_recipe *recipe, const char *assig
 KF_API const char *kf_recipe_name(const kf_recipe *recipe);
 /** The resolved recipe as JSON, NUL-terminated, borrowed until the next kf_recipe_set(). */
 KF_API const char *kf_recipe_json(const kf_recipe *recipe);
-/** Names the method that needs calibration text, or NULL when none does (prefix "start" and "auto"
- * alone need none). */
+/** Names the method that needs calibration text, or "act_clip" where only its search does, or NULL
+ * when nothing does (prefix "start" and "auto" alone need none). */
 KF_API const char *kf_recipe_calibrates(const kf_recipe *recipe);
 /** "none", "start", "auto", or a text. */
 KF_API const char *kf_recipe_prefix(const kf_recipe *recipe);
@@ -105,17 +105,18 @@ KF_API bool kf_recipe_at(size_t i, const char **name, const char **description);
 
 /** What became of one layer; strings borrowed for the call. */
 typedef struct kf_layer_report {
-    const char *tensor;     /**< "model.layers.3.mlp.down_proj.weight" */
-    const char *format;     /**< "int4g64", or the source's for a kept tensor */
-    const char *method;     /**< The rounding method */
-    uint64_t rows;          /**< Outputs. */
-    uint64_t cols;          /**< Inputs. */
-    double bits_per_weight; /**< Everything that the tensor stores. */
-    double weight_error;    /**< ||W - W~||^2 / ||W||^2 */
-    double output_error;    /**< tr(E H E^T) / tr(W H W^T) on the calibration inputs; NaN without
-                               calibration */
-    double nearest_error;   /**< The same if the weights were rounded to the nearest; NaN where not
-                               measured */
+    const char *tensor;      /**< "model.layers.3.mlp.down_proj.weight" */
+    const char *format;      /**< "int4g64", or the source's for a kept tensor */
+    const char *method;      /**< The rounding method */
+    const char *activations; /**< Of its input: "int8tg64", "int4tg64c85", "float" */
+    uint64_t rows;           /**< Outputs. */
+    uint64_t cols;           /**< Inputs. */
+    double bits_per_weight;  /**< Everything that the tensor stores. */
+    double weight_error;     /**< ||W - W~||^2 / ||W||^2 */
+    double output_error;     /**< tr(E H E^T) / tr(W H W^T) on the calibration inputs; NaN without
+                                calibration */
+    double nearest_error;    /**< The same if the weights were rounded to the nearest; NaN where not
+                                measured */
     bool exact;     /**< Re-encoding reproduces the source: its weights already lie on this grid. */
     double seconds; /**< Fitting, rounding, packing. */
 } kf_layer_report;

@@ -147,6 +147,13 @@ bool kfi_activation_clips(kf_activation activation)
     return kind != NULL && kind->clips && !kfi_activation_is_float(activation);
 }
 
+kf_activation kfi_activation_of_head(kf_activation of_blocks)
+{
+    kf_activation activation = of_blocks;
+    activation.clip = 0;
+    return activation.bits < 8 ? (kf_activation){.bits = 8, .group = 64} : activation;
+}
+
 kf_status kfi_activation_check(kf_activation activation, kf_error *err)
 {
     char name[KF_FORMAT_NAME_BYTES];

@@ -162,6 +162,10 @@ kfi_quantizer kfi_activation_quantizer(kf_activation activation, size_t cols);
 /* Whether it may have a clip. */
 bool kfi_activation_clips(kf_activation activation);
 
+/* What a packed head takes beside blocks that take this: 8 bits where they take fewer, as Atom and
+ * QuaRot leave the head alone. */
+kf_activation kfi_activation_of_head(kf_activation of_blocks);
+
 /* What a format other than float makes of a row of cols, as floats; dst may be x. scratch: 2 bytes
  * a column, padded to 32 columns, for floats. For layers whose weights are not packed. */
 void kfi_activation_round(const kfi_kernels *kernels, float *dst, const float *x, size_t cols,

@@ -83,20 +83,32 @@ static const char *describe_source(kf_model *model, const totals *t)
     return kfi_arena_strndup(&model->checkpoint.arena, text, strlen(text));
 }
 
-/* The one format of all linear layers, or "mixed". */
+static bool is_same_but_clip(kf_activation a, kf_activation b)
+{
+    b.clip = a.clip;
+    return kfi_activation_is_same(a, b);
+}
+
+/* The one format of all linear layers, also where each has a clip of its own, or "mixed". */
 static const char *describe_activations(kf_model *model)
 {
-    const kf_activation first = model->blocks[0].linears[0].activation;
+    char name[KF_FORMAT_NAME_BYTES];
+    char text[2 * KF_FORMAT_NAME_BYTES];
+    kf_activation first = model->blocks[0].linears[0].activation;
+    bool clips_differ = false;
     for (size_t i = 0; i < model->checkpoint.config.n_layers; i++) {
         for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-            if (!kfi_activation_is_same(first, model->blocks[i].linears[role].activation)) {
+            const kf_activation other = model->blocks[i].linears[role].activation;
+            if (!is_same_but_clip(first, other)) {
                 return "mixed";
             }
+            clips_differ = clips_differ || other.clip != first.clip;
         }
     }
-    char name[KF_FORMAT_NAME_BYTES];
+    first.clip = clips_differ ? 0 : first.clip;
     kf_activation_name(name, first);
-    return kfi_arena_strndup(&model->checkpoint.arena, name, strlen(name));
+    (void)snprintf(text, sizeof text, "%s%s", name, clips_differ ? " (clips differ)" : "");
+    return kfi_arena_strndup(&model->checkpoint.arena, text, strlen(text));
 }
 
 static uint64_t bytes_read(const kfi_checkpoint *checkpoint, const kfi_linear *linear,

@@ -45,6 +45,7 @@ typedef struct kfi_checkpoint {
     kf_activation activation;             /* its linear layers', but for the overrides */
     const kfi_json *activation_overrides; /* borrowed from json, or NULL */
     kf_kv kv;                             /* its sessions' by default; else KF_KV_AUTO */
+    bool overrides_kept;                  /* they count for what is not packed, too */
 
     kfi_json *json; /* config.json */
     kfi_gguf *gguf;

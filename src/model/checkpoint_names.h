@@ -43,6 +43,7 @@
 #define KFI_QUANTIZATION_METHOD      "kerf"
 #define KFI_CHECKPOINT_VERSION       1
 #define KFI_CHECKPOINT_VERSION_SIDE  2 /* with side paths, which a reader must not ignore */
+#define KFI_CHECKPOINT_VERSION_KEPT  3 /* with activations of kept matrices, likewise */
 
 #define KFI_TENSOR_EMBEDDING  "model.embed_tokens.weight"
 #define KFI_TENSOR_HEAD       "lm_head.weight"

@@ -124,7 +124,9 @@ static kf_activation activation_of(const kf_model *model, const char *name, bool
         return *model->activation;
     }
     const kfi_json *override = kfi_json_get(checkpoint->activation_overrides, name);
-    if (override != NULL) { /* parsed once already when the checkpoint was opened */
+    if (override != NULL &&
+        (is_packed ||
+         checkpoint->overrides_kept)) { /* parsed once already when the checkpoint was opened */
         (void)!kf_activation_parse(&activation, kfi_json_string(override, NULL), NULL);
     }
     return activation;
@@ -185,6 +187,8 @@ static kf_status take_tensors(kf_model *model, kf_error *err)
     take_linear(&model->head, model, model->head_tensor);
     if (model->head.packed.codes == NULL) { /* may be multiplied in pieces, see head.c */
         model->head.activation = (kf_activation){.bits = 32};
+    } else if (model->activation != NULL) {
+        model->head.activation = kfi_activation_of_head(*model->activation);
     }
     return KF_OK;
 }

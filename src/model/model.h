@@ -118,7 +118,7 @@ KF_NODISCARD kf_status kfi_model_block(kf_model *model, size_t i_layer, const kf
 void kfi_model_release_block(kf_model *model, size_t i_layer);
 /* Whether all linear layers of the blocks are float: what a source of quantizing has to be. */
 bool kfi_model_is_float(const kf_model *model);
-/* Whether no linear layer of the blocks quantizes its input. */
+/* Whether no packed linear layer of the blocks quantizes its input. */
 bool kfi_model_runs_on_floats(const kf_model *model);
 /* Bytes of the largest block's float weights, 0 where all are packed. */
 size_t kfi_model_block_bytes(const kf_model *model);

@@ -247,7 +247,7 @@ bool kfi_model_is_float(const kf_model *model)
 
 static bool runs_on_floats(const kfi_linear *linear)
 {
-    return kfi_activation_is_float(linear->activation);
+    return linear->packed.codes == NULL || kfi_activation_is_float(linear->activation);
 }
 
 bool kfi_model_runs_on_floats(const kf_model *model)

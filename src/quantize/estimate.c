@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "model/checkpoint_names.h"
+#include "quantize/clip_search.h"
 #include "quantize/decide.h"
 #include "quantize/plan.h"
 #include "quantize/table.h"
@@ -154,14 +155,17 @@ static uint64_t memory_bytes(const estimate *e)
                        .n_kv_heads = config->n_kv_heads,
                        .head_dim = config->head_dim};
     const uint64_t workspace =
-        KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + 3 * widest) +
+        KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + 4 * widest) +
         KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
     const uint64_t logits = e->n_trial_tokens > 0
                                 ? KFI_LOSS_ROWS * (KFI_LOSS_TOKENS + config->hidden) * sizeof(float)
                                 : 0;
+    /* Samples of all four steps, and what a search makes of one. */
+    const uint64_t clips =
+        e->recipe->searches_clip ? 6 * widest * KFI_CLIP_TOKENS * sizeof(float) : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
     const uint64_t block = streams + gram + layer + kfi_kv_layer_bytes(&kv) + workspace + logits +
-                           e->block_bytes +
+                           clips + e->block_bytes +
                            (transforms(e) ? 2 : 1) * kfi_model_block_bytes(e->model); /* decoded */
     const uint64_t table = streams + workspace + e->table_memory +
                            KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);

@@ -193,7 +193,8 @@ kf_layer_report kfi_report_kept(const char *name, const char *source_format, siz
     const kfi_dtype_info *dtype = kfi_dtype_get(kfi_kept_dtype(source_format));
     return (kf_layer_report){.tensor = name,
                              .format = dtype->name,
-                             .method = "keep",
+                             .method = KFI_METHOD_KEEP,
+                             .activations = "float",
                              .rows = rows,
                              .cols = cols,
                              .bits_per_weight = 8.0 * (double)dtype->block_bytes,
@@ -211,7 +212,6 @@ static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_la
         warn_of_zero_rows(worker, source->name, linear);
     }
     layer->linear.weights = NULL;
-    layer->linear.activation = source->treatment.activations;
     layer->report.method = kfi_treatment_round(&source->treatment)->method->about.name;
     const kf_status st =
         quantize(layer, worker, linear, &source->treatment, statistics, prepared, err);
@@ -229,6 +229,8 @@ kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *worker,
 {
     const double start = kfi_clock_seconds();
     *layer = (kfi_layer){.alloc = worker->alloc, .linear = *source->linear};
+    layer->linear.activation = source->treatment.activations;
+    kf_activation_name(layer->activations, source->treatment.activations);
     (void)snprintf(layer->name.text, sizeof layer->name.text, "%s", source->name);
     layer->report = (kf_layer_report){.tensor = layer->name.text,
                                       .format = layer->format,
@@ -246,6 +248,7 @@ kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *worker,
             return st;
         }
     }
+    layer->report.activations = layer->activations;
     layer->report.seconds = kfi_clock_seconds() - start;
     return KF_OK;
 }

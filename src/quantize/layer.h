@@ -16,6 +16,7 @@ typedef struct kfi_layer {
     void *packed;      /* [packed_bytes], owned; NULL: kept, or borrowed from a file */
     size_t packed_bytes;
     char format[KF_FORMAT_NAME_BYTES];
+    char activations[KF_FORMAT_NAME_BYTES];
     kf_layer_report report; /* its strings are static or point into this struct: do not copy it */
 } kfi_layer;
 
@@ -60,7 +61,10 @@ KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job
 /* The type that holds a kept tensor without loss: F16 or BF16 where the source has it, else F32. */
 kfi_dtype kfi_kept_dtype(const char *source_format);
 
-/* What a kept matrix reports; name is borrowed. */
+/* The method that a kept matrix reports. */
+#define KFI_METHOD_KEEP "keep"
+
+/* What a kept matrix reports, float activations among it; name is borrowed. */
 kf_layer_report kfi_report_kept(const char *name, const char *source_format, size_t rows,
                                 size_t cols);
 

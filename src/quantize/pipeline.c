@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/fail.h"
+#include "quantize/clip_search.h"
 #include "quantize/table.h"
 
 /* Passes over all tokens a block: four for its statistics, one to the next block; and one for each
@@ -84,7 +85,23 @@ typedef struct block_work {
     kfi_statistics_request requests[KFI_LINEAR_COUNT];
     bool needs_statistics, is_sequential;
     kfi_gathering gatherings[KFI_STEP_COUNT];
+    kfi_clip_sample samples[KFI_STEP_COUNT]; /* where a clip is searched */
 } block_work;
+
+static kf_status begin_sample(block_work *work, size_t i_step, kf_error *err)
+{
+    const kfi_pipeline *p = work->pipeline;
+    const kfi_windows *windows = &p->options.windows;
+    bool searches = false;
+    for (size_t role = kfi_step_first(i_step); role <= kfi_step_last(i_step); role++) {
+        searches = searches || work->sources[role].treatment.searches_clip;
+    }
+    return searches ? kfi_clip_sample_init(&work->samples[i_step],
+                                           (windows->n - p->options.n_held_back) * windows->length,
+                                           kfi_step_width(p->config, i_step),
+                                           p->options.worker.alloc, err)
+                    : KF_OK;
+}
 
 static kf_status begin_gathering(block_work *work, size_t i_step,
                                  const kfi_statistics_request *requests, size_t n_requests,
@@ -115,6 +132,7 @@ typedef struct batch {
 static kf_status begin_step(block_work *work, size_t i_step, kf_error *err)
 {
     const size_t first = kfi_step_first(i_step);
+    KFI_TRY(begin_sample(work, i_step, err));
     return begin_gathering(work, i_step, &work->requests[first], kfi_step_last(i_step) - first + 1,
                            err);
 }
@@ -125,6 +143,7 @@ static void gather(block_work *work, size_t i_step, const float *x, const batch 
     if (!b->is_held_back) {
         kfi_gathering_add(&work->gatherings[i_step], p->options.worker.pool, x, b->n,
                           b->is_first && p->prefix.n == 0);
+        kfi_clip_sample_add(&work->samples[i_step], x, b->row, b->n);
     }
 }
 
@@ -249,6 +268,7 @@ static void read_recipe(block_work *work)
                              ? kfi_dtype_get(KFI_DTYPE_F32)->name
                              : kfi_model_source_format(p->options.model, source->name);
         kfi_recipe_treatment(&source->treatment, p->options.recipe, p->config, source->name);
+        work->needs_statistics = work->needs_statistics || source->treatment.searches_clip;
         const kfi_method_use *use = kfi_treatment_round(&source->treatment);
         work->requests[role] = (kfi_statistics_request){.first_token_weight = 1.0};
         if (source->treatment.keep || p->options.windows.n == 0) {
@@ -264,13 +284,52 @@ static void read_recipe(block_work *work)
     }
 }
 
+/* Gives the layers of a step whose format is that of `first` the clip that suits them best. */
+static kf_status search_clip(block_work *work, size_t i_step, size_t first, kf_error *err)
+{
+    const kfi_pipeline *p = work->pipeline;
+    const kf_activation format = work->sources[first].treatment.activations;
+    kfi_treatment *treatments[KFI_LINEAR_COUNT];
+    kfi_clip_job job = {.sample = &work->samples[i_step],
+                        .activation = format,
+                        .pool = p->options.worker.pool,
+                        .alloc = p->options.worker.alloc};
+    for (size_t role = first; role <= kfi_step_last(i_step); role++) {
+        kfi_treatment *treatment = &work->sources[role].treatment;
+        if (treatment->searches_clip && kfi_activation_is_same(treatment->activations, format)) {
+            treatments[job.n_linears] = treatment;
+            job.linears[job.n_linears++] = work->sources[role].linear;
+        }
+    }
+    uint8_t clip = 0;
+    KFI_TRY(kfi_clip_search(&clip, &job, err));
+    for (size_t i = 0; i < job.n_linears; i++) {
+        treatments[i]->activations.clip = clip;
+        treatments[i]->searches_clip = false;
+    }
+    return KF_OK;
+}
+
+static kf_status search_clips(block_work *work, size_t i_step, kf_error *err)
+{
+    kf_status st = KF_OK;
+    for (size_t role = kfi_step_first(i_step); role <= kfi_step_last(i_step) && st == KF_OK;
+         role++) {
+        if (work->sources[role].treatment.searches_clip) {
+            st = search_clip(work, i_step, role, err);
+        }
+    }
+    kfi_clip_sample_deinit(&work->samples[i_step]);
+    return st;
+}
+
 static kf_status quantize_step(block_work *work, size_t i_step, kf_error *err)
 {
     const kfi_pipeline *p = work->pipeline;
     kfi_gathering *g = &work->gatherings[i_step];
     kfi_prepared prepared = {0};
-    kf_status st = KF_OK;
     kfi_gathering_finish(g, p->options.worker.pool);
+    kf_status st = search_clips(work, i_step, err);
     for (size_t role = kfi_step_first(i_step); role <= kfi_step_last(i_step) && st == KF_OK;
          role++) {
         if (kfi_report_cancelled(p->options.worker.callbacks)) {
@@ -333,6 +392,7 @@ static void end_gatherings(block_work *work)
 {
     for (size_t i = 0; i < KFI_STEP_COUNT; i++) {
         kfi_gathering_end(&work->gatherings[i]);
+        kfi_clip_sample_deinit(&work->samples[i]);
     }
 }
 

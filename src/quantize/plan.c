@@ -31,8 +31,8 @@ static kf_status check_calibration(const kfi_config *config, const kf_recipe *re
     const char *method = kf_recipe_calibrates(recipe);
     if (method != NULL && options->calibration == NULL) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                        "recipe %s needs calibration text: method %s looks at the inputs of each "
-                        "layer; give it with --calib FILE",
+                        "recipe %s needs calibration text: %s looks at the inputs of each layer; "
+                        "give it with --calib FILE",
                         kf_recipe_name(recipe), method);
     }
     if (options->calibration == NULL) {

@@ -36,7 +36,7 @@ void kf_recipe_free(kf_recipe *recipe)
 static kfi_treatment default_treatment(const char *method)
 {
     kfi_treatment treatment = {.weights = {KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, 64},
-                               .activations = {8, 64},
+                               .activations = {.bits = 8, .group = 64},
                                .n_methods = 1};
     treatment.methods[0].method = kfi_method_find(method, strlen(method));
     kfi_knobs_default(treatment.methods[0].knobs, treatment.methods[0].method);
@@ -204,6 +204,23 @@ static kf_status set_override(kf_recipe *recipe, const char *pattern, size_t n, 
     return KF_OK;
 }
 
+static kf_status set_clip(kf_recipe *recipe, const char *value, kf_error *err)
+{
+    char *end = NULL;
+    const double ratio = strtod(value, &end);
+    return end == value || *end != '\0' ? kfi_recipe_read_clip_word(recipe, value, err)
+                                        : kfi_recipe_read_clip(recipe, ratio, err);
+}
+
+static kf_status set_kept(kf_recipe *recipe, const char *value, kf_error *err)
+{
+    recipe->act_kept = strcmp(value, "true") == 0;
+    return recipe->act_kept || strcmp(value, "false") == 0
+               ? KF_OK
+               : kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                          "act_kept is '%.40s', expected true or false", value);
+}
+
 static bool key_is(const char *key, size_t n, const char *name)
 {
     return strlen(name) == n && memcmp(key, name, n) == 0;
@@ -238,13 +255,20 @@ static kf_status set_key(kf_recipe *recipe, const char *key, size_t n, const cha
     if (key_is(key, n, "kv")) {
         return kfi_recipe_read_kv(recipe, value, err);
     }
+    if (key_is(key, n, "act_clip")) {
+        return set_clip(recipe, value, err);
+    }
+    if (key_is(key, n, "act_kept")) {
+        return set_kept(recipe, value, err);
+    }
     if (key_is(key, n, "prefix")) {
         return kfi_recipe_read_prefix(recipe, value, err);
     }
-    return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                    "unknown key '%.*s'; there are weights, activations, kv, embedding, head, "
-                    "prefix, calib.samples, calib.length, METHOD.KNOB and tensors.PATTERN",
-                    (int)(n < 40 ? n : 40), key);
+    return kfi_fail(
+        err, KF_INVALID, KF_NO_OFFSET,
+        "unknown key '%.*s'; there are weights, activations, act_clip, act_kept, kv, "
+        "embedding, head, prefix, calib.samples, calib.length, METHOD.KNOB and tensors.PATTERN",
+        (int)(n < 40 ? n : 40), key);
 }
 
 kf_status kf_recipe_set(kf_recipe *recipe, const char *assignment, kf_error *err)
@@ -323,7 +347,7 @@ const char *kf_recipe_calibrates(const kf_recipe *recipe)
     for (size_t i = 0; i < recipe->n_overrides && name == NULL; i++) {
         name = calibrating_method(&recipe->overrides[i].treatment);
     }
-    return name;
+    return name == NULL && recipe->searches_clip ? "act_clip" : name;
 }
 
 const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i)
@@ -397,6 +421,28 @@ static void apply_overrides(kfi_treatment *treatment, const kf_recipe *recipe,
     }
 }
 
+kf_activation kfi_recipe_activations(const kf_recipe *recipe)
+{
+    kf_activation activation = recipe->linears.activations;
+    if (kfi_activation_clips(activation) && activation.clip == 0) {
+        activation.clip = recipe->act_clip;
+    }
+    return activation;
+}
+
+/* The clip where the format names none, and whether the input of a kept matrix is quantized. */
+static void settle_activations(kfi_treatment *treatment, const kf_recipe *recipe, bool is_linear)
+{
+    kf_activation *activation = &treatment->activations;
+    if (treatment->keep && !(is_linear && recipe->act_kept)) {
+        *activation = (kf_activation){.bits = 32};
+    }
+    if (is_linear && kfi_activation_clips(*activation) && activation->clip == 0) {
+        activation->clip = recipe->act_clip;
+        treatment->searches_clip = recipe->searches_clip;
+    }
+}
+
 void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
                           const kfi_config *config, const char *tensor)
 {
@@ -406,9 +452,12 @@ void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
     *treatment = is_head || is_both ? recipe->head
                  : is_embedding     ? recipe->embedding
                                     : recipe->linears;
-    treatment->activations = recipe->linears.activations;
+    treatment->activations = is_head || is_embedding
+                                 ? kfi_activation_of_head(recipe->linears.activations)
+                                 : recipe->linears.activations;
     apply_overrides(treatment, recipe, config, is_both ? KFI_TENSOR_HEAD : tensor);
     if (is_both) {
         apply_overrides(treatment, recipe, config, KFI_TENSOR_EMBEDDING);
     }
+    settle_activations(treatment, recipe, kfi_name_is_linear(tensor));
 }

@@ -5,6 +5,8 @@
  *       "weights": "int4g64a",              format of the blocks' linear layers
  *       "activations": "int8tg64",
  *       "kv": "auto",                       how it runs: a cache of kf_kv_parse()
+ *       "act_clip": 1,                      0.5 ... 1, "published" (0.9) or "search"
+ *       "act_kept": false,                  whether kept layers quantize their input, too
  *       "embedding": "int8g64",             or "keep"; unused where it is one with the head
  *       "head": "int8g64",                  or "keep"
  *       "prefix": "auto",                   or "start", "none", or a text
@@ -42,7 +44,8 @@ typedef struct kfi_method_use {
 typedef struct kfi_treatment {
     bool keep; /* stays in float; the rest is then unused */
     kf_format weights;
-    kf_activation activations;
+    kf_activation activations; /* of its input; of what is kept, too */
+    bool searches_clip;        /* the clip of activations is found on calibration tokens */
     kfi_method_use methods[KFI_RECIPE_METHODS_MAX]; /* stages in their order, one of them rounds */
     size_t n_methods;
 } kfi_treatment;
@@ -61,6 +64,9 @@ struct kf_recipe {
     const char *prefix;
     kf_kv kv;
     size_t samples, length;
+    uint8_t act_clip; /* as kf_activation has it: of blocks' layers whose format names none */
+    bool searches_clip;
+    bool act_kept;
     kfi_treatment linears, embedding, head;
     kfi_override *overrides; /* [KFI_RECIPE_OVERRIDES_MAX] */
     size_t n_overrides;
@@ -79,6 +85,8 @@ bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architectur
 const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i);
 /* How many transforms ask for statistics. */
 size_t kfi_recipe_asking(const kf_recipe *recipe);
+/* What packed layers of the blocks take where nothing else is said of one of them. */
+kf_activation kfi_recipe_activations(const kf_recipe *recipe);
 /* The method that rounds. */
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
 
@@ -97,6 +105,10 @@ KF_NODISCARD kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const c
                                                const char *text, kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_activations(kfi_treatment *treatment, const char *key,
                                                    const char *text, kf_error *err);
+/* A ratio, whole percents, or a word: "0.9", "published", "search". KF_RANGE. */
+KF_NODISCARD kf_status kfi_recipe_read_clip(kf_recipe *recipe, double ratio, kf_error *err);
+KF_NODISCARD kf_status kfi_recipe_read_clip_word(kf_recipe *recipe, const char *word,
+                                                 kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t value,
                                              kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_kv(kf_recipe *recipe, const char *text, kf_error *err);

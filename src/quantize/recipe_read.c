@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <math.h>
 #include <string.h>
 
 #include "base/fail.h"
@@ -63,6 +64,36 @@ kf_status kfi_recipe_read_activations(kfi_treatment *treatment, const char *key,
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "%s: %s", key, reason.msg);
     }
     treatment->activations = activation;
+    return KF_OK;
+}
+
+/* What Atom and QuaRot publish for every layer. */
+#define CLIP_PUBLISHED 90u
+
+kf_status kfi_recipe_read_clip(kf_recipe *recipe, double ratio, kf_error *err)
+{
+    const double percent = rint(100.0 * ratio);
+    if (!(percent >= (double)KF_CLIP_LEAST && percent <= 100.0) ||
+        fabs(100.0 * ratio - percent) > 1e-6) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "act_clip is %g, expected 0.50 to 1.00 in whole percents, published (0.9) "
+                        "or search",
+                        ratio);
+    }
+    recipe->searches_clip = false;
+    recipe->act_clip = percent == 100.0 ? 0 : (uint8_t)percent; /* exact: a whole number */
+    return KF_OK;
+}
+
+kf_status kfi_recipe_read_clip_word(kf_recipe *recipe, const char *word, kf_error *err)
+{
+    if (strcmp(word, "search") != 0 && strcmp(word, "published") != 0) {
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "act_clip is '%.40s', expected 0.50 to 1.00, published (0.9) or search",
+                        word);
+    }
+    recipe->searches_clip = word[0] == 's';
+    recipe->act_clip = recipe->searches_clip ? 0 : CLIP_PUBLISHED;
     return KF_OK;
 }
 
@@ -283,6 +314,16 @@ static kf_status read_calib_key(void *ctx, const char *key, const kfi_json *memb
 
 /* ---- the document ---- */
 
+static kf_status read_clip(kf_recipe *recipe, const kfi_json *value, kf_error *err)
+{
+    const char *word = NULL;
+    if (kfi_json_is_number(value)) {
+        return kfi_recipe_read_clip(recipe, kfi_json_number(value), err);
+    }
+    KFI_TRY(read_text(&word, "act_clip", value, err));
+    return kfi_recipe_read_clip_word(recipe, word, err);
+}
+
 static bool is_text_key(const char *key)
 {
     static const char *const keys[] = {"description", "weights", "embedding", "head",
@@ -306,6 +347,13 @@ static kf_status read_key(void *ctx, const char *key, const kfi_json *member, kf
                    ? kfi_json_each(member, key[0] == 'c' ? read_calib_key : read_override, recipe,
                                    err)
                    : wrong_kind(err, key, "an object");
+    }
+    if (strcmp(key, "act_clip") == 0) {
+        return read_clip(recipe, member, err);
+    }
+    if (strcmp(key, "act_kept") == 0) {
+        recipe->act_kept = kfi_json_is_bool(member) && kfi_json_bool(member);
+        return kfi_json_is_bool(member) ? KF_OK : wrong_kind(err, key, "true or false");
     }
     if (!is_text_key(key)) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "recipe: unknown key '%.60s'", key);

@@ -23,6 +23,16 @@ static void put_activations(kfi_json_writer *writer, const kfi_treatment *treatm
     kfi_json_member_text(writer, "activations", name);
 }
 
+static void put_clip(kfi_json_writer *writer, const kf_recipe *recipe)
+{
+    if (recipe->searches_clip) {
+        kfi_json_member_text(writer, "act_clip", "search");
+    } else {
+        kfi_json_member_number(writer, "act_clip",
+                               recipe->act_clip == 0 ? 1.0 : (double)recipe->act_clip / 100.0);
+    }
+}
+
 static void put_knob(kfi_json_writer *writer, const kf_knob *knob, double value)
 {
     kfi_json_key(writer, knob->name);
@@ -92,6 +102,8 @@ kf_status kfi_recipe_resolve(kf_recipe *recipe, kf_error *err)
     kfi_json_member_text(&writer, "description", recipe->description);
     put_weights(&writer, "weights", &recipe->linears);
     put_activations(&writer, &recipe->linears);
+    put_clip(&writer, recipe);
+    kfi_json_member_bool(&writer, "act_kept", recipe->act_kept);
     kfi_json_member_text(&writer, "kv", kf_kv_name(recipe->kv));
     put_weights(&writer, "embedding", &recipe->embedding);
     put_weights(&writer, "head", &recipe->head);

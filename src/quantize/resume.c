@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <string.h>
+
 #include "base/fail.h"
 #include "quantize/writer.h"
 
@@ -39,6 +41,20 @@ static kf_status take_floats(const float **dst, const kfi_safetensors *file, con
     return KF_OK;
 }
 
+/* The activations that the run before gave a matrix: a searched clip is known from there only. */
+static kf_status take_activation(kf_activation *activation, const kfi_json *reports,
+                                 const char *name, kf_error *err)
+{
+    for (size_t i = 0; i < kfi_json_size(reports); i++) {
+        kf_layer_report report;
+        KFI_TRY(kfi_report_read(&report, kfi_json_at(reports, i), err));
+        if (strcmp(report.tensor, name) == 0) {
+            return kf_activation_parse(activation, report.activations, err);
+        }
+    }
+    return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "no report of tensor '%s'", name);
+}
+
 static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
                             const kfi_safetensors *file, const char *name, kf_error *err)
 {
@@ -65,7 +81,6 @@ static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
         return st;
     }
     linear->weights = NULL;
-    linear->activation = treatment.activations;
     return KF_OK;
 }
 
@@ -92,31 +107,44 @@ static kf_status pass_report(const kfi_json *object, const kf_quantize_options *
     return KF_OK;
 }
 
-static kf_status pass_reports(const kfi_safetensors *file, const kf_quantize_options *options,
+static kf_status pass_reports(const kfi_json *reports, const kf_quantize_options *options,
                               kf_error *err)
 {
-    kfi_json *list = NULL;
-    KFI_TRY(kfi_reports_open(&list, file, err));
-    kf_status st = KF_OK;
-    for (size_t i = 0; i < kfi_json_size(list) && st == KF_OK; i++) {
-        st = pass_report(kfi_json_at(list, i), options, err);
+    for (size_t i = 0; i < kfi_json_size(reports); i++) {
+        KFI_TRY(pass_report(kfi_json_at(reports, i), options, err));
     }
-    kfi_json_free(list);
-    return st;
+    return KF_OK;
+}
+
+static kf_status take_layers(kfi_resumed *resumed, const kfi_writer *writer, size_t i_layer,
+                             const kfi_json *reports, kf_error *err)
+{
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
+        kfi_linear *linear = &resumed->block.linears[role];
+        KFI_TRY(take_activation(&linear->activation, reports, name.text, err));
+        KFI_TRY(take_layer(linear, writer, resumed->file, name.text, err));
+    }
+    return KF_OK;
 }
 
 static kf_status take_block(kfi_resumed *resumed, const kfi_writer *writer, size_t i_layer,
                             const kf_quantize_options *options, kf_error *err)
 {
     const kfi_block *source = NULL;
+    kfi_json *reports = NULL;
     KFI_TRY(kfi_model_block(writer->model, i_layer, &source, err));
     resumed->block = *source;
-    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-        const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
-        KFI_TRY(take_layer(&resumed->block.linears[role], writer, resumed->file, name.text, err));
+    KFI_TRY(kfi_reports_open(&reports, resumed->file, err));
+    kf_status st = take_layers(resumed, writer, i_layer, reports, err);
+    if (st == KF_OK) {
+        st = take_norms(&resumed->block, writer, resumed->file, i_layer, err);
     }
-    KFI_TRY(take_norms(&resumed->block, writer, resumed->file, i_layer, err));
-    return pass_reports(resumed->file, options, err);
+    if (st == KF_OK) {
+        st = pass_reports(reports, options, err);
+    }
+    kfi_json_free(reports);
+    return st;
 }
 
 kf_status kfi_resume_open(kfi_resumed *resumed, const kfi_writer *writer, size_t i_layer,

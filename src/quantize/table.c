@@ -174,6 +174,7 @@ static void report(kfi_layer *layer, const kfi_worker *worker, const kfi_method 
 {
     const double error = sums->weight > 0.0 ? sums->error / sums->weight : 0.0;
     layer->report = (kf_layer_report){.tensor = layer->name.text,
+                                      .activations = layer->activations,
                                       .format = layer->format,
                                       .method = method->about.name,
                                       .rows = layer->linear.rows,
@@ -198,6 +199,7 @@ kf_status kfi_table_quantize(kfi_layer *layer, const kfi_worker *worker, kf_mode
     *layer = (kfi_layer){.alloc = worker->alloc, .linear.activation = treatment->activations};
     (void)snprintf(layer->name.text, sizeof layer->name.text, "%s", name);
     kf_format_name(layer->format, treatment->weights);
+    kf_activation_name(layer->activations, treatment->activations);
     if (!kfi_model_find(model, name, &layer->linear.rows, &layer->linear.cols)) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "there is no tensor '%s'", name);
     }

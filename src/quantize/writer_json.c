@@ -17,6 +17,7 @@ void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report)
     kfi_json_member_text(writer, "tensor", report->tensor);
     kfi_json_member_text(writer, "format", report->format);
     kfi_json_member_text(writer, "method", report->method);
+    kfi_json_member_text(writer, "activations", report->activations);
     kfi_json_member_integer(writer, "rows", (int64_t)report->rows);
     kfi_json_member_integer(writer, "cols", (int64_t)report->cols);
     kfi_json_member_number(writer, "bits_per_weight", report->bits_per_weight);
@@ -40,6 +41,7 @@ kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object, kf_er
         .tensor = kfi_json_get_text(object, "tensor"),
         .format = kfi_json_get_text(object, "format"),
         .method = kfi_json_get_text(object, "method"),
+        .activations = kfi_json_get_text(object, "activations"),
         .rows = count_of(object, "rows"),
         .cols = count_of(object, "cols"),
         .bits_per_weight = kfi_json_get_number(object, "bits_per_weight", (double)NAN),
@@ -48,7 +50,8 @@ kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object, kf_er
         .nearest_error = kfi_json_get_number(object, "nearest_error", (double)NAN),
         .exact = kfi_json_is_bool(exact) && kfi_json_bool(exact),
     };
-    if (report->tensor == NULL || report->format == NULL || report->method == NULL) {
+    if (report->tensor == NULL || report->format == NULL || report->method == NULL ||
+        report->activations == NULL) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "a layer's report is malformed");
     }
     return KF_OK;
@@ -173,31 +176,37 @@ kf_status kfi_writer_index(const kfi_writer *writer, const kfi_totals *totals, k
 
 /* ---- config.json ---- */
 
-static void put_override(kfi_json_writer *json, const kfi_writer *writer,
-                         const kfi_treatment *treatment, const char *name)
+/* Activations of a file's matrices that are not what a reader takes without being told. */
+typedef struct overriding {
+    kfi_json_writer *json;
+    const char *packed; /* what it takes for packed ones; for kept ones float */
+} overriding;
+
+static void put_override(const overriding *o, const kf_layer_report *report)
 {
-    if (!treatment->keep &&
-        !kfi_activation_is_same(treatment->activations, writer->recipe->linears.activations)) {
-        char text[KF_FORMAT_NAME_BYTES];
-        kf_activation_name(text, treatment->activations);
-        kfi_json_member_text(json, name, text);
+    const bool is_kept = strcmp(report->method, KFI_METHOD_KEEP) == 0;
+    if (strcmp(report->activations, is_kept ? "float" : o->packed) != 0) {
+        kfi_json_member_text(o->json, report->tensor, report->activations);
     }
 }
 
-static void put_overrides(kfi_json_writer *json, const kfi_writer *writer)
+static kf_status put_overrides(void *ctx, const char *name, const kfi_safetensors *file,
+                               kf_error *err)
 {
-    const kfi_config *config = kfi_model_config(writer->model);
-    kfi_treatment treatment;
-    for (size_t i = 0; i < config->n_layers; i++) {
-        for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
-            const kfi_name name = kfi_name_weight(i, (kfi_linear_role)role);
-            kfi_recipe_treatment(&treatment, writer->recipe, config, name.text);
-            put_override(json, writer, &treatment, name.text);
+    kfi_json *list = NULL;
+    kf_status st = kfi_reports_open(&list, file, err);
+    for (size_t i = 0; st == KF_OK && i < kfi_json_size(list); i++) {
+        kf_layer_report report;
+        st = kfi_report_read(&report, kfi_json_at(list, i), err);
+        if (st == KF_OK) {
+            put_override(ctx, &report);
         }
     }
-    const char *head = config->tied ? KFI_TENSOR_EMBEDDING : KFI_TENSOR_HEAD;
-    kfi_recipe_treatment(&treatment, writer->recipe, config, head);
-    put_override(json, writer, &treatment, head);
+    kfi_json_free(list);
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "%s: ", name);
+    }
+    return st;
 }
 
 kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
@@ -205,7 +214,7 @@ kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
     char activations[KF_FORMAT_NAME_BYTES];
     kfi_buf buf;
     kfi_json_writer json;
-    kf_activation_name(activations, writer->recipe->linears.activations);
+    kf_activation_name(activations, kfi_recipe_activations(writer->recipe));
     kfi_buf_init(&buf, writer->worker.alloc, KFI_DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
     kfi_json_begin_object(&json);
@@ -213,13 +222,20 @@ kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
     kfi_json_key(&json, KFI_KEY_QUANTIZATION);
     kfi_json_begin_object(&json);
     kfi_json_member_text(&json, KFI_KEY_METHOD, KFI_QUANTIZATION_METHOD);
-    kfi_json_member_integer(&json, KFI_KEY_VERSION, (int64_t)KFI_CHECKPOINT_VERSION);
+    kfi_json_member_integer(&json, KFI_KEY_VERSION,
+                            writer->recipe->act_kept ? KFI_CHECKPOINT_VERSION_KEPT
+                                                     : KFI_CHECKPOINT_VERSION);
     kfi_json_member_text(&json, KFI_KEY_RECIPE, kf_recipe_name(writer->recipe));
     kfi_json_member_text(&json, KFI_KEY_ACTIVATIONS, activations);
     kfi_json_member_text(&json, KFI_KEY_KV, kf_kv_name(writer->recipe->kv));
     kfi_json_key(&json, KFI_KEY_ACTIVATION_OVERRIDES);
     kfi_json_begin_object(&json);
-    put_overrides(&json, writer);
+    overriding overrides = {&json, activations};
+    const kf_status st = each_file(writer, put_overrides, &overrides, err);
+    if (st != KF_OK) {
+        kfi_buf_deinit(&buf);
+        return st;
+    }
     kfi_json_end_object(&json);
     kfi_json_end_object(&json);
     kfi_json_end_object(&json);

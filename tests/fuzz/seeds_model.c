@@ -134,7 +134,7 @@ static void write_kerfs(const char *directory, const char *scratch)
     kerf = tiny_kerf_defaults();
     kerf.format = "mxint3g32";
     kerf.head = NULL;
-    kerf.activations = "int8t";
+    kerf.activations = "int4tg64ac90";
     write_kerf(directory, scratch, "checkpoint/kerf_qwen2", "qwen2", &kerf);
 }
 

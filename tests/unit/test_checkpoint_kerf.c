@@ -243,7 +243,9 @@ static void kept_tensors_and_overrides_mix(void **state)
     tiny_kerf_options o = tiny_kerf_defaults();
     o.head = NULL;
     o.kept = "model.layers.1.self_attn.k_proj.weight"; /* between two packed layers */
-    o.more = ",\"activation_overrides\":{\"model.layers.0.mlp.down_proj.weight\":\"float\"}";
+    o.version = KFI_CHECKPOINT_VERSION_KEPT;
+    o.more = ",\"activation_overrides\":{\"model.layers.0.mlp.down_proj.weight\":\"float\","
+             "\"model.layers.1.self_attn.k_proj.weight\":\"int7tg32ac99\"}";
     packed_model p = write_model(*state, "llama", &o);
     kf_model *model = open_model(p.path, NULL, false);
     kf_model_info info;
@@ -256,6 +258,8 @@ static void kept_tensors_and_overrides_mix(void **state)
     assert_int_equal(block->linears[KFI_LINEAR_UP].activation.bits, 8);
     CHECK_OK(kfi_model_block(model, 1, &block, &err), &err);
     assert_non_null(block->linears[KFI_LINEAR_K].weights);
+    assert_int_equal(block->linears[KFI_LINEAR_K].activation.bits, 7);
+    assert_int_equal(block->linears[KFI_LINEAR_K].activation.clip, 99);
     assert_null(block->linears[KFI_LINEAR_Q].weights);
     kf_session *session = new_session(model, 0);
     float *logits = new_logits();
@@ -265,6 +269,25 @@ static void kept_tensors_and_overrides_mix(void **state)
     kf_session_free(session);
     kf_model_close(model);
     tiny_model_free(p.tiny);
+}
+
+/* As the readers of their time did. */
+static void older_versions_keep_inputs_of_kept_tensors_float(void **state)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.kept = "model.layers.1.self_attn.k_proj.weight";
+    o.more = ",\"activation_overrides\":{\"model.layers.1.self_attn.k_proj.weight\":\"int3t\"}";
+    for (o.version = 1; o.version <= KFI_CHECKPOINT_VERSION_KEPT; o.version++) {
+        packed_model p = write_model(*state, "llama", &o);
+        kf_model *model = open_model(p.path, NULL, false);
+        const kfi_block *block = NULL;
+        kf_error err = {0};
+        CHECK_OK(kfi_model_block(model, 1, &block, &err), &err);
+        assert_int_equal(block->linears[KFI_LINEAR_K].activation.bits,
+                         o.version < KFI_CHECKPOINT_VERSION_KEPT ? 32 : 3);
+        kf_model_close(model);
+        tiny_model_free(p.tiny);
+    }
 }
 
 static void says_what_a_kerf_checkpoint_weighs(void **state)
@@ -395,9 +418,12 @@ static void rejects_what_is_wrong_with_a_checkpoint(void **state)
         const char *activations, *more, *named;
         kf_status expected;
     } cases[] = {
-        {3, false, "int8tg64", NULL, "format_version", KF_UNSUPPORTED},
+        {0, false, "int8tg64", NULL, "format_version", KF_UNSUPPORTED},
+        {4, false, "int8tg64", NULL, "format_version", KF_UNSUPPORTED},
         {1, true, "int8tg64", NULL, "multiple of 64", KF_FORMAT},
         {1, false, "int9", NULL, "activations", KF_FORMAT},
+        {1, false, "int4tg64c49", NULL, "activations", KF_FORMAT},
+        {1, false, "int8ta", NULL, "activations", KF_FORMAT},
         {1, false, "int8t", ",\"activation_overrides\":7", "activation_overrides", KF_FORMAT},
         {1, false, "int8t", ",\"kv\":\"k8v1\"", "k8v1", KF_FORMAT},
         {1, false, "int8t", ",\"kv\":8", "'kv'", KF_FORMAT},
@@ -786,6 +812,7 @@ int main(void)
         IN_DIRECTORY(version_1_ignores_what_has_the_name_of_a_side_path),
         IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
         IN_DIRECTORY(kept_tensors_and_overrides_mix),
+        IN_DIRECTORY(older_versions_keep_inputs_of_kept_tensors_float),
         IN_DIRECTORY(says_what_a_kerf_checkpoint_weighs),
         IN_DIRECTORY(side_paths_count_as_bits_of_their_layer),
         cmocka_unit_test(tells_by_its_name_what_a_tensor_is),

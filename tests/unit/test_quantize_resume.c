@@ -52,11 +52,14 @@ static void a_cancelled_run_resumes_to_the_same_bytes(void **state)
 {
     (void)state;
     static const char *const settings[] = {"prefix=start", "prefix=none",
-                                           "gptq.true_sequential=false", "tensors.*v_proj=keep"};
-    for (size_t i = 0; i < 4; i++) {
+                                           "gptq.true_sequential=false", "tensors.*v_proj=keep",
+                                           "act_clip=search"};
+    for (size_t i = 0; i < 5; i++) {
         kf_error err = {0};
         quantize_fixture *f = quantize_fixture_new("qwen2", "gptq-w4", 1);
         quantize_fixture_set(f, "prefix=start");
+        quantize_fixture_set(f, "act_kept=true"); /* of v_proj, where it is kept */
+        quantize_fixture_set(f, "activations=int4tg64");
         quantize_fixture_set(f, settings[i]);
         CHECK_OK(quantize_to(f, "whole", NULL, &err), &err);
         size_t n_runs = 1;

@@ -110,7 +110,7 @@ static void a_resolved_recipe_reads_back_as_itself(void **state)
         open_text(
             &first, *state,
             "{\"description\": \"\xC3\xA9\", \"weights\": \"int3g128a\","
-            " \"kv\": \"k5v3\", \"prefix\": \"You are \\\"kind\\\".\", \"calib\": {\"samples\": 7},"
+            " \"kv\": \"k5v3\", \"act_clip\": 0.85, \"act_kept\": true, \"prefix\": \"You are \\\"kind\\\".\", \"calib\": {\"samples\": 7},"
             " \"methods\": [{\"name\": \"gptq\", \"damping\": 0.1, \"fit\": \"minmax\","
             " \"act_order\": false}],"
             " \"tensors\": {\"blk.0.*\": \"keep\", \"*down*\": {\"weights\": \"int8row\","
@@ -146,6 +146,12 @@ static void bad_recipes_are_refused_with_the_right_status(void **state)
         {"{\"activations\": \"int2t\"}", KF_RANGE, "activations"},
         {"{\"kv\": \"k5v1\"}", KF_RANGE, "k5v1"},
         {"{\"kv\": 4}", KF_RANGE, "kv"},
+        {"{\"act_clip\": 0.49}", KF_RANGE, "act_clip"},
+        {"{\"act_clip\": 1.01}", KF_RANGE, "act_clip"},
+        {"{\"act_clip\": 0.905}", KF_RANGE, "whole percents"},
+        {"{\"act_clip\": \"seek\"}", KF_RANGE, "seek"},
+        {"{\"act_clip\": true}", KF_RANGE, "act_clip"},
+        {"{\"act_kept\": 1}", KF_RANGE, "act_kept"},
         {"{\"prefix\": \"\"}", KF_RANGE, "prefix"},
         {"{\"prefix\": \"a\\u0000b\"}", KF_RANGE, "prefix"},
         {"{\"calib\": {\"samples\": 0}}", KF_RANGE, "samples"},
@@ -187,7 +193,8 @@ static void assignments_change_the_resolved_recipe(void **state)
     static const char *const good[] = {
         "weights=int3g128a",    "activations=int8t",        "embedding=keep",   "head=int4g64r",
         "prefix=none",          "calib.samples=128",        "calib.length=512", "gptq.damping=0.05",
-        "gptq.act_order=false", "tensors.*.v_proj=int8g64", "kv=k8v4",
+        "gptq.act_order=false", "tensors.*.v_proj=int8g64", "kv=k8v4",          "act_clip=0.85",
+        "act_kept=true",
     };
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         CHECK_OK(kf_recipe_set(recipe, good[i], &err), &err);
@@ -204,6 +211,8 @@ static void assignments_change_the_resolved_recipe(void **state)
         "\"damping\": 0.05",
         "\"act_order\": false",
         "\"*.v_proj\"",
+        "\"act_clip\": 0.85",
+        "\"act_kept\": true",
     };
     for (size_t i = 0; i < sizeof shows / sizeof shows[0]; i++) {
         if (strstr(kf_recipe_json(recipe), shows[i]) == NULL) {
@@ -304,6 +313,54 @@ static void later_overrides_win_key_by_key(void **state)
     kf_recipe_free(recipe);
 }
 
+/* The name of what a tensor's input becomes. */
+static const char *activations_of(const kf_recipe *recipe, bool *searches, const char *tensor)
+{
+    static char name[KF_FORMAT_NAME_BYTES];
+    const kfi_config config = {.architecture = &kfi_architecture_llama};
+    kfi_treatment treatment;
+    kfi_recipe_treatment(&treatment, recipe, &config, tensor);
+    kf_activation_name(name, treatment.activations);
+    *searches = treatment.searches_clip;
+    return name;
+}
+
+static void activations_are_clipped_and_kept_where_the_recipe_says(void **state)
+{
+    static const char text[] =
+        "{\"activations\": \"int4tg64a\","
+        " \"tensors\": {\"blk.0.*\": \"keep\", \"*.v_proj\": {\"activations\": \"int6tc70\"},"
+        " \"*down*\": {\"activations\": \"fp8t\"}, \"*gate*\": {\"activations\": \"float\"}}}";
+    static const struct {
+        const char *set, *tensor, *activations;
+        bool searches;
+    } cases[] = {
+        {"act_clip=1", "model.layers.1.self_attn.q_proj.weight", "int4tg64a", false},
+        {"act_clip=published", "model.layers.1.self_attn.q_proj.weight", "int4tg64ac90", false},
+        {"act_clip=0.75", "model.layers.1.self_attn.q_proj.weight", "int4tg64ac75", false},
+        {"act_clip=search", "model.layers.1.self_attn.q_proj.weight", "int4tg64a", true},
+        {"act_clip=search", "model.layers.1.self_attn.v_proj.weight", "int6tc70", false},
+        {"act_clip=search", "model.layers.1.mlp.down_proj.weight", "fp8t", false},
+        {"act_clip=search", "model.layers.1.mlp.gate_proj.weight", "float", false},
+        {"act_clip=search", "model.layers.0.self_attn.q_proj.weight", "float", false},
+        {"act_clip=0.9", "lm_head.weight", "int8tg64", false},
+        {"act_kept=true", "model.layers.0.self_attn.q_proj.weight", "int4tg64ac90", false},
+        {"act_kept=false", "model.layers.0.self_attn.q_proj.weight", "float", false},
+        {"head=keep", "lm_head.weight", "float", false},
+    };
+    kf_error err = {0};
+    kf_recipe *recipe = NULL;
+    CHECK_OK(open_text(&recipe, *state, text, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        bool searches = false;
+        CHECK_OK(kf_recipe_set(recipe, cases[i].set, &err), &err);
+        assert_string_equal(activations_of(recipe, &searches, cases[i].tensor),
+                            cases[i].activations);
+        assert_int_equal(searches, cases[i].searches);
+    }
+    kf_recipe_free(recipe);
+}
+
 static void a_pattern_set_again_is_changed_and_wins(void **state)
 {
     kf_error err = {0};
@@ -366,6 +423,8 @@ int main(void)
         cmocka_unit_test(patterns_match_both_names_of_a_tensor),
         cmocka_unit_test_setup_teardown(later_overrides_win_key_by_key, make_directory,
                                         remove_directory),
+        cmocka_unit_test_setup_teardown(activations_are_clipped_and_kept_where_the_recipe_says,
+                                        make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_pattern_set_again_is_changed_and_wins, make_directory,
                                         remove_directory),
         cmocka_unit_test(without_memory_nothing_leaks),
