@@ -15,26 +15,24 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "format/two_level.h"
+
 #include <math.h>
 
 #include "base/half.h"
-#include "format/fit.h"
 
-static int multiplier_max(int bits)
+int kfi_two_level_most(int bits)
 {
     return 255 / ((1 << bits) - 1);
 }
 
-/* To 16 significant bits, half away from zero: the scales of fp16 grids are far from the ends of
- * float32. */
-static float round_row_scale(double scale)
+/* The scales of fp16 grids are far from the ends of float32. */
+float kfi_two_level_round_scale(double scale)
 {
     return kfi_bits_float((kfi_float_bits((float)scale) + 0x80u) & 0xFFFFFF00u);
 }
 
-/* The grid of an fp16 scale made to one with a multiplier. A range keeps its middle. */
-static kfi_grid with_multiplier(const kfi_grid *own, float row_scale, int multiplier,
-                                kf_format format)
+kfi_grid kfi_two_level_grid(const kfi_grid *own, float row_scale, int multiplier, kf_format format)
 {
     const double q_max = (double)((1 << format.bits) - 1);
     kfi_grid grid = {.scale = row_scale * (float)multiplier,
@@ -53,22 +51,22 @@ static kfi_grid with_multiplier(const kfi_grid *own, float row_scale, int multip
 static double fit_multiplier(kfi_grid *grid, const kfi_grid *own, float row_scale, kf_format format,
                              const kfi_fit_group *group)
 {
-    const double most = (double)multiplier_max(format.bits);
+    const double most = (double)kfi_two_level_most(format.bits);
     const double wanted = row_scale > 0.0f ? fabs((double)own->scale) / (double)row_scale : 0.0;
     const int sign = own->scale < 0.0f ? -1 : 1;
     const int below = (int)fmin(floor(wanted), most);
     const int above = (int)fmin(ceil(wanted), most);
-    *grid = with_multiplier(own, row_scale, sign * below, format);
+    *grid = kfi_two_level_grid(own, row_scale, sign * below, format);
     double error = kfi_fit_error(group, grid);
     if (above != below) {
-        const kfi_grid candidate = with_multiplier(own, row_scale, sign * above, format);
+        const kfi_grid candidate = kfi_two_level_grid(own, row_scale, sign * above, format);
         kfi_fit_try(grid, &error, group, &candidate);
     }
     return error;
 }
 
-/* The grid with an fp16 scale. */
-static void fit_own(kfi_grid *own, kf_format format, const kfi_fit_group *group, const kfi_fit *fit)
+void kfi_two_level_fit_own(kfi_grid *own, kf_format format, const kfi_fit_group *group,
+                           const kfi_fit *fit)
 {
     if (format.element == KF_ELEMENT_TERNARY) {
         kfi_ternary_fit(own, format, group, fit);
@@ -82,7 +80,7 @@ void kfi_two_level_fit(kfi_grid *grid, kf_format format, const kfi_fit_group *gr
 {
     kfi_grid own = {0};
     const float row_scale = grid->row_scale;
-    fit_own(&own, format, group, fit);
+    kfi_two_level_fit_own(&own, format, group, fit);
     (void)fit_multiplier(grid, &own, row_scale, format, group);
 }
 
@@ -119,11 +117,11 @@ static float choose_row_scale(const kfi_grid *own, kf_format format, const kfi_f
     double last = 0.0;
     for (size_t i = 0; i < n_tried; i++) {
         const double largest =
-            nearbyint(multiplier_max(format.bits) * largest_sixteenths[i] / 16.0);
+            nearbyint(kfi_two_level_most(format.bits) * largest_sixteenths[i] / 16.0);
         if (largest == last) { /* exact: both are whole numbers */
             continue;
         }
-        const float row_scale = round_row_scale(most / largest);
+        const float row_scale = kfi_two_level_round_scale(most / largest);
         const double error = row_error(own, row_scale, format, row);
         if (error < best_error) {
             best_error = error;
@@ -140,7 +138,7 @@ void kfi_two_level_fit_row(kfi_grid *grids, kf_format format, const kfi_fit_grou
     const size_t n_groups = kfi_format_groups(format, row->n);
     for (size_t g = 0; g < n_groups; g++) {
         const kfi_fit_group group = kfi_fit_group_of(row, format, g);
-        fit_own(&grids[g], format, &group, fit);
+        kfi_two_level_fit_own(&grids[g], format, &group, fit);
     }
     const float row_scale = choose_row_scale(grids, format, row, fit);
     for (size_t g = 0; g < n_groups; g++) {
