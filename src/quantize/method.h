@@ -47,6 +47,8 @@ typedef struct kfi_method {
     kf_status (*prepare)(void **shared, const kfi_statistics *statistics, const double *knobs,
                          const kf_allocator *alloc, kf_error *err);
     void (*release)(void *shared, const kf_allocator *alloc);
+    /* All rows of a matrix must be there at once: not for tables, which are rounded in pieces. */
+    bool is_whole;
     /* Codes and grids of one layer. */
     kf_status (*round)(kfi_round_job *job, const void *shared, kf_error *err);
 } kfi_method;

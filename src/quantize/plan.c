@@ -105,10 +105,18 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
     kfi_statistics_request request = {.first_token_weight = 1.0};
     kfi_recipe_treatment(&treatment, recipe, config, name);
     const kfi_method_use *use = kfi_treatment_round(&treatment);
-    if (treatment.keep || use->method->request == NULL) {
+    if (treatment.keep) {
         return KF_OK;
     }
-    use->method->request(&request, use->knobs);
+    if (use->method->is_whole) {
+        return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                        "recipe %s: method %s looks at a matrix as a whole, and '%s' is rounded in "
+                        "pieces",
+                        kf_recipe_name(recipe), use->method->about.name, name);
+    }
+    if (use->method->request != NULL) {
+        use->method->request(&request, use->knobs);
+    }
     if (request.needs != 0) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "recipe %s: method %s of tensor '%s' needs statistics, which are gathered "
