@@ -174,6 +174,10 @@ static kf_status quantize(kfi_layer *layer, const kfi_worker *worker, const kfi_
                          .pool = worker->pool,
                          .alloc = worker->alloc,
                          .loss = (double)NAN};
+    if (use->method->format != NULL) {
+        use->method->format(&job.format, job.weights, job.rows, job.cols, job.knobs);
+    }
+    kf_format_name(layer->format, job.format);
     KFI_TRY(kfi_round_job_init(&job, err));
     const kf_status st = round_job(layer, &job, worker, use, prepared, err);
     kfi_round_job_deinit(&job);
@@ -206,7 +210,6 @@ static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_la
                         const kfi_statistics *statistics, kfi_prepared *prepared, kf_error *err)
 {
     const kfi_linear *linear = source->linear;
-    kf_format_name(layer->format, source->treatment.weights);
     KFI_TRY(kfi_check_finite(source->name, linear->weights, linear->rows * linear->cols, 0, err));
     if (!worker->is_trial) {
         warn_of_zero_rows(worker, source->name, linear);

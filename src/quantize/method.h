@@ -47,6 +47,9 @@ typedef struct kfi_method {
     kf_status (*prepare)(void **shared, const kfi_statistics *statistics, const double *knobs,
                          const kf_allocator *alloc, kf_error *err);
     void (*release)(void *shared, const kf_allocator *alloc);
+    /* Changes the group of a format to what suits these weights; NULL: the format stays. */
+    void (*format)(kf_format *format, const float *weights, size_t rows, size_t cols,
+                   const double *knobs);
     /* All rows of a matrix must be there at once: not for tables, which are rounded in pieces. */
     bool is_whole;
     /* Codes and grids of one layer. */
