@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "kerf/machine.h"
 #include "kerf/pool.h"
 #include "kernels/kernels.h"
+#include "linalg/hadamard.h"
 #include "machine_limits.h"
 #include "measure.h"
 
@@ -270,6 +272,7 @@ typedef struct vectors {
     int32_t sums[vector_n / 32];
     kfi_attention_args attention;
     kfi_attention_args attention_packed;
+    kfi_rotation rotation;
     float exponent; /* of the error of a grid */
     double sink;
 } vectors;
@@ -327,6 +330,12 @@ static void run_hadamard(void *ctx)
 {
     const vectors *v = ctx;
     kfi_kernels_get()->hadamard(v->c, vector_n / head_dim, head_dim);
+}
+
+static void run_rotate(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->rotate(v->c, &v->rotation);
 }
 
 static void run_grid_error(void *ctx)
@@ -432,6 +441,27 @@ static void bench_attention_packed(const options *o, vectors *v, size_t n_tokens
     kfi_free(NULL, scratch, scratch_bytes);
 }
 
+/* Widths of a feed-forward layer that have a small, a middle and a large matrix; signs of 1. */
+static void bench_rotations(const options *o, vectors *v)
+{
+    static const size_t widths[] = {1536, 4864, 5632, 8960};
+    int8_t signs[8960];
+    memset(signs, 1, sizeof signs);
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        char name[64];
+        kfi_hadamard h;
+        if (kfi_hadamard_init(&h, widths[i], NULL, NULL) != KF_OK) {
+            continue;
+        }
+        v->rotation = kfi_hadamard_forward(&h, signs);
+        const double butterflies = log2((double)h.block);
+        (void)snprintf(name, sizeof name, "rotate %zu = %zux%zu", h.n, h.m, h.block);
+        bench_vector(o, name, run_rotate, v, 8.0 * (double)h.n,
+                     (double)h.n * (butterflies + 2.0 * (double)h.m));
+        kfi_hadamard_deinit(&h);
+    }
+}
+
 static void bench_vectors(const options *o)
 {
     static vectors v;
@@ -447,6 +477,7 @@ static void bench_vectors(const options *o)
     bench_vector(o, "rope 24x64", run_rope, &v, 8.0 * vector_n, 3.0 * vector_n);
     bench_vector(o, "hadamard 24x64", run_hadamard, &v, 8.0 * vector_n, 6.0 * vector_n);
     bench_vector(o, "log_sum_exp 49152", run_log_sum_exp, &v, 4.0 * vocabulary, 2.0 * vocabulary);
+    bench_rotations(o, &v);
     v.exponent = 2.0f;
     bench_vector(o, "grid_error 64, squares", run_grid_error, &v, 256.0, 0.0);
     v.exponent = 2.4f;

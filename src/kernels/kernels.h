@@ -136,6 +136,23 @@ typedef void kfi_rope_fn(float *x, size_t n_heads, size_t head_dim, const float 
  * 2, 4, …; each sum is multiplied by 1 / sqrt(block) at the end. */
 typedef void kfi_hadamard_fn(float *x, size_t n_heads, size_t head_dim);
 
+/* Greatest order of the matrix that a rotation mixes blocks with. */
+#define KFI_ROTATION_MOST 512u
+
+/* A rotation of rows of m blocks, each of a power of two of elements; linalg/hadamard.h makes them.
+ */
+typedef struct kfi_rotation {
+    size_t m, block;
+    const float *matrix;   /* [m][m], 1 and -1, m a multiple of 4; NULL where m is 1 */
+    const int8_t *signs;   /* [m block], 1 and -1: those of the input; NULL: none are changed */
+    const int8_t *undoing; /* the same of the result */
+} kfi_rotation;
+
+/* Rotates one row x[m][block] in place: x = undoing M W (signs x). W is hadamard() of every block;
+ * M sums blocks in ascending order, block a of the result being 1 / sqrt(m) * sum over j of
+ * matrix[a][j] * block j. */
+typedef void kfi_rotate_fn(float *x, const kfi_rotation *rotation);
+
 /* log(sum exp(x)), in double over the fixed lanes; also the index of the first maximum. */
 typedef double kfi_log_sum_exp_fn(const float *x, size_t n, size_t *arg_max);
 
@@ -239,6 +256,7 @@ typedef struct kfi_kernels {
     kfi_add_fn *add;
     kfi_rope_fn *rope;
     kfi_hadamard_fn *hadamard;
+    kfi_rotate_fn *rotate;
     kfi_log_sum_exp_fn *log_sum_exp;
     kfi_attention_fn *attention;
     kfi_attention_packed_fn *attention_packed;

@@ -23,6 +23,7 @@
     F(add)                                                                                         \
     F(rope)                                                                                        \
     F(hadamard)                                                                                    \
+    F(rotate)                                                                                      \
     F(log_sum_exp)                                                                                 \
     F(attention)                                                                                   \
     F(attention_packed)                                                                            \

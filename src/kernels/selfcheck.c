@@ -125,6 +125,37 @@ bool kfi_selfcheck_hadamard(kfi_hadamard_fn *kernel)
     return true;
 }
 
+/* Twelve blocks, a tile of eight sums and one of four: of a quarter of a register, and of one. The
+ * matrix is any of signs. */
+bool kfi_selfcheck_rotate(kfi_rotate_fn *kernel)
+{
+    enum {
+        m = 12,
+        n_most = m * 16
+    };
+    float matrix[m * m];
+    int8_t signs[n_most];
+    float expected[n_most] = {0};
+    float actual[n_most];
+    kfi_rotation rotation = {.m = m, .matrix = matrix, .signs = signs, .undoing = signs};
+    for (size_t i = 0; i < sizeof matrix / sizeof matrix[0]; i++) {
+        matrix[i] = i * i % 7 < 4 ? 1.0f : -1.0f;
+    }
+    for (size_t i = 0; i < sizeof signs; i++) {
+        signs[i] = i * i % 5 < 3 ? 1 : -1;
+    }
+    for (rotation.block = 4; rotation.block <= 16; rotation.block *= 4) {
+        fill(expected, m * rotation.block, 23);
+        memcpy(actual, expected, sizeof actual);
+        kfi_rotate_generic(expected, &rotation);
+        kernel(actual, &rotation);
+        if (!same(expected, actual, m * rotation.block)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool kfi_selfcheck_log_sum_exp(kfi_log_sum_exp_fn *kernel)
 {
     float x[cols];

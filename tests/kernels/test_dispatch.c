@@ -147,6 +147,13 @@ static void wrong_hadamard(float *x, size_t n_heads, size_t head_dim)
     x[0] *= 2.0f;
 }
 
+static void wrong_rotate(float *x, const kfi_rotation *rotation)
+{
+    kfi_rotation other = *rotation;
+    other.undoing = NULL;
+    kfi_rotate_generic(x, &other);
+}
+
 static double wrong_log_sum_exp(const float *x, size_t n, size_t *arg_max)
 {
     const double y = kfi_log_sum_exp_generic(x, n, arg_max);
