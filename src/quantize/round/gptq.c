@@ -36,13 +36,14 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "quantize/round/gptq.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "linalg/matrix.h"
-#include "quantize/method.h"
 
 enum {
     KNOB_GRID, /* the first of KFI_ROUND_GRID_N_KNOBS */
@@ -444,6 +445,22 @@ static kf_status gptq_round(kfi_round_job *job, const void *shared, kf_error *er
     pass.importance = importance;
     const kf_status st = run_pass(&pass, err);
     kfi_free(job->alloc, importance, job->cols * sizeof *importance);
+    return st;
+}
+
+void kfi_gptq_knobs(double *dst, const double *grid, double damping)
+{
+    kfi_knobs_default(dst, &kfi_method_gptq);
+    memcpy(dst + KNOB_GRID, grid, KFI_ROUND_GRID_N_KNOBS * sizeof *dst);
+    dst[KNOB_DAMPING] = damping;
+}
+
+kf_status kfi_gptq_round(kfi_round_job *job, const double *with, const void *shared, kf_error *err)
+{
+    const double *own = job->knobs;
+    job->knobs = with;
+    const kf_status st = gptq_round(job, shared, err);
+    job->knobs = own;
     return st;
 }
 

@@ -36,7 +36,7 @@
 
 #include "base/fail.h"
 #include "linalg/matrix.h"
-#include "quantize/method.h"
+#include "quantize/round/gptq.h"
 
 /* Columns of a block: as many rows of D as columns keep the product's operands in cache. */
 #define BLOCK 96u
@@ -246,24 +246,11 @@ static kf_status descend(descent *run, kf_error *err)
 
 /* ---- where it starts ---- */
 
-/* GPTQ with this method's grid and damping, and its own defaults. */
-static const kfi_method *gptq_with(double *dst, const double *values)
-{
-    const kfi_method *gptq = kfi_method_find("gptq", strlen("gptq"));
-    kfi_knobs_default(dst, gptq);
-    memcpy(dst, values + KNOB_GRID, KFI_ROUND_GRID_N_KNOBS * sizeof *dst);
-    dst[kfi_knob_find(gptq, "damping", strlen("damping"))] = values[KNOB_DAMPING];
-    return gptq;
-}
-
 static kf_status start_from_gptq(kfi_round_job *job, const void *shared, kf_error *err)
 {
     double of_gptq[KFI_KNOBS_MAX];
-    const double *own = job->knobs;
-    const kfi_method *gptq = gptq_with(of_gptq, own);
-    job->knobs = of_gptq;
-    const kf_status st = gptq->round(job, shared, err);
-    job->knobs = own;
+    kfi_gptq_knobs(of_gptq, job->knobs + KNOB_GRID, job->knobs[KNOB_DAMPING]);
+    const kf_status st = kfi_gptq_round(job, of_gptq, shared, err);
     job->loss = (double)NAN; /* of GPTQ */
     return st;
 }
@@ -340,13 +327,13 @@ static kf_status quantease_prepare(void **shared, const kfi_statistics *statisti
     if (values[KNOB_START] < (START_RTN + START_GPTQ) / 2.0) {
         return KF_OK;
     }
-    const kfi_method *gptq = gptq_with(of_gptq, values);
-    return gptq->prepare(shared, statistics, of_gptq, alloc, err);
+    kfi_gptq_knobs(of_gptq, values + KNOB_GRID, values[KNOB_DAMPING]);
+    return kfi_method_gptq.prepare(shared, statistics, of_gptq, alloc, err);
 }
 
 static void quantease_release(void *shared, const kf_allocator *alloc)
 {
-    kfi_method_find("gptq", strlen("gptq"))->release(shared, alloc);
+    kfi_method_gptq.release(shared, alloc);
 }
 
 static void quantease_request(kfi_statistics_request *request, const double *values)
