@@ -38,11 +38,27 @@ void kfi_gathering_prefix(kfi_gathering *gathering, const float *x, size_t n_tok
     }
 }
 
-void kfi_gathering_add(kfi_gathering *gathering, kf_pool *pool, const float *x, size_t n_tokens,
-                       bool starts_window)
+static void add_by_attention(kfi_statistics *set, kf_pool *pool, const float *x, size_t row,
+                             size_t n_tokens, const kfi_concentration *concentration)
+{
+    float weights[KFI_STATISTICS_TOKENS];
+    for (size_t t = 0; t < n_tokens; t += KFI_STATISTICS_TOKENS) {
+        const size_t n =
+            n_tokens - t < KFI_STATISTICS_TOKENS ? n_tokens - t : KFI_STATISTICS_TOKENS;
+        kfi_concentration_weights(weights, concentration, row + t, n, set->request.attention_least);
+        kfi_statistics_add_each(set, pool, x + t * set->n, weights, n);
+    }
+}
+
+void kfi_gathering_add(kfi_gathering *gathering, kf_pool *pool, const float *x, size_t row,
+                       size_t n_tokens, bool starts_window, const kfi_concentration *concentration)
 {
     for (size_t i = 0; i < gathering->n; i++) {
         kfi_statistics *set = &gathering->sets[i];
+        if (set->request.attention_least > 0.0) {
+            add_by_attention(set, pool, x, row, n_tokens, concentration);
+            continue;
+        }
         const double weight = set->request.first_token_weight;
         const size_t n_weighted = starts_window && (weight < 1.0 || weight > 1.0) ? 1 : 0;
         if (n_weighted > 0) {

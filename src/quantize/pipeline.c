@@ -86,6 +86,7 @@ typedef struct block_work {
     bool needs_statistics, is_sequential;
     kfi_gathering gatherings[KFI_STEP_COUNT];
     kfi_clip_sample samples[KFI_STEP_COUNT]; /* where a clip is searched */
+    kfi_concentration concentration;         /* empty where all tokens count alike */
 } block_work;
 
 static kf_status begin_sample(block_work *work, size_t i_step, kf_error *err)
@@ -141,8 +142,8 @@ static void gather(block_work *work, size_t i_step, const float *x, const batch 
 {
     const kfi_pipeline *p = work->pipeline;
     if (!b->is_held_back) {
-        kfi_gathering_add(&work->gatherings[i_step], p->options.worker.pool, x, b->n,
-                          b->is_first && p->prefix.n == 0);
+        kfi_gathering_add(&work->gatherings[i_step], p->options.worker.pool, x, b->row, b->n,
+                          b->is_first && p->prefix.n == 0, &work->concentration);
         kfi_clip_sample_add(&work->samples[i_step], x, b->row, b->n);
     }
 }
@@ -233,6 +234,33 @@ static void pass(block_work *work, const batch *b)
     kfi_pipeline *p = work->pipeline;
     kfi_block_forward(p->workspace, &work->result->block, kfi_stream_row(&p->hidden, b->row),
                       &p->kv, b->position, b->n);
+}
+
+/* Attention of the float block, for how much of it each token gets. */
+static void weigh(block_work *work, const batch *b)
+{
+    kfi_pipeline *p = work->pipeline;
+    const size_t length = p->options.windows.length;
+    kfi_piece_norm(p, work->floats->attention_norm, kfi_stream_row(&p->hidden, b->row), b->n);
+    kfi_piece_attention(p, work->floats, p->buffers->attention, p->buffers->normed, b->position,
+                        b->n);
+    kfi_concentration_add(&work->concentration, p->options.worker.pool, &p->kv, p->buffers->q,
+                          b->position, b->n);
+    if (b->position + b->n == p->prefix.n + length) {
+        kfi_concentration_end(&work->concentration, b->row / length, p->prefix.n);
+    }
+}
+
+static kf_status weigh_tokens(block_work *work, kf_error *err)
+{
+    const kfi_pipeline *p = work->pipeline;
+    if (!work->needs_statistics || !kfi_recipe_weighs(p->options.recipe)) {
+        return KF_OK;
+    }
+    KFI_TRY(kfi_concentration_init(&work->concentration, p->config->n_heads, &p->kv,
+                                   p->options.worker.pool, p->options.windows.n,
+                                   p->options.windows.length, p->options.worker.alloc, err));
+    return each_batch(work, weigh, err);
 }
 
 /* All inputs of the block in float, the streams left where they are. */
@@ -493,11 +521,15 @@ kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_result *result
     read_recipe(&work);
     kf_status st = transform_block(&work, err);
     if (st == KF_OK) {
+        st = weigh_tokens(&work, err);
+    }
+    if (st == KF_OK) {
         result->block = *work.floats;
         st = work.needs_statistics && work.is_sequential ? quantize_in_steps(&work, err)
                                                          : quantize_at_once(&work, err);
     }
     end_gatherings(&work);
+    kfi_concentration_deinit(&work.concentration);
     pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * pipeline->n_passes * (i_layer + 1);
     if (st != KF_OK) {
         kfi_block_result_deinit(result);
@@ -569,7 +601,8 @@ kf_status kfi_pipeline_init(kfi_pipeline *pipeline, const kfi_pipeline_options *
 {
     *pipeline = (kfi_pipeline){.options = *options,
                                .config = kfi_model_config(options->model),
-                               .n_passes = PASSES_A_BLOCK + kfi_recipe_asking(options->recipe)};
+                               .n_passes = PASSES_A_BLOCK + kfi_recipe_asking(options->recipe) +
+                                           kfi_recipe_weighs(options->recipe)};
     kfi_report_init(&pipeline->report, options->worker.callbacks);
     kf_status st = allocate(pipeline, err);
     if (st == KF_OK) {

@@ -366,6 +366,25 @@ size_t kfi_recipe_asking(const kf_recipe *recipe)
     return n;
 }
 
+static bool weighs(const kfi_treatment *treatment)
+{
+    const kfi_method_use *use = kfi_treatment_round(treatment);
+    kfi_statistics_request request = {.first_token_weight = 1.0};
+    if (use != NULL && use->method->request != NULL) {
+        use->method->request(&request, use->knobs);
+    }
+    return request.attention_least > 0.0;
+}
+
+bool kfi_recipe_weighs(const kf_recipe *recipe)
+{
+    bool any = weighs(&recipe->linears);
+    for (size_t i = 0; i < recipe->n_overrides; i++) {
+        any = any || weighs(&recipe->overrides[i].treatment);
+    }
+    return any;
+}
+
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment)
 {
     for (size_t i = 0; i < treatment->n_methods; i++) {

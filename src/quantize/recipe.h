@@ -85,6 +85,8 @@ bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architectur
 const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i);
 /* How many transforms ask for statistics. */
 size_t kfi_recipe_asking(const kf_recipe *recipe);
+/* Whether tokens count by the attention that they get, in any layer. */
+bool kfi_recipe_weighs(const kf_recipe *recipe);
 /* What packed layers of the blocks take where nothing else is said of one of them. */
 kf_activation kfi_recipe_activations(const kf_recipe *recipe);
 /* The method that rounds. */

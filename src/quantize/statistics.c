@@ -9,6 +9,7 @@
  */
 #include "quantize/statistics.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -18,7 +19,8 @@
 bool kfi_statistics_request_equal(const kfi_statistics_request *a, const kfi_statistics_request *b)
 {
     return a->needs == b->needs && a->prefix == b->prefix &&
-           a->first_token_weight == b->first_token_weight; /* float ==: both were parsed */
+           a->first_token_weight == b->first_token_weight && /* float ==: both were parsed */
+           a->attention_least == b->attention_least;
 }
 
 kf_status kfi_statistics_init(kfi_statistics *statistics, size_t n,
@@ -48,6 +50,11 @@ kf_status kfi_statistics_init(kfi_statistics *statistics, size_t n,
         statistics->abs_sum = kfi_calloc(alloc, n, sizeof *statistics->abs_sum);
         ok = ok && statistics->abs_sum != NULL;
     }
+    if (request->attention_least > 0.0) {
+        statistics->weighted =
+            kfi_alloc(alloc, KFI_STATISTICS_TOKENS * n * sizeof *statistics->weighted);
+        ok = ok && statistics->weighted != NULL;
+    }
     if (!ok) {
         kfi_statistics_deinit(statistics);
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "statistics of %zu inputs", n);
@@ -62,6 +69,8 @@ void kfi_statistics_deinit(kfi_statistics *statistics)
     kfi_free(statistics->alloc, statistics->square_sum, n * sizeof *statistics->square_sum);
     kfi_free(statistics->alloc, statistics->max_abs, n * sizeof *statistics->max_abs);
     kfi_free(statistics->alloc, statistics->abs_sum, n * sizeof *statistics->abs_sum);
+    kfi_free(statistics->alloc, statistics->weighted,
+             KFI_STATISTICS_TOKENS * n * sizeof *statistics->weighted);
     *statistics = (kfi_statistics){0};
 }
 
@@ -106,6 +115,24 @@ void kfi_statistics_add_weighted(kfi_statistics *statistics, const float *x, dou
         }
     }
     add_moments(statistics, x, weight);
+}
+
+/* A token of weight r counts in the Gram matrix as one of weight 1 that is sqrt(r) as large. */
+void kfi_statistics_add_each(kfi_statistics *statistics, kf_pool *pool, const float *x,
+                             const float *weights, size_t n_tokens)
+{
+    const size_t n = statistics->n;
+    assert(n_tokens <= KFI_STATISTICS_TOKENS);
+    for (size_t t = 0; t < n_tokens; t++) {
+        const float root = sqrtf(weights[t]);
+        for (size_t i = 0; i < n; i++) {
+            statistics->weighted[t * n + i] = root * x[t * n + i];
+        }
+        add_moments(statistics, x + t * n, (double)weights[t]);
+    }
+    if (statistics->gram != NULL && n_tokens > 0) {
+        kfi_matrix_gram_add(pool, statistics->gram, statistics->weighted, n, n_tokens, n);
+    }
 }
 
 void kfi_statistics_finish(kfi_statistics *statistics, kf_pool *pool)

@@ -24,6 +24,8 @@ typedef struct kfi_statistics_request {
     unsigned needs;            /* KFI_NEED_… */
     double first_token_weight; /* of each window's first token where no prefix stands in front */
     bool prefix;               /* count the prefix's tokens, once a window */
+    /* 0: every token counts as 1. Else by the attention it gets: concentration.h, with this r. */
+    double attention_least;
 } kfi_statistics_request;
 
 bool kfi_statistics_request_equal(const kfi_statistics_request *a, const kfi_statistics_request *b);
@@ -39,7 +41,11 @@ typedef struct kfi_statistics {
     double *square_sum; /* [n] */
     float *max_abs;     /* [n] */
     double *abs_sum;    /* [n] */
+    float *weighted;    /* [KFI_STATISTICS_TOKENS][n] where tokens count by attention: scratch */
 } kfi_statistics;
+
+/* Tokens of different weights that are added at once. */
+#define KFI_STATISTICS_TOKENS 192u
 
 /* All sums zero. KF_NOMEM, KF_RANGE (n^2 overflows). */
 KF_NODISCARD kf_status kfi_statistics_init(kfi_statistics *statistics, size_t n,
@@ -51,6 +57,10 @@ void kfi_statistics_deinit(kfi_statistics *statistics);
 void kfi_statistics_add(kfi_statistics *statistics, kf_pool *pool, const float *x, size_t n_tokens);
 /* Adds one token of any weight >= 0. */
 void kfi_statistics_add_weighted(kfi_statistics *statistics, const float *x, double weight);
+/* Adds at most KFI_STATISTICS_TOKENS tokens of weights [n_tokens] >= 0, where tokens count by
+ * attention. */
+void kfi_statistics_add_each(kfi_statistics *statistics, kf_pool *pool, const float *x,
+                             const float *weights, size_t n_tokens);
 /* Once all tokens are added: makes the Gram matrix whole. */
 void kfi_statistics_finish(kfi_statistics *statistics, kf_pool *pool);
 
