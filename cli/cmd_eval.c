@@ -46,15 +46,16 @@ static void print_json(const eval_options *options, const kf_model_info *info,
                        const kf_eval_result *r)
 {
     json_t *report = json_pack(
-        "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:o, s:s, s:I, s:I}",
+        "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:o, s:o, s:s, s:I, s:I}",
         "model", json_text(options->common.positional[0]), "tokens", (json_int_t)r->tokens,
         "windows", (json_int_t)r->windows, "perplexity", json_number(r->perplexity),
         "perplexity_se", json_number(r->perplexity_se), "kl_mean", json_number(r->kl_mean), "top1",
         json_number(r->top1), "bits_per_weight", json_number(info->bits_per_weight), "bytes",
         (json_int_t)info->bytes, "seconds", json_number(r->seconds), "tokens_per_second",
         json_number(r->tokens_per_second), "activations", info->activations, "kv",
-        kf_kv_name(r->kv), "source", json_text(info->source), "start", in_front(options, r),
-        "prefix_tokens", (json_int_t)r->n_prefix, "peak_rss_bytes", (json_int_t)kf_memory_peak());
+        kf_kv_name(r->kv), "kv_bits", json_number(r->kv_bits), "source", json_text(info->source),
+        "start", in_front(options, r), "prefix_tokens", (json_int_t)r->n_prefix, "peak_rss_bytes",
+        (json_int_t)kf_memory_peak());
     if (options->against != NULL) {
         (void)json_object_set_new(report, "against", json_text(options->against));
         (void)json_object_set_new(report, "reference_perplexity",
@@ -91,9 +92,9 @@ static void print_text(const eval_options *options, const kf_model_info *info,
     char source[256];
     (void)printf("model        %s (%s)\n", options->common.positional[0],
                  show_text(source, sizeof source, info->source));
-    (void)printf("weights      %.3f bits per weight, %s; activations %s; kv %s\n",
+    (void)printf("weights      %.3f bits per weight, %s; activations %s; kv %s of %.3g bits\n",
                  info->bits_per_weight, format_bytes(a, info->bytes), info->activations,
-                 kf_kv_name(r->kv));
+                 kf_kv_name(r->kv), r->kv_bits);
     (void)printf("text         %s, %zu windows of %llu tokens, %zu scored, in front: %s\n",
                  options->text, r->windows, (unsigned long long)options->window, r->tokens,
                  r->n_prefix > 0                      ? "the stored exact prefix"

@@ -53,12 +53,12 @@ kf_status subject_check_activations(const char *name, kf_error *err);
         "no-prefix", 0, OPTION_FLAG, NULL, "do not use the checkpoint's exact prefix",             \
             offsetof(options, no_prefix), 0, 0                                                     \
     }
-#define OPTION_KV(options)                                                                         \
-    {                                                                                              \
-        "kv", 0, OPTION_CACHE, "NAME",                                                             \
-            "keys and values: f32, or kNvM with N and M of 2 to 8 bits (default auto: k8v8 where " \
-            "packed weights run on quantized activations, else f32)",                              \
-            offsetof(options, kv), 0, 0                                                            \
+#define OPTION_KV(options)                                                                               \
+    {                                                                                                    \
+        "kv", 0, OPTION_CACHE, "NAME",                                                                   \
+            "keys and values: f32, q8, q4, q3, or kNvM of N and M bits (default auto: the recipe's, or " \
+            "k8v8 where packed weights run on quantized activations, else f32)",                         \
+            offsetof(options, kv), 0, 0                                                                  \
     }
 #define OPTION_KV_EXACT(options)                                                                   \
     {                                                                                              \

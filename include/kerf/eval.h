@@ -82,6 +82,7 @@ typedef struct kf_eval_result {
     double seconds;              /**< Forward passes of this model and its head. */
     double tokens_per_second;    /**< tokens / seconds */
     kf_kv kv;                    /**< How the model kept keys and values. */
+    double kv_bits;              /**< Bits of each of them, everything included, in one window. */
     size_t n_prefix; /**< Tokens of the stored prefix that stood in front of each window. */
     size_t n_bands;  /**< Number of #bands: the last one ends with the window. */
     kf_eval_band bands[KF_EVAL_BANDS]; /**< By position in the window, ascending. */

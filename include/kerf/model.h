@@ -204,8 +204,8 @@ KF_API const uint32_t *kf_model_prefix(const kf_model *model);
  * that a head is rotated, queries and keys alike, values there and their sums back, by the
  * normalised Walsh-Hadamard matrix: it spreads a head's outliers over all its numbers and changes
  * no score. A head whose size is no power of two is rotated in blocks of the greatest one that
- * divides it (96: 32; 80: 16), which spreads less. A stored prefix and the 16 tokens
- * behind it stay in float32; the mean of these 16 keys is taken off the others.
+ * divides it (96: 32; 80: 16), which spreads less. A stored prefix and the 8 tokens
+ * behind it stay in float32; the mean of these 8 keys is taken off the others.
  *
  * Source: Ashkboos et al., "QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs", 2024,
  * arXiv:2404.00456: its cache of keys after RoPE and of values. Here scales are symmetric, one a
@@ -217,15 +217,24 @@ typedef enum kf_kv {
                             layers run packed and on quantized activations, beside whose rounding
                             that of the cache disappears, and F32 for all others. Always F32 for
                             heads of more than 512. */
+    KF_KV_Q8 = 2,      /**< The best that we measured of at most 8.5 bits a value: K8V8. */
+    KF_KV_Q4 = 3,      /**< Of 4.5 bits: K5V3FN. */
+    KF_KV_Q3 = 4,      /**< Of 3.5 bits: K4V2FN. */
     KF_KV_K4V4 = 0x44, /**< 4 bits; with a head of 64, 4.25 a value with its scale. */
     KF_KV_K8V4 = 0x84, /**< 6.25 a value. */
-    KF_KV_K8V8 = 0x88  /**< 8.25 a value. */
+    KF_KV_K8V8 = 0x88, /**< 8.25 a value. */
+    KF_KV_FITTED = 0x100, /**< Added to widths, F: up to 4 bits have the levels that are best for
+                               normal numbers (Lloyd and Max); scales are those at which the codes
+                               are nearest to a key, and at which they are as long as a value. */
+    KF_KV_NEWEST =
+        0x200 /**< Added to widths, N: a token sees those of its own block of 32 in 8 bits. */
 } kf_kv;
 
 /** The cache KvM with keys of @p k bits and values of @p v, 2 to 8 each. */
 #define KF_KV_WIDTHS(k, v) ((kf_kv)(16 * (k) + (v)))
 
-/** Returns "f32", "auto", or "k8v4" and its like, static; NULL for a number that is no cache. */
+/** Returns "f32", "auto", "q4", "k8v4", "k4v2fn" and their like, static; NULL for a number that is
+ * no cache. */
 KF_API const char *kf_kv_name(kf_kv kv);
 
 /**
@@ -365,6 +374,10 @@ KF_API uint64_t kf_model_bytes_per_token(const kf_model *model);
 KF_API uint64_t kf_model_operations_per_token(const kf_model *model);
 /** Bytes of keys and values read for one decoded token with so many tokens in the cache. */
 KF_API uint64_t kf_session_kv_bytes(const kf_session *session, size_t n_tokens);
+/** Bits that a number of keys and values takes with so many tokens (> 0) in the cache, everything
+ * included: scales, offsets, the exact first tokens, and the newest ones in 8 bits beside their
+ * codes. */
+KF_API double kf_session_kv_bits(const kf_session *session, size_t n_tokens);
 
 #ifdef __cplusplus
 }

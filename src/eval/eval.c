@@ -244,6 +244,7 @@ static void fill_result(kf_eval_result *result, const evaluation *e)
     result->perplexity_se = result->perplexity * result->loss_se;
     result->tokens_per_second = (double)n / e->seconds;
     result->kv = kf_session_kv(e->model.session);
+    result->kv_bits = kf_session_kv_bits(e->model.session, kf_session_position(e->model.session));
     result->n_prefix = e->model.no_prefix ? 0 : e->model.n_front;
     memcpy(result->bands, e->bands, sizeof result->bands);
     result->n_bands = kfi_bands_finish(result->bands, e->window);

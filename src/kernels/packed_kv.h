@@ -28,12 +28,20 @@
 /* A sum of so many products of 8-bit codes and 16-bit numbers fits 32 bits. */
 #define KFI_PACKED_HEAD_DIM_MOST ((size_t)512)
 
+/* How the scale of a token's codes is found. */
+typedef enum kfi_kv_fit {
+    KFI_KV_GREATEST, /* by the greatest number, as above */
+    KFI_KV_NEAREST,  /* then that at which the codes are nearest: x c / c c */
+    KFI_KV_UNBIASED /* that at which they are as long as what they stand for, along it: x x / x c */
+} kfi_kv_fit;
+
 /* The keys, or the values. */
 typedef struct kfi_kv_codes {
     unsigned bits;       /* 2 … 8 */
-    const int8_t *table; /* KFI_TABLE_ENTRIES levels of 2 … 4 bits, or NULL: even steps */
-    uint8_t *codes;      /* 64-byte aligned */
-    uint16_t *scales;    /* [token], whole blocks */
+    const int8_t *table; /* kfi_kv_levels(bits), or NULL: even steps */
+    kfi_kv_fit fit;
+    uint8_t *codes;   /* 64-byte aligned */
+    uint16_t *scales; /* [token], whole blocks */
 } kfi_kv_codes;
 
 typedef struct kfi_packed_kv {
@@ -97,6 +105,10 @@ static inline int32_t kfi_packed_value(const kfi_packed_kv *kv, size_t token, si
     return kfi_kv_level(&kv->values, kfi_chunk_get(chunk, kv->values.bits, col % KFI_PANEL_ROWS,
                                                    token % KFI_KV_BLOCK));
 }
+
+/* The levels of 2 … 4 bits that lose least of normal numbers, the greatest 127; NULL for others.
+ * [KFI_TABLE_ENTRIES]. */
+const int8_t *kfi_kv_levels(unsigned bits);
 
 /* Writes one token's key and value (head_dim floats each). A number that is not finite makes the
  * scale NaN. Tokens of one block share bytes: they are written by one thread. */

@@ -247,14 +247,19 @@ bool kfi_selfcheck_attention_packed(kfi_attention_packed_fn *kernel)
     alignas(64) uint8_t values[packed_keys * packed_cols];
     uint16_t key_scales[packed_keys];
     uint16_t value_scales[packed_keys];
-    for (unsigned bits = 2; bits <= 8; bits++) {
-        const kfi_packed_kv kv = {.keys = {.bits = bits, .codes = keys, .scales = key_scales},
-                                  .values = {.bits = bits, .codes = values, .scales = value_scales},
-                                  .cols = packed_cols};
+    /* Those that are multiplied as they lie, all planes, and a table. */
+    static const unsigned all_bits[] = {8, 4, 7, 3};
+    for (unsigned i = 0; i < 4; i++) {
+        const unsigned bits = all_bits[i];
+        const int8_t *table = bits == 3 ? kfi_kv_levels(bits) : NULL;
+        const kfi_packed_kv kv = {
+            .keys = {.bits = bits, .table = table, .codes = keys, .scales = key_scales},
+            .values = {.bits = bits, .table = table, .codes = values, .scales = value_scales},
+            .cols = packed_cols};
         float rows_of_kv[2 * packed_dim];
-        for (size_t i = 0; i < packed_keys; i++) {
-            fill(rows_of_kv, 2 * packed_dim, 1000 + i);
-            kfi_packed_kv_store(&kv, i, rows_of_kv, rows_of_kv + packed_dim, packed_dim);
+        for (size_t t = 0; t < packed_keys; t++) {
+            fill(rows_of_kv, 2 * packed_dim, 1000 + t);
+            kfi_packed_kv_store(&kv, t, rows_of_kv, rows_of_kv + packed_dim, packed_dim);
         }
         if (!attention_packed_agrees(kernel, kv)) {
             return false;

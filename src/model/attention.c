@@ -28,6 +28,10 @@ typedef struct attending {
     size_t first, n;
     size_t first_block;              /* of the batch, that is put now */
     size_t n_chunks, chunks_a_piece; /* of a lone token */
+    /* Where the cache keeps newest tokens: those that this batch sees, its own ones behind those
+     * that were there. Token newest_first is the first; none where that is SIZE_MAX. */
+    kfi_packed_kv newest;
+    size_t newest_capacity, newest_first;
 } attending;
 
 /* ---- rotating and storing ---- */
@@ -84,6 +88,10 @@ static void rotate_and_store(void *ctx, size_t i_item, size_t i_thread)
         const size_t kv_place = t * w->n_kv_heads * w->head_dim;
         rotate(w, a, t);
         kfi_kv_put(a->kv, a->first + t, a->k + kv_place, a->v + kv_place);
+        if (a->first + t >= a->newest_first) {
+            kfi_kv_put_newest(a->kv, &a->newest, a->newest_capacity, a->first + t - a->newest_first,
+                              a->k + kv_place, a->v + kv_place);
+        }
     }
 }
 
@@ -110,6 +118,55 @@ static void put_all(attending *a)
     put_blocks(a, begin, border);
     kfi_kv_put_offsets(a->kv);
     put_blocks(a, border, end);
+}
+
+/* ---- newest tokens ---- */
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* A batch within one block works where the layer keeps it; a longer one in the work space, behind
+ * the block in which it begins. */
+static void begin_newest(attending *a)
+{
+    const kfi_workspace *w = a->workspace;
+    kfi_kv *kv = a->kv;
+    const size_t first = most(a->first, kv->n_exact);
+    a->newest_first = SIZE_MAX;
+    if (!kv->keeps_newest || first >= a->first + a->n) {
+        return;
+    }
+    a->newest_first = kfi_kv_block_start(kv, first);
+    a->newest = kv->newest;
+    a->newest_capacity = kv->newest_capacity;
+    if (first > a->newest_first) {
+        kfi_kv_find_newest(kv, first);
+    }
+    if (a->first + a->n > a->newest_first + KFI_KV_NEWEST) {
+        a->newest_capacity = w->newest_capacity;
+        (void)kfi_kv_lay_out_packed(&a->newest, w->newest, w->n_kv_heads * a->newest_capacity);
+        kfi_kv_copy_newest(&a->newest, a->newest_capacity, 0, &kv->newest, kv->newest_capacity, 0,
+                           w->n_kv_heads);
+    }
+}
+
+/* Leaves the last token's block to the next pass. */
+static void end_newest(const attending *a)
+{
+    kfi_kv *kv = a->kv;
+    const size_t end = a->first + a->n;
+    kv->n_put = end;
+    if (a->newest_first != SIZE_MAX && a->newest.keys.codes != kv->newest.keys.codes) {
+        kfi_kv_copy_newest(&kv->newest, kv->newest_capacity, 0, &a->newest, a->newest_capacity,
+                           kfi_kv_block_start(kv, end - 1) - a->newest_first, kv->n_kv_heads);
+    }
 }
 
 /* ---- attending ---- */
@@ -142,7 +199,8 @@ static kfi_attention_args head_args(const attending *a, size_t i_head, size_t be
     };
 }
 
-/* The same of the keys and values in codes, from their token `first_key` on. */
+/* The same of the keys and values in codes, from their token `first_key` on: those of `packed` that
+ * all these queries read. */
 static kfi_attention_args packed_args(const attending *a, size_t i_head, size_t begin,
                                       size_t n_tokens, size_t first_key, size_t i_thread)
 {
@@ -150,8 +208,20 @@ static kfi_attention_args packed_args(const attending *a, size_t i_head, size_t 
     const size_t n_front = kv->n_exact + first_key;
     kfi_attention_args args = head_args(a, i_head, begin, n_tokens, 0, i_thread);
     args.first -= n_front;
-    args.n_keys -= n_front;
+    args.n_keys = kfi_kv_n_packed(kv, a->first + begin + n_tokens - 1) - first_key;
     args.kv = kfi_packed_kv_from(&kv->packed, i_head * kv->packed_capacity + first_key);
+    return args;
+}
+
+/* The same of the newest keys and values: those of the block of all these queries. */
+static kfi_attention_args newest_args(const attending *a, size_t i_head, size_t begin,
+                                      size_t n_tokens, size_t i_thread)
+{
+    kfi_attention_args args = head_args(a, i_head, begin, n_tokens, 0, i_thread);
+    const size_t start = kfi_kv_block_start(a->kv, a->first + begin);
+    args.first -= start;
+    args.n_keys = args.first + n_tokens;
+    args.kv = kfi_packed_kv_from(&a->newest, i_head * a->newest_capacity + start - a->newest_first);
     return args;
 }
 
@@ -178,7 +248,8 @@ static void lower_states(const kfi_attention_args *args, const attending *a, siz
     }
 }
 
-/* Queries behind the exact tokens: these first, then those in codes. */
+/* Queries behind the exact tokens, of one block where newest tokens are kept: the exact ones first,
+ * then those in codes. */
 static void attend_packed(const attending *a, size_t i_head, size_t begin, size_t n_tokens,
                           size_t i_thread)
 {
@@ -191,12 +262,35 @@ static void attend_packed(const attending *a, size_t i_head, size_t begin, size_
     packed.continues = true;
     kernels->attention(&exact);
     lower_states(&exact, a, i_head);
-    kernels->attention_packed(&packed);
+    if (packed.n_keys > 0) {
+        kernels->attention_packed(&packed);
+    }
+    if (a->kv->keeps_newest) {
+        kfi_attention_args newest = newest_args(a, i_head, begin, n_tokens, i_thread);
+        newest.state = states;
+        newest.continues = true;
+        kernels->attention_packed(&newest);
+    }
     for (size_t i = 0; i < n_tokens * packed.n_heads; i++) {
         float *dst = kfi_attention_result(&packed, i);
         const kfi_attention_merge_args end = {
             .dst = dst, .results = dst, .states = &states[i], .n = 1, .head_dim = packed.head_dim};
         kernels->attention_merge(&end);
+    }
+}
+
+/* Queries begin … end-1, block by block where newest tokens are kept. */
+static void attend_blocks(const attending *a, size_t i_head, size_t begin, size_t end,
+                          size_t i_thread)
+{
+    while (begin < end) {
+        size_t n = end - begin;
+        if (a->kv->keeps_newest) {
+            const size_t start = kfi_kv_block_start(a->kv, a->first + begin);
+            n = least(n, start + KFI_KV_NEWEST - a->first - begin);
+        }
+        attend_packed(a, i_head, begin, n, i_thread);
+        begin += n;
     }
 }
 
@@ -213,9 +307,7 @@ static void attend_rotated(const attending *a, size_t i_head, size_t begin, size
         const kfi_attention_args front = head_args(a, i_head, begin, n_front, 0, i_thread);
         w->kernels->attention(&front);
     }
-    if (n_front < n_tokens) {
-        attend_packed(a, i_head, begin + n_front, n_tokens - n_front, i_thread);
-    }
+    attend_blocks(a, i_head, begin + n_front, begin + n_tokens, i_thread);
     for (size_t t = 0; t < n_tokens; t++) {
         w->kernels->hadamard(all.dst + t * all.ld_dst, all.n_heads, all.head_dim);
     }
@@ -246,12 +338,7 @@ static size_t count_chunks(size_t n_keys)
     return (n_keys + KFI_ATTENTION_CHUNK - 1) / KFI_ATTENTION_CHUNK;
 }
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-/* Chunk i of a lone token's keys, those in float32 first. */
+/* Chunk i of a lone token's keys: those in float32, in codes, and the newest. */
 static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_thread)
 {
     const kfi_workspace *w = a->workspace;
@@ -271,8 +358,10 @@ static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_t
             lower_states(&args, a, i_head);
         }
     } else {
+        const bool is_newest = a->kv->keeps_newest && i + 1 == a->n_chunks;
         const size_t begin = (i - n_float_chunks) * KFI_ATTENTION_CHUNK;
-        kfi_attention_args args = packed_args(a, i_head, 0, 1, begin, i_thread);
+        kfi_attention_args args = is_newest ? newest_args(a, i_head, 0, 1, i_thread)
+                                            : packed_args(a, i_head, 0, 1, begin, i_thread);
         args.dst = dst;
         args.state = state;
         args.n_keys = least(args.n_keys, KFI_ATTENTION_CHUNK);
@@ -318,6 +407,17 @@ static void attend_lone_token(attending *a)
 
 /* ---- the whole ---- */
 
+/* How many pieces the keys of a lone token have. */
+static size_t count_all_chunks(const attending *a)
+{
+    const size_t n_float = kfi_kv_n_float(a->kv, a->first + 1);
+    if (n_float > a->first) {
+        return count_chunks(n_float);
+    }
+    return count_chunks(n_float) + count_chunks(kfi_kv_n_packed(a->kv, a->first)) +
+           a->kv->keeps_newest;
+}
+
 void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float *k, float *v,
                            kfi_kv *kv, size_t first, size_t n)
 {
@@ -329,14 +429,15 @@ void kfi_attention_forward(kfi_workspace *workspace, float *dst, float *q, float
                    .kv = kv,
                    .first = first,
                    .n = n};
-    const size_t n_float = kfi_kv_n_float(kv, first + n);
     prepare_rope(workspace, first, n);
+    begin_newest(&a);
     put_all(&a);
-    a.n_chunks = count_chunks(n_float) + count_chunks(first + n - n_float);
+    a.n_chunks = count_all_chunks(&a);
     if (n == 1 && a.n_chunks > 1 && kv->chunk_results != NULL) {
         attend_lone_token(&a);
-        return;
+    } else {
+        const size_t n_tiles = (n + KFI_QUERY_TOKENS - 1) / KFI_QUERY_TOKENS;
+        kfi_pool_run(workspace->pool, attend_queries, &a, n_tiles * kv->n_kv_heads);
     }
-    const size_t n_tiles = (n + KFI_QUERY_TOKENS - 1) / KFI_QUERY_TOKENS;
-    kfi_pool_run(workspace->pool, attend_queries, &a, n_tiles * kv->n_kv_heads);
+    end_newest(&a);
 }

@@ -27,10 +27,18 @@ KF_NODISCARD kf_status kfi_workspace_reserve_side(kfi_workspace *workspace, size
 /* Tokens whose keys lie together in the cache, see kernels.h. */
 #define KFI_KV_PANEL ((size_t)KFI_PANEL_ROWS)
 
+/* Tokens of a block of which the newest is kept in 8 bits, too. */
+#define KFI_KV_NEWEST ((size_t)32)
+
 /* KV cache of one layer: tokens in float32, [kv head][capacity] in the layout of kernels.h, and
  * behind the first n_exact of them tokens in codes, [kv head][packed_capacity] in that of
  * packed_kv.h. Without codes (packed.keys.bits 0) all tokens are in float32; with them all heads
  * are rotated by hadamard(), in both parts.
+ *
+ * With keeps_newest the tokens in codes are cut into blocks of KFI_KV_NEWEST, and a token sees
+ * those of its own block in 8 bits: what is nearest weighs most. Later ones see their codes in
+ * `packed`. Source: Liu et al., KIVI, arXiv:2402.02750, section 3.2, whose newest tokens are in
+ * fp16 until their group is full; here all tokens have their codes at once.
  *
  * Keys have a part that hardly changes from token to token, in models with a bias of the keys
  * (Qwen2) many times what does change: it would take most of a code's range. So the mean of the
@@ -48,6 +56,10 @@ typedef struct kfi_kv {
     size_t packed_capacity; /* tokens in codes, a multiple of KFI_KV_BLOCK */
     kfi_packed_kv packed;   /* of the first kv head */
     float *offsets;         /* [kv head][head_dim], taken off the keys in codes */
+    bool keeps_newest;
+    size_t newest_capacity; /* tokens in `newest` */
+    kfi_packed_kv newest;   /* [kv head][newest_capacity]: the block of token n_put - 1 */
+    size_t n_put;           /* tokens, of the last pass */
     /* Room for what the query heads of a lone token gather from each chunk of keys, shared by all
      * layers: [chunk][n_heads][head_dim] and [chunk][n_heads]. NULL: one thread a kv head. */
     float *chunk_results;
@@ -55,7 +67,7 @@ typedef struct kfi_kv {
 } kfi_kv;
 
 /* Tokens in float32 behind a stored prefix, in front of those in codes. */
-#define KFI_KV_SAMPLE ((size_t)16)
+#define KFI_KV_SAMPLE ((size_t)8)
 
 /* Tokens in float32 of a cache with codes, behind a stored prefix of n. */
 static inline size_t kfi_kv_exact_of(const kfi_kv *kv, size_t n)
@@ -68,6 +80,8 @@ size_t kfi_kv_layer_bytes(const kfi_kv *kv);
 /* Sets the pointers into memory of that size; where there are codes, clears the float32 part and
  * sets n_exact for a cache without a prefix. */
 void kfi_kv_lay_out(kfi_kv *kv, void *memory);
+/* The same for the codes of n tokens of all heads; returns what comes behind them. */
+void *kfi_kv_lay_out_packed(kfi_packed_kv *packed, void *memory, size_t n);
 static inline bool kfi_kv_is_packed(const kfi_kv *kv)
 {
     return kv->packed.keys.bits != 0;
@@ -82,10 +96,33 @@ static inline size_t kfi_kv_shift(const kfi_kv *kv)
 {
     return kfi_kv_is_packed(kv) ? kv->n_exact % KFI_KV_BLOCK : 0;
 }
+/* First token of the block that a token in codes lies in. */
+static inline size_t kfi_kv_block_start(const kfi_kv *kv, size_t position)
+{
+    return position - (position - kv->n_exact) % KFI_KV_NEWEST;
+}
+/* How many of the tokens in `packed` a query at this position, behind those in float32, reads. */
+static inline size_t kfi_kv_n_packed(const kfi_kv *kv, size_t position)
+{
+    return (kv->keeps_newest ? kfi_kv_block_start(kv, position) : position + 1) - kv->n_exact;
+}
+
 /* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each and rotated where there
  * are codes, at a position. Positions are put in ascending order; those in codes after the offsets.
  */
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value);
+/* Puts one that is in codes into a cache of newest tokens as well, at token i of its first kv head;
+ * the heads are `capacity` tokens apart. */
+void kfi_kv_put_newest(const kfi_kv *kv, const kfi_packed_kv *newest, size_t capacity, size_t i,
+                       const float *key, const float *value);
+/* Makes `newest` what a pass that begins at this position, in the middle of a block, finds: where
+ * the last pass ended in another block, of the codes that are left of this one. */
+void kfi_kv_find_newest(const kfi_kv *kv, size_t position);
+/* Copies one block of every kv head, from token `from` of src to token `to` of dst, whole blocks.
+ */
+void kfi_kv_copy_newest(const kfi_packed_kv *dst, size_t dst_capacity, size_t to,
+                        const kfi_packed_kv *src, size_t src_capacity, size_t from,
+                        size_t n_kv_heads);
 /* Makes the offsets: to be called when position n_exact - 1 has been put. */
 void kfi_kv_put_offsets(kfi_kv *kv);
 /* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1, in float32, and

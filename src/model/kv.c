@@ -14,10 +14,16 @@ static size_t float_bytes(const kfi_kv *kv)
     return 2 * kv->capacity * kv->n_kv_heads * kv->head_dim * sizeof(float);
 }
 
-static size_t code_bytes(const kfi_kv *kv, const kfi_kv_codes *codes)
+static size_t code_bytes(const kfi_packed_kv *packed, const kfi_kv_codes *codes, size_t n)
 {
-    return kfi_packed_kv_code_bytes(kv->n_kv_heads * kv->packed_capacity, kv->packed.cols,
-                                    codes->bits);
+    return kfi_packed_kv_code_bytes(n, packed->cols, codes->bits);
+}
+
+/* Of n tokens of all heads, with their scales. */
+static size_t packed_bytes(const kfi_packed_kv *packed, size_t n)
+{
+    return code_bytes(packed, &packed->keys, n) + code_bytes(packed, &packed->values, n) +
+           2 * n * sizeof(uint16_t);
 }
 
 static size_t offset_bytes(const kfi_kv *kv)
@@ -29,9 +35,20 @@ static size_t offset_bytes(const kfi_kv *kv)
 
 size_t kfi_kv_layer_bytes(const kfi_kv *kv)
 {
-    const size_t scale_bytes = 2 * kv->n_kv_heads * kv->packed_capacity * sizeof(uint16_t);
-    return float_bytes(kv) + offset_bytes(kv) + code_bytes(kv, &kv->packed.keys) +
-           code_bytes(kv, &kv->packed.values) + scale_bytes;
+    return float_bytes(kv) + offset_bytes(kv) +
+           packed_bytes(&kv->packed, kv->n_kv_heads * kv->packed_capacity) +
+           packed_bytes(&kv->newest, kv->n_kv_heads * kv->newest_capacity);
+}
+
+void *kfi_kv_lay_out_packed(kfi_packed_kv *packed, void *memory, size_t n)
+{
+    kfi_kv_codes *keys = &packed->keys;
+    kfi_kv_codes *values = &packed->values;
+    keys->codes = memory;
+    values->codes = keys->codes + code_bytes(packed, keys, n);
+    keys->scales = (uint16_t *)(void *)(values->codes + code_bytes(packed, values, n));
+    values->scales = keys->scales + n;
+    return values->scales + n;
 }
 
 void kfi_kv_lay_out(kfi_kv *kv, void *memory)
@@ -45,12 +62,9 @@ void kfi_kv_lay_out(kfi_kv *kv, void *memory)
     memset(memory, 0, n_bytes); /* a panel is read whole, see clear_panel() */
     kv->n_exact = kfi_kv_exact_of(kv, 0);
     kv->offsets = (float *)(void *)((uint8_t *)memory + n_bytes);
-    kfi_kv_codes *keys = &kv->packed.keys;
-    kfi_kv_codes *values = &kv->packed.values;
-    keys->codes = (uint8_t *)memory + n_bytes + offset_bytes(kv);
-    values->codes = keys->codes + code_bytes(kv, keys);
-    keys->scales = (uint16_t *)(void *)(values->codes + code_bytes(kv, values));
-    values->scales = keys->scales + kv->n_kv_heads * kv->packed_capacity;
+    uint8_t *codes = (uint8_t *)memory + n_bytes + offset_bytes(kv);
+    void *end = kfi_kv_lay_out_packed(&kv->packed, codes, kv->n_kv_heads * kv->packed_capacity);
+    (void)kfi_kv_lay_out_packed(&kv->newest, end, kv->n_kv_heads * kv->newest_capacity);
 }
 
 /* ---- tokens ---- */
@@ -73,14 +87,20 @@ static void put_float(const kfi_kv *kv, size_t i_head, size_t position, const fl
     kfi_kv_store(keys, values, position, key, value, kv->head_dim);
 }
 
-static void put_codes(const kfi_kv *kv, size_t i_head, size_t position, const float *key,
-                      const float *value)
+/* A head's key without its offset. */
+static void lower_key(float *lowered, const kfi_kv *kv, size_t i_head, const float *key)
 {
     const float *offset = kv->offsets + i_head * kv->head_dim;
-    float lowered[KFI_PACKED_HEAD_DIM_MOST];
     for (size_t i = 0; i < kv->head_dim; i++) {
         lowered[i] = key[i] - offset[i];
     }
+}
+
+static void put_codes(const kfi_kv *kv, size_t i_head, size_t position, const float *key,
+                      const float *value)
+{
+    float lowered[KFI_PACKED_HEAD_DIM_MOST];
+    lower_key(lowered, kv, i_head, key);
     kfi_packed_kv_store(&kv->packed, i_head * kv->packed_capacity + position - kv->n_exact, lowered,
                         value, kv->head_dim);
 }
@@ -95,6 +115,53 @@ void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *valu
         } else {
             put_codes(kv, h, position, head_key, head_value);
         }
+    }
+}
+
+void kfi_kv_put_newest(const kfi_kv *kv, const kfi_packed_kv *newest, size_t capacity, size_t i,
+                       const float *key, const float *value)
+{
+    float lowered[KFI_PACKED_HEAD_DIM_MOST];
+    for (size_t h = 0; h < kv->n_kv_heads; h++) {
+        lower_key(lowered, kv, h, key + h * kv->head_dim);
+        kfi_packed_kv_store(newest, h * capacity + i, lowered, value + h * kv->head_dim,
+                            kv->head_dim);
+    }
+}
+
+void kfi_kv_find_newest(const kfi_kv *kv, size_t position)
+{
+    float key[KFI_PACKED_HEAD_DIM_MOST];
+    float value[KFI_PACKED_HEAD_DIM_MOST];
+    const size_t start = kfi_kv_block_start(kv, position);
+    if (position <= kv->n_put && kfi_kv_block_start(kv, kv->n_put - 1) == start) {
+        return;
+    }
+    for (size_t h = 0; h < kv->n_kv_heads; h++) {
+        for (size_t t = start; t < position; t++) {
+            kfi_packed_kv_load(key, value, &kv->packed, h * kv->packed_capacity + t - kv->n_exact,
+                               kv->head_dim);
+            kfi_packed_kv_store(&kv->newest, h * kv->newest_capacity + t - start, key, value,
+                                kv->head_dim);
+        }
+    }
+}
+
+static void copy_codes(const kfi_kv_codes *dst, const kfi_kv_codes *src, size_t cols)
+{
+    memcpy(dst->codes, src->codes, kfi_packed_kv_code_bytes(KFI_KV_NEWEST, cols, dst->bits));
+    memcpy(dst->scales, src->scales, KFI_KV_NEWEST * sizeof *dst->scales);
+}
+
+void kfi_kv_copy_newest(const kfi_packed_kv *dst, size_t dst_capacity, size_t to,
+                        const kfi_packed_kv *src, size_t src_capacity, size_t from,
+                        size_t n_kv_heads)
+{
+    for (size_t h = 0; h < n_kv_heads; h++) {
+        const kfi_packed_kv d = kfi_packed_kv_from(dst, h * dst_capacity + to);
+        const kfi_packed_kv s = kfi_packed_kv_from(src, h * src_capacity + from);
+        copy_codes(&d.keys, &s.keys, dst->cols);
+        copy_codes(&d.values, &s.values, dst->cols);
     }
 }
 

@@ -12,27 +12,36 @@
 
 /* ---- those with a name of their own ---- */
 
-typedef struct named_policy {
+/* What each is: a number of widths and flags, or KF_KV_F32. */
+static const struct {
     const char *name;
-    kfi_kv_policy policy;
-} named_policy;
-
-static const named_policy named[] = {
-    [KF_KV_F32] = {"f32", {0, 0}},
-    [KF_KV_AUTO] = {"auto", {0, 0}},
+    unsigned content;
+} named[] = {
+    [KF_KV_F32] = {"f32", KF_KV_F32},
+    [KF_KV_AUTO] = {"auto", KF_KV_F32},
+    [KF_KV_Q8] = {"q8", KF_KV_WIDTHS(8, 8)},
+    [KF_KV_Q4] = {"q4", KF_KV_WIDTHS(5, 3) | KF_KV_FITTED | KF_KV_NEWEST},
+    [KF_KV_Q3] = {"q3", KF_KV_WIDTHS(4, 2) | KF_KV_FITTED | KF_KV_NEWEST},
 };
 
-/* ---- fixed widths ---- */
+/* ---- widths and flags ---- */
 
 #define LEAST_BITS 2
 #define MOST_BITS  8
-#define ROW(k)                                                                                     \
+#define ROW(k, flags)                                                                              \
     {                                                                                              \
-        "k" #k "v2", "k" #k "v3", "k" #k "v4", "k" #k "v5", "k" #k "v6", "k" #k "v7", "k" #k "v8"  \
+        "k" #k "v2" flags, "k" #k "v3" flags, "k" #k "v4" flags, "k" #k "v5" flags,                \
+            "k" #k "v6" flags, "k" #k "v7" flags, "k" #k "v8" flags                                \
+    }
+#define ROWS(flags)                                                                                \
+    {                                                                                              \
+        ROW(2, flags), ROW(3, flags), ROW(4, flags), ROW(5, flags), ROW(6, flags), ROW(7, flags),  \
+            ROW(8, flags)                                                                          \
     }
 
-static const char widths[][MOST_BITS - LEAST_BITS + 1][5] = {ROW(2), ROW(3), ROW(4), ROW(5),
-                                                             ROW(6), ROW(7), ROW(8)};
+/* [flags][bits of keys][bits of values] */
+static const char widths[][MOST_BITS - LEAST_BITS + 1][MOST_BITS - LEAST_BITS + 1][7] = {
+    ROWS(""), ROWS("f"), ROWS("n"), ROWS("fn")};
 
 static bool is_width(unsigned bits)
 {
@@ -43,13 +52,13 @@ static bool is_width(unsigned bits)
 
 bool kfi_kv_policy_of(kfi_kv_policy *policy, kf_kv kv)
 {
-    const unsigned number = (unsigned)kv;
-    if (number < COUNT(named)) {
-        *policy = named[number].policy;
-        return true;
-    }
-    *policy = (kfi_kv_policy){number / 16, number % 16};
-    return is_width(policy->key_bits) && is_width(policy->value_bits);
+    const unsigned number = (unsigned)kv < COUNT(named) ? named[kv].content : (unsigned)kv;
+    *policy = (kfi_kv_policy){.key_bits = number / 16 % 16,
+                              .value_bits = number % 16,
+                              .is_fitted = (number & KF_KV_FITTED) != 0,
+                              .keeps_newest = (number & KF_KV_NEWEST) != 0};
+    return number == KF_KV_F32 || (is_width(policy->key_bits) && is_width(policy->value_bits) &&
+                                   number < 2 * KF_KV_NEWEST);
 }
 
 const char *kf_kv_name(kf_kv kv)
@@ -60,12 +69,13 @@ const char *kf_kv_name(kf_kv kv)
     }
     return (unsigned)kv < COUNT(named)
                ? named[kv].name
-               : widths[policy.key_bits - LEAST_BITS][policy.value_bits - LEAST_BITS];
+               : widths[(unsigned)kv / KF_KV_FITTED][policy.key_bits - LEAST_BITS]
+                       [policy.value_bits - LEAST_BITS];
 }
 
 kf_status kf_kv_parse(kf_kv *kv, const char *name, kf_error *err)
 {
-    for (unsigned i = 0; i <= (unsigned)KF_KV_WIDTHS(MOST_BITS, MOST_BITS); i++) {
+    for (unsigned i = 0; i < 2 * KF_KV_NEWEST; i++) {
         const char *candidate = kf_kv_name((kf_kv)i);
         if (candidate != NULL && strcmp(candidate, name) == 0) {
             *kv = (kf_kv)i;
@@ -73,7 +83,7 @@ kf_status kf_kv_parse(kf_kv *kv, const char *name, kf_error *err)
         }
     }
     return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
-                    "no KV cache is called '%s': auto, f32, or kNvM with 2 to 8 bits for keys "
-                    "and for values",
+                    "no KV cache is called '%.40s': auto, f32, q8, q4, q3, or kNvM with 2 to 8 "
+                    "bits for keys and for values, and f, n or fn",
                     name);
 }

@@ -10,6 +10,8 @@
 /* How keys and values are kept. */
 typedef struct kfi_kv_policy {
     unsigned key_bits, value_bits; /* of the codes; 0: float32 */
+    bool is_fitted;                /* levels for normal numbers up to 4 bits, scales fitted */
+    bool keeps_newest;             /* the block of the newest tokens in 8 bits, too */
 } kfi_kv_policy;
 
 /* False where no such cache exists; KF_KV_AUTO has none of its own. */

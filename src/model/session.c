@@ -46,6 +46,12 @@ static kf_kv choose_kv(const kf_model *model, kf_kv wanted)
     return kfi_model_runs_on_floats(model) || is_wide ? KF_KV_F32 : KF_KV_K8V8;
 }
 
+static kfi_kv_codes codes_of(unsigned bits, kfi_kv_fit fit)
+{
+    return (kfi_kv_codes){
+        .bits = bits, .table = fit == KFI_KV_GREATEST ? NULL : kfi_kv_levels(bits), .fit = fit};
+}
+
 /* With codes, only what a stored prefix takes and a sample of keys behind it are in float32. */
 static kfi_kv kv_shape(const kf_session *s)
 {
@@ -60,9 +66,15 @@ static kfi_kv kv_shape(const kf_session *s)
     const size_t n_prefix = s->uses_prefix ? kfi_model_get_prefix(s->model)->n : 0;
     kv.capacity = kfi_round_up(kfi_kv_exact_of(&kv, n_prefix), KFI_KV_PANEL);
     kv.packed_capacity = kfi_round_up(s->context, KFI_KV_BLOCK);
-    kv.packed = (kfi_packed_kv){.keys.bits = s->policy.key_bits,
-                                .values.bits = s->policy.value_bits,
-                                .cols = kfi_packed_kv_cols(config->head_dim)};
+    kv.packed = (kfi_packed_kv){
+        .keys =
+            codes_of(s->policy.key_bits, s->policy.is_fitted ? KFI_KV_NEAREST : KFI_KV_GREATEST),
+        .values =
+            codes_of(s->policy.value_bits, s->policy.is_fitted ? KFI_KV_UNBIASED : KFI_KV_GREATEST),
+        .cols = kfi_packed_kv_cols(config->head_dim)};
+    kv.keeps_newest = s->policy.keeps_newest;
+    kv.newest_capacity = kv.keeps_newest ? KFI_KV_NEWEST : 0;
+    kv.newest = (kfi_packed_kv){.keys.bits = 8, .values.bits = 8, .cols = kv.packed.cols};
     return kv;
 }
 
@@ -96,8 +108,8 @@ static kf_status allocate_cache(kf_session *s, kf_error *err)
 static kf_status allocate_chunks(kf_session *s, kf_error *err)
 {
     const kfi_config *config = kfi_model_config(s->model);
-    /* The last chunk of the float32 part and the last one of the codes may both be short. */
-    const size_t n_rows = (s->context / KFI_ATTENTION_CHUNK + 2) * config->n_heads;
+    /* The last chunks of the float32 part, of the codes and of the newest tokens may be short. */
+    const size_t n_rows = (s->context / KFI_ATTENTION_CHUNK + 3) * config->n_heads;
     const size_t row_bytes = config->head_dim * sizeof(float) + sizeof(kfi_attention_state);
     if (kf_pool_threads(s->model->pool) == 1) {
         return KF_OK;
@@ -333,17 +345,35 @@ size_t kf_session_position(const kf_session *session)
     return session->position;
 }
 
+/* A cache of so many tokens, by its shape: in float32, in codes, and newest ones. */
+static uint64_t kv_bytes_of(const kf_session *session, size_t n_float, size_t n_packed,
+                            size_t n_newest)
+{
+    kfi_kv shape = session->kvs[0];
+    shape.capacity = n_float;
+    shape.packed_capacity = n_packed;
+    shape.newest_capacity = n_newest;
+    return (uint64_t)kfi_model_config(session->model)->n_layers * kfi_kv_layer_bytes(&shape);
+}
+
 uint64_t kf_session_kv_bytes(const kf_session *session, size_t n_tokens)
+{
+    const kfi_kv *kv = &session->kvs[0];
+    const size_t n_float = kfi_kv_n_float(kv, n_tokens);
+    const size_t n_packed = n_tokens > n_float ? kfi_kv_n_packed(kv, n_tokens - 1) : 0;
+    return kv_bytes_of(session, n_float, n_packed, n_tokens - n_float - n_packed);
+}
+
+double kf_session_kv_bits(const kf_session *session, size_t n_tokens)
 {
     const kfi_config *config = kfi_model_config(session->model);
     const kfi_kv *kv = &session->kvs[0];
     const size_t n_float = kfi_kv_n_float(kv, n_tokens);
-    const kfi_kv read = {.capacity = n_float,
-                         .n_kv_heads = config->n_kv_heads,
-                         .head_dim = config->head_dim,
-                         .packed_capacity = n_tokens - n_float,
-                         .packed = kv->packed};
-    return (uint64_t)config->n_layers * kfi_kv_layer_bytes(&read);
+    const size_t n_codes = n_tokens - n_float;
+    const size_t n_newest = n_codes < kv->newest_capacity ? n_codes : kv->newest_capacity;
+    const double values =
+        2.0 * (double)(config->n_layers * config->n_kv_heads * config->head_dim) * (double)n_tokens;
+    return 8.0 * (double)kv_bytes_of(session, n_float, n_codes, n_newest) / values;
 }
 
 kf_kv kf_session_kv(const kf_session *session)

@@ -67,6 +67,10 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->scratch = cut(c, n_threads, w->scratch_bytes);
     w->states =
         cut(c, n_threads * KFI_QUERY_TOKENS * (w->n_heads / w->n_kv_heads), sizeof *w->states);
+    /* The batch, what its first token's block has in front of it, and the end of its last block. */
+    w->newest_capacity = kfi_round_up(w->batch, KFI_KV_NEWEST) + KFI_KV_NEWEST;
+    w->newest = cut(c, w->n_kv_heads * w->newest_capacity,
+                    2 * (kfi_packed_kv_cols(w->head_dim) + sizeof(uint16_t)));
     w->rope_frequencies = cut(c, w->head_dim / 2, sizeof(double));
     w->cosine = cut_floats(c, w->batch, w->head_dim / 2);
     w->sine = cut_floats(c, w->batch, w->head_dim / 2);

@@ -31,6 +31,10 @@ struct kfi_workspace {
     /* States of a piece of attention, [thread][KFI_QUERY_TOKENS * n_heads / n_kv_heads]. */
     kfi_attention_state *states;
 
+    /* The newest tokens of a batch in 8 bits, [kv head][newest_capacity], see forward.h. */
+    void *newest;
+    size_t newest_capacity;
+
     /* Rotary tables of the positions rope_first … rope_first + rope_n - 1, [position][head_dim /
      * 2]; the same for every block of a pass. */
     double *rope_frequencies;

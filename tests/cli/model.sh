@@ -211,7 +211,7 @@ run eval "$scratch/rtn" --text "$text" $small --activations float --json --kv k8
 [ "$(field kv)" = k8v8 ] && [ "$(field perplexity)" != "$kv" ]
 result "tokens that stay exact beside a cache of codes" $?
 run eval "$scratch/rtn" --text "$text" $small --kv k4v4
-prints "^weights .*; activations int8tg64; kv k4v4$" "also in a report to read"
+prints "^weights .*; activations int8tg64; kv k4v4 of [0-9.]* bits$" "also in a report to read"
 run eval "$model" --text "$text" $small --json --kv k8v8 --save-reference "$scratch/codes"
 fails 3 "another KV cache" "a reference is exact" eval "$model" --text "$text" $small \
     --against "$model" --reference "$scratch/codes"

@@ -19,6 +19,7 @@ typedef struct shape {
     unsigned key_bits, value_bits;
     size_t n_heads, head_dim, first, n_tokens;
     float spread; /* of the keys: 20 lets one key take nearly all */
+    bool is_fitted;
 } shape;
 
 /* A cache with random keys and values, and queries for tokens first … first + n_tokens - 1. */
@@ -56,9 +57,11 @@ static void store_random(packed_case *c, const shape *s, kfi_rng *rng)
 }
 
 /* What is not stored must not matter: 0xFF is the greatest code, and a NaN. */
-static kfi_kv_codes codes_make(unsigned bits, size_t capacity, size_t cols)
+static kfi_kv_codes codes_make(unsigned bits, kfi_kv_fit fit, size_t capacity, size_t cols)
 {
     return (kfi_kv_codes){.bits = bits,
+                          .table = fit == KFI_KV_GREATEST ? NULL : kfi_kv_levels(bits),
+                          .fit = fit,
                           .codes = filled(kfi_packed_kv_code_bytes(capacity, cols, bits), 0xFF),
                           .scales = filled(capacity * sizeof(uint16_t), 0xFF)};
 }
@@ -83,20 +86,23 @@ static packed_case case_make(const shape *s, kfi_rng *rng)
     c.keys = random_floats(n_keys * s->head_dim, rng);
     c.values = random_floats(n_keys * s->head_dim, rng);
     c.scratch = filled(kfi_attention_packed_scratch_bytes(s->head_dim) + GUARD_BYTES, 0xC3);
-    c.args = (kfi_attention_args){.dst = c.expected,
-                                  .ld_dst = ld,
-                                  .q = c.q,
-                                  .ld_q = ld,
-                                  .n_tokens = s->n_tokens,
-                                  .n_heads = s->n_heads,
-                                  .head_dim = s->head_dim,
-                                  .first = s->first,
-                                  .n_keys = n_keys,
-                                  .kv = {.keys = codes_make(s->key_bits, c.capacity, cols),
-                                         .values = codes_make(s->value_bits, c.capacity, cols),
-                                         .cols = cols},
-                                  .scale = 1.0f / sqrtf((float)s->head_dim),
-                                  .scratch = c.scratch};
+    c.args = (kfi_attention_args){
+        .dst = c.expected,
+        .ld_dst = ld,
+        .q = c.q,
+        .ld_q = ld,
+        .n_tokens = s->n_tokens,
+        .n_heads = s->n_heads,
+        .head_dim = s->head_dim,
+        .first = s->first,
+        .n_keys = n_keys,
+        .kv = {.keys = codes_make(s->key_bits, s->is_fitted ? KFI_KV_NEAREST : KFI_KV_GREATEST,
+                                  c.capacity, cols),
+               .values = codes_make(s->value_bits, s->is_fitted ? KFI_KV_UNBIASED : KFI_KV_GREATEST,
+                                    c.capacity, cols),
+               .cols = cols},
+        .scale = 1.0f / sqrtf((float)s->head_dim),
+        .scratch = c.scratch};
     store_random(&c, s, rng);
     return c;
 }
@@ -167,7 +173,8 @@ static void check_exact(const packed_case *c, size_t token, size_t head)
             const uint16_t half = c->args.kv.values.scales[i];
             greatest = fmax(greatest, (double)kfi_half_to_float(half));
         }
-        const double codes = (double)(1u << (c->args.kv.values.bits - 1));
+        const kfi_kv_codes *v = &c->args.kv.values;
+        const double codes = v->table != NULL ? 127.0 : (double)(1u << (v->bits - 1));
         const double weights = 256.0 / 65534.0 * 1.01 * greatest * codes;
         if (!(fabs((double)y[d] - exact) <= relative * absolute + weights)) {
             fail_msg("token %zu, head %zu, column %zu: %g, expected %g +- %g", token, head, d,
@@ -214,7 +221,8 @@ static void attends_as_plain_c_does(void **state)
                              .head_dim = head_dims[i],
                              .first = firsts[k],
                              .n_tokens = 1 + kfi_rng_below(&rng, k % 3 == 0 ? 40 : 3),
-                             .spread = k % 4 == 0 ? 20.0f : 1.0f};
+                             .spread = k % 4 == 0 ? 20.0f : 1.0f,
+                             .is_fitted = (i + k) % 3 == 0};
             check_case(&s, &rng);
         }
     }
@@ -234,7 +242,8 @@ static void attends_for_every_number_of_heads(void **state)
                              .head_dim = 64,
                              .first = 250 + n_heads,
                              .n_tokens = 1 + n_heads % 2,
-                             .spread = 1.0f};
+                             .spread = 1.0f,
+                             .is_fitted = n_heads % 2 == 0};
             check_case(&s, &rng);
         }
     }
@@ -243,7 +252,7 @@ static void attends_for_every_number_of_heads(void **state)
 static void gives_the_same_for_every_tile(void **state)
 {
     (void)state;
-    const shape s = {8, 8, 3, 64, 250, 20, 1.0f};
+    const shape s = {8, 8, 3, 64, 250, 20, 1.0f, false};
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
     for (size_t split = 1; split < 20; split += 3) {
@@ -267,7 +276,7 @@ static void gives_the_same_for_every_tile(void **state)
 static void goes_on_from_a_state(void **state)
 {
     (void)state;
-    const shape s = {8, 4, 3, 64, 600, 5, 1.0f};
+    const shape s = {8, 4, 3, 64, 600, 5, 1.0f, true};
     enum {
         n_rows = 15,
         n_front = 2 * KFI_ATTENTION_CHUNK
@@ -349,6 +358,57 @@ static void codes_are_within_half_a_step(void **state)
     }
 }
 
+/* What n numbers lose at these codes, and how long the codes are along them: 1 is unbiased. */
+static double loss_of(double *along, const kfi_packed_kv *kv, const float *x, size_t n)
+{
+    float y[2][24];
+    double error = 0.0;
+    double product = 0.0;
+    double squares = 0.0;
+    kfi_packed_kv_store(kv, 0, x, x, n);
+    kfi_packed_kv_load(y[0], y[1], kv, 0, n);
+    for (size_t i = 0; i < n; i++) {
+        error += ((double)x[i] - (double)y[0][i]) * ((double)x[i] - (double)y[0][i]);
+        product += (double)x[i] * (double)y[1][i];
+        squares += (double)x[i] * (double)x[i];
+    }
+    *along = product / squares;
+    return error / squares;
+}
+
+/* Keys lose less, and values keep their length. */
+static void fitted_codes_are_nearer_and_unbiased(void **state)
+{
+    (void)state;
+    uint8_t keys[32 * 32];
+    uint8_t values[32 * 32];
+    uint16_t scales[2][32];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 6);
+    for (unsigned bits = 2; bits <= 8; bits++) {
+        const kfi_packed_kv plain = small_cache(keys, values, scales, bits, bits);
+        kfi_packed_kv fitted = plain;
+        double lost[2] = {0.0, 0.0};
+        fitted.keys.table = fitted.values.table = kfi_kv_levels(bits);
+        fitted.keys.fit = KFI_KV_NEAREST;
+        fitted.values.fit = KFI_KV_UNBIASED;
+        assert_true((fitted.keys.table != NULL) == (bits <= 4));
+        for (size_t t = 0; t < 200; t++) {
+            float x[24];
+            double along = 0.0;
+            for (size_t d = 0; d < 24; d++) {
+                x[d] = kfi_rng_normal(&rng);
+            }
+            lost[0] += loss_of(&along, &plain, x, 24);
+            lost[1] += loss_of(&along, &fitted, x, 24);
+            assert_true(fabs(along - 1.0) < 0x1p-10);
+        }
+        if (!(lost[1] < 0.99 * lost[0])) {
+            fail_msg("%u bits lose %g fitted, %g by the greatest", bits, lost[1], lost[0]);
+        }
+    }
+}
+
 static void store_tokens(const kfi_packed_kv *kv, size_t n, uint64_t seed)
 {
     kfi_rng rng;
@@ -385,7 +445,7 @@ static void stores_zero_huge_and_not_finite(void **state)
     uint8_t keys[32 * 32];
     uint8_t values[32 * 32];
     uint16_t scales[2][32];
-    const kfi_packed_kv kv = small_cache(keys, values, scales, 8, 4);
+    kfi_packed_kv kv = small_cache(keys, values, scales, 8, 4);
     float zero[24] = {0};
     float huge[24] = {3e38f, -3e38f, 1.0f};
     float y[2][24];
@@ -406,6 +466,18 @@ static void stores_zero_huge_and_not_finite(void **state)
     assert_true(isnan(y[0][5]) && y[1][5] == 0.0f);
     kfi_packed_kv_load(y[0], y[1], &kv, 3, 24);
     assert_true(y[0][5] == 0.0f && isnan(y[1][5]));
+    kv.values.fit = KFI_KV_UNBIASED; /* fitted ones likewise */
+    kv.values.table = kfi_kv_levels(4);
+    kfi_packed_kv_store(&kv, 4, zero, zero, 24);
+    kfi_packed_kv_store(&kv, 5, zero, huge, 24);
+    kfi_packed_kv_load(y[0], y[1], &kv, 4, 24);
+    assert_true(y[1][0] == 0.0f && y[1][23] == 0.0f);
+    kfi_packed_kv_load(y[0], y[1], &kv, 5, 24);
+    assert_true(isnan(y[1][5]));
+    huge[2] = 1.0f; /* its squares overflow */
+    kfi_packed_kv_store(&kv, 6, zero, huge, 24);
+    kfi_packed_kv_load(y[0], y[1], &kv, 6, 24);
+    assert_true(y[1][0] == 127.0f * 65504.0f);
 }
 
 int main(void)
@@ -416,6 +488,7 @@ int main(void)
         cmocka_unit_test(gives_the_same_for_every_tile),
         cmocka_unit_test(goes_on_from_a_state),
         cmocka_unit_test(codes_are_within_half_a_step),
+        cmocka_unit_test(fitted_codes_are_nearer_and_unbiased),
         cmocka_unit_test(a_token_is_stored_anew),
         cmocka_unit_test(stores_zero_huge_and_not_finite),
     };

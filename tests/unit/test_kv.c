@@ -16,8 +16,9 @@
 #define N_PREFIX 20u  /* no multiple of a block */
 #define N_LOGITS (N_IDS * TINY_VOCABULARY)
 
-static const kf_kv all_codes[] = {KF_KV_K8V8, KF_KV_K8V4, KF_KV_K4V4, KF_KV_WIDTHS(5, 3),
-                                  KF_KV_WIDTHS(3, 2)};
+static const kf_kv all_codes[] = {KF_KV_K8V8,         KF_KV_K8V4, KF_KV_K4V4, KF_KV_WIDTHS(5, 3),
+                                  KF_KV_WIDTHS(3, 2), KF_KV_Q4,   KF_KV_Q3};
+#define N_PLAIN 5u /* of them */
 
 #define N_CODES (sizeof all_codes / sizeof all_codes[0])
 
@@ -189,7 +190,7 @@ static void check_losses(const subject *s)
     eval(session, expected, s->ids, n_used, N_IDS, N_IDS);
     kf_session_free(session);
     double before = 0.0;
-    for (size_t i = 0; i < N_CODES; i++) {
+    for (size_t i = 0; i < N_PLAIN; i++) {
         session = new_session(s, all_codes[i]);
         eval(session, found, s->ids, begin(session, s->ids, N_IDS), N_IDS, N_IDS);
         kf_session_free(session);
@@ -250,7 +251,7 @@ static void going_back_forgets(void **state)
     uint32_t other[N_IDS];
     tiny_ids(other, N_IDS, 77);
     memcpy(other, s.ids, N_PREFIX * sizeof *other);
-    for (size_t i = 0; i < N_CODES; i++) {
+    for (size_t i = 0; i < N_PLAIN; i++) {
         kf_session *session = new_session(&s, all_codes[i]);
         eval(session, expected, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
         for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
@@ -267,6 +268,77 @@ static void going_back_forgets(void **state)
         }
         kf_session_free(session);
     }
+    subject_free(&s);
+}
+
+/* Where the newest tokens have codes of 8 bits: within the last token's block nothing is forgotten,
+ * and in front of it what is left are the others, which those of 8 bits are then made of. */
+static void going_back_within_a_block_forgets_nothing(void **state)
+{
+    enum {
+        first = N_PREFIX + 8 + 5 * 32, /* of a block */
+        n_before = first + 20
+    };
+    static float expected[N_LOGITS];
+    static float found[N_LOGITS];
+    subject s = subject_make_in_float(*state, N_PREFIX, 0.0f);
+    uint32_t other[N_IDS];
+    tiny_ids(other, N_IDS, 77);
+    kf_session *session = new_session(&s, KF_KV_Q4);
+    eval(session, expected, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
+    for (size_t place = first; place < n_before; place += 7) {
+        kf_session_truncate(session, N_PREFIX);
+        eval(session, found, s.ids, N_PREFIX, place, 45);
+        eval(session, found, other, place, n_before, 45);
+        kf_session_truncate(session, place);
+        eval(session, found, s.ids, place, N_IDS, 45);
+        assert_memory_equal(found, expected + (place - N_PREFIX) * TINY_VOCABULARY,
+                            (N_IDS - place) * TINY_VOCABULARY * sizeof *found);
+    }
+    kf_session_truncate(session, first + 10);
+    eval(session, found, s.ids, first + 10, N_IDS, N_IDS);
+    const float *rest = expected + (first + 10 - N_PREFIX) * TINY_VOCABULARY;
+    const double lost = distance(found, rest, (N_IDS - first - 10) * TINY_VOCABULARY);
+    assert_true(lost > 0.0 && lost < 0.2);
+    kf_session_free(session);
+    subject_free(&s);
+}
+
+static void the_newest_tokens_lose_less(void **state)
+{
+    static float expected[N_LOGITS];
+    static float found[N_LOGITS];
+    static const unsigned flags[] = {0, KF_KV_FITTED, KF_KV_FITTED | KF_KV_NEWEST};
+    subject s = subject_make_in_float(*state, 0, 0.0f);
+    kf_session *session = new_session(&s, KF_KV_F32);
+    eval(session, expected, s.ids, 0, N_IDS, N_IDS);
+    kf_session_free(session);
+    double before = 1.0;
+    for (size_t i = 0; i < 3; i++) {
+        session = new_session(&s, (kf_kv)(KF_KV_WIDTHS(3, 2) | flags[i]));
+        eval(session, found, s.ids, 0, N_IDS, N_IDS);
+        kf_session_free(session);
+        const double lost = distance(found, expected, N_LOGITS);
+        if (!(lost < before)) {
+            fail_msg("flags %#x lose %g, those before %g", flags[i], lost, before);
+        }
+        before = lost;
+    }
+    subject_free(&s);
+}
+
+/* Two heads of 16, padded to 32; 8 tokens in float32 and an offset of the keys; 32 newest ones. */
+static void counts_all_that_it_stores(void **state)
+{
+    subject s = subject_make(*state, 0, 1);
+    kf_session *session = new_session(&s, KF_KV_Q4);
+    const double bytes =
+        8.0 * 2.0 * 64.0 + 64.0 + 292.0 * (20.0 + 12.0 + 4.0) + 32.0 * (64.0 + 4.0);
+    assert_true(fabs(kf_session_kv_bits(session, 300) - 8.0 * bytes / (2.0 * 16.0 * 300.0)) < 1e-9);
+    kf_session_free(session);
+    session = new_session(&s, KF_KV_F32);
+    assert_true(fabs(kf_session_kv_bits(session, 7) - 32.0) < 1e-9);
+    kf_session_free(session);
     subject_free(&s);
 }
 
@@ -363,9 +435,9 @@ static void tells_how_many_bytes_a_token_reads(void **state)
     subject s = subject_make(*state, N_PREFIX, 1);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         kf_session *session = new_session(&s, cases[i].kv);
-        /* Two layers of two kv heads; with codes, 16 tokens and an offset of the keys are float. */
-        const size_t n_sample = cases[i].kv == KF_KV_F32 ? 0 : 16;
-        const size_t sample = n_sample * 2 * 64 + n_sample * sizeof(float);
+        /* Two layers of two kv heads; with codes, 8 tokens and an offset of the keys are float. */
+        const size_t n_sample = cases[i].kv == KF_KV_F32 ? 0 : 8;
+        const size_t sample = n_sample * 2 * 64 + (n_sample > 0 ? 16 * sizeof(float) : 0);
         assert_int_equal(kf_session_kv_bytes(session, 160),
                          2 * 2 * (sample + (160 - n_sample) * cases[i].head_bytes));
         (void)begin(session, s.ids, N_IDS); /* 20 of them are now in float */
@@ -408,11 +480,21 @@ static void names_all_and_refuses_others(void **state)
     kf_session *session = NULL;
     kf_session_options options = KF_SESSION_OPTIONS_INIT;
     subject s = subject_make(*state, 0, 1);
-    static const char *const names[] = {"f32", "auto", "k8v8", "k4v4", "k2v2", "k5v3", "k3v7"};
-    static const kf_kv kvs[] = {KF_KV_F32,         KF_KV_AUTO,         KF_KV_K8V8,
-                                KF_KV_K4V4,        KF_KV_WIDTHS(2, 2), KF_KV_WIDTHS(5, 3),
-                                KF_KV_WIDTHS(3, 7)};
-    static const char *const wrong[] = {"", "k8", "k8v", "k8v9", "k1v4", "k8v8 ", "F32", "q"};
+    static const char *const names[] = {"f32",  "auto", "q8",     "q4",    "q3",   "k8v8",
+                                        "k4v4", "k2v2", "k5v3fn", "k3v7f", "k6v4n"};
+    static const kf_kv kvs[] = {KF_KV_F32,
+                                KF_KV_AUTO,
+                                KF_KV_Q8,
+                                KF_KV_Q4,
+                                KF_KV_Q3,
+                                KF_KV_K8V8,
+                                KF_KV_K4V4,
+                                KF_KV_WIDTHS(2, 2),
+                                (kf_kv)(KF_KV_WIDTHS(5, 3) | KF_KV_FITTED | KF_KV_NEWEST),
+                                (kf_kv)(KF_KV_WIDTHS(3, 7) | KF_KV_FITTED),
+                                (kf_kv)(KF_KV_WIDTHS(6, 4) | KF_KV_NEWEST)};
+    static const char *const wrong[] = {"",      "k8",  "k8v", "k8v9",   "k1v4",
+                                        "k8v8 ", "F32", "q",   "k8v8nf", "k8v8ff"};
     for (size_t i = 0; i < sizeof kvs / sizeof kvs[0]; i++) {
         kf_kv found = KF_KV_F32;
         assert_string_equal(kf_kv_name(kvs[i]), names[i]);
@@ -426,6 +508,8 @@ static void names_all_and_refuses_others(void **state)
     }
     assert_null(kf_kv_name((kf_kv)0x81));
     assert_null(kf_kv_name((kf_kv)0x98));
+    assert_null(kf_kv_name((kf_kv)0x488));
+    assert_null(kf_kv_name((kf_kv)5));
     assert_null(kf_kv_name((kf_kv)-1));
     options.kv = (kf_kv)0x89;
     assert_int_equal(kf_session_new(&session, s.model, &options, &err), KF_INVALID);
@@ -529,6 +613,9 @@ int main(void)
         IN_DIRECTORY(what_all_keys_share_costs_nothing),
         IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
         IN_DIRECTORY(going_back_forgets),
+        IN_DIRECTORY(going_back_within_a_block_forgets_nothing),
+        IN_DIRECTORY(the_newest_tokens_lose_less),
+        IN_DIRECTORY(counts_all_that_it_stores),
         IN_DIRECTORY(going_back_into_the_prefix_goes_on_in_float),
         IN_DIRECTORY(a_shorter_prefix_is_exact_too),
         IN_DIRECTORY(tokens_that_are_to_be_exact_are),
