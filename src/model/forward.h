@@ -24,6 +24,17 @@ void kfi_workspace_free(kfi_workspace *workspace);
 KF_NODISCARD kf_status kfi_workspace_reserve_side(kfi_workspace *workspace, size_t width,
                                                   kf_error *err);
 
+/* Room for layers with this map, and for those of a block with their side paths, if there is none
+ * yet; whoever runs such layers asks for it before. KF_NOMEM; KF_UNSUPPORTED for a width without a
+ * Hadamard matrix. */
+KF_NODISCARD kf_status kfi_workspace_reserve_online(kfi_workspace *workspace,
+                                                    const kfi_online *online, kf_error *err);
+KF_NODISCARD kf_status kfi_workspace_reserve_block(kfi_workspace *workspace, const kfi_block *block,
+                                                   kf_error *err);
+/* And for a residual stream that is rotated, width being hidden. */
+KF_NODISCARD kf_status kfi_workspace_reserve_rotation(kfi_workspace *workspace, size_t width,
+                                                      kf_error *err);
+
 /* Tokens whose keys lie together in the cache, see kernels.h. */
 #define KFI_KV_PANEL ((size_t)KFI_PANEL_ROWS)
 
@@ -129,13 +140,24 @@ void kfi_kv_put_offsets(kfi_kv *kv);
  * sets n_exact to the end of the sample behind it. */
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);
 
-/* y[n][rows] = x W^T + bias. A layer quantizes x by its activation format first; where its weights
- * are float, they are multiplied by what the codes stand for. x and y must not overlap. */
+/* y[n][rows] = x W^T + bias. A layer sends x through its map, where it has one, and quantizes it by
+ * its activation format; where its weights are float, they are multiplied by what the codes stand
+ * for. x and y must not overlap. */
 void kfi_linear_forward(kfi_workspace *workspace, const kfi_linear *linear, float *y,
                         const float *x, size_t n);
 /* Several layers that share their input: it is quantized once. ys[i] gets linears[i]'s result. */
 void kfi_linear_forward_shared(kfi_workspace *workspace, const kfi_linear *const *linears,
                                float *const *ys, size_t n_linears, const float *x, size_t n);
+
+/* dst [n_tokens][n_outputs] = what the map makes of x [n_tokens][n_inputs]; it is not an empty one.
+ */
+void kfi_online_forward(kfi_workspace *workspace, const kfi_online *online, float *dst,
+                        const float *x, size_t n_tokens);
+
+/* Rotates x [n][hidden] in place, and back, by the signs of kfi_model_residual_signs(); NULL:
+ * leaves it as it is. */
+void kfi_residual_rotate(kfi_workspace *workspace, const int8_t *signs, float *x, size_t n);
+void kfi_residual_restore(kfi_workspace *workspace, const int8_t *signs, float *x, size_t n);
 
 /* dst = RMSNorm of x, n tokens. */
 void kfi_norm_forward(kfi_workspace *workspace, float *dst, const float *x, const float *weight,

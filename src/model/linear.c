@@ -281,11 +281,25 @@ static size_t run_together(kfi_workspace *workspace, const kfi_linear *const *li
     return p.n_linears;
 }
 
+/* How many of the layers, from the first on, see their input through the same map. */
+static size_t count_same_map(const kfi_linear *const *linears, size_t n_linears)
+{
+    size_t n = 1;
+    while (n < n_linears && kfi_online_is_same(&linears[0]->online, &linears[n]->online)) {
+        n++;
+    }
+    return n;
+}
+
 void kfi_linear_forward_shared(kfi_workspace *workspace, const kfi_linear *const *linears,
                                float *const *ys, size_t n_linears, const float *x, size_t n)
 {
     for (size_t i = 0; i < n_linears;) {
-        i += run_together(workspace, linears + i, ys + i, n_linears - i, x, n);
+        const size_t end = i + count_same_map(linears + i, n_linears - i);
+        const float *input = kfi_online_input(workspace, &linears[i]->online, x, n);
+        while (i < end) {
+            i += run_together(workspace, linears + i, ys + i, end - i, input, n);
+        }
     }
     for (size_t i = 0; i < n_linears; i++) {
         add_bias(workspace, linears[i], ys[i], n);

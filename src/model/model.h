@@ -71,10 +71,28 @@ typedef struct kfi_side_paths {
     const uint32_t *columns; /* [n], ascending */
 } kfi_side_paths;
 
+/* Of a second column: there is none. */
+#define KFI_NO_COLUMN UINT32_MAX
+/* A map gives at most so many times the columns that it takes. */
+#define KFI_COLUMNS_MOST 4u
+
+/* What the input of a linear layer goes through before it is quantized; layers that share their
+ * input share it. At most one of signs and columns is set; all 0: nothing happens. Side paths read
+ * the input behind it. */
+typedef struct kfi_online {
+    size_t n_inputs;         /* values that go in */
+    size_t n_outputs;        /* those that come out: the layer's cols */
+    const int8_t *signs;     /* [n_inputs], 1 and -1: x' = H (signs x), H of linalg/hadamard.h */
+    const uint32_t *columns; /* [n_outputs]: x'[c] = x[columns[c]]; a column may come often */
+    /* [n_outputs] beside columns, or NULL: x'[c] += x[second[c]] unless that is KFI_NO_COLUMN */
+    const uint32_t *second;
+} kfi_online;
+
 /* A linear layer y = x W^T + bias, W (rows x cols). Exactly one of weights and packed.codes is set.
  */
 typedef struct kfi_linear {
     size_t rows, cols;
+    kfi_online online;        /* from its input to the cols that the matrix sees */
     const float *weights;     /* [rows][cols], or NULL */
     kfi_packed packed;        /* codes NULL when not packed */
     kfi_side_paths side;      /* of packed layers */

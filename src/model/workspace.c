@@ -38,13 +38,27 @@ static float *cut_floats(cutter *c, size_t rows, size_t cols)
     return cut(c, rows, cols * sizeof(float));
 }
 
+/* What inputs of linear layers become, by the widest one. */
+static void lay_out_inputs(kfi_workspace *w, cutter *c, bool has_maps)
+{
+    const size_t padded = kfi_round_up(w->input_width, KFI_CHUNK_COLS);
+    const size_t n_chunks = padded / KFI_CHUNK_COLS;
+    w->codes = cut(c, w->batch, padded);
+    w->scales = cut_floats(c, w->batch, n_chunks);
+    w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
+    w->rounded = cut_floats(c, w->batch, w->input_width);
+    w->scratch_bytes = kfi_round_up(most(kfi_matmul_scratch_bytes(w->input_width),
+                                         most(kfi_attention_scratch_bytes(w->head_dim),
+                                              kfi_attention_packed_scratch_bytes(w->head_dim))),
+                                    KFI_ALIGN);
+    w->scratch = cut(c, kf_pool_threads(w->pool), w->scratch_bytes);
+    w->online.mapped = has_maps ? cut_floats(c, w->batch, w->input_width) : NULL;
+}
+
 static void lay_out(kfi_workspace *w, cutter *c)
 {
     const size_t q_width = w->n_heads * w->head_dim;
     const size_t kv_width = w->n_kv_heads * w->head_dim;
-    const size_t widest = most(most(w->hidden, w->feed_forward), q_width);
-    const size_t padded = kfi_round_up(widest, KFI_CHUNK_COLS);
-    const size_t n_chunks = padded / KFI_CHUNK_COLS;
     w->buffers = (kfi_buffers){
         .normed = cut_floats(c, w->batch, w->hidden),
         .q = cut_floats(c, w->batch, q_width),
@@ -55,16 +69,7 @@ static void lay_out(kfi_workspace *w, cutter *c)
         .up = cut_floats(c, w->batch, w->feed_forward),
         .hidden = cut_floats(c, w->batch, w->hidden),
     };
-    w->codes = cut(c, w->batch, padded);
-    w->scales = cut_floats(c, w->batch, n_chunks);
-    w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
-    w->rounded = cut_floats(c, w->batch, widest);
-    w->scratch_bytes = kfi_round_up(most(kfi_matmul_scratch_bytes(widest),
-                                         most(kfi_attention_scratch_bytes(w->head_dim),
-                                              kfi_attention_packed_scratch_bytes(w->head_dim))),
-                                    KFI_ALIGN);
     const size_t n_threads = kf_pool_threads(w->pool);
-    w->scratch = cut(c, n_threads, w->scratch_bytes);
     w->states =
         cut(c, n_threads * KFI_QUERY_TOKENS * (w->n_heads / w->n_kv_heads), sizeof *w->states);
     /* The batch, what its first token's block has in front of it, and the end of its last block. */
@@ -75,6 +80,35 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->cosine = cut_floats(c, w->batch, w->head_dim / 2);
     w->sine = cut_floats(c, w->batch, w->head_dim / 2);
     w->head_piece = cut_floats(c, KFI_HEAD_ROWS, w->hidden);
+}
+
+/* The pieces for inputs of this width in place of those there are. */
+static kf_status allocate_inputs(kfi_workspace *w, size_t width, bool has_maps, kf_error *err)
+{
+    kfi_workspace wider = *w;
+    cutter count = {NULL, 0, false};
+    wider.input_width = width;
+    lay_out_inputs(&wider, &count, has_maps);
+    wider.input_bytes = count.used;
+    wider.input_memory = count.overflow ? NULL : kfi_alloc(w->alloc, count.used);
+    if (wider.input_memory == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET,
+                        "no memory for inputs of %zu tokens, %zu wide, %zu bytes", w->batch, width,
+                        count.used);
+    }
+    cutter hand_out = {wider.input_memory, 0, false};
+    lay_out_inputs(&wider, &hand_out, has_maps);
+    kfi_free(w->alloc, w->input_memory, w->input_bytes);
+    *w = wider;
+    return KF_OK;
+}
+
+kf_status kfi_workspace_reserve_mapped(kfi_workspace *workspace, size_t width, kf_error *err)
+{
+    if (workspace->online.mapped != NULL && width <= workspace->input_width) {
+        return KF_OK;
+    }
+    return allocate_inputs(workspace, most(width, workspace->input_width), true, err);
 }
 
 kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_config *config, kf_pool *pool,
@@ -107,6 +141,12 @@ kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_config *config,
     }
     cutter hand_out = {w->memory, 0, false};
     lay_out(w, &hand_out);
+    const size_t widest = most(most(w->hidden, w->feed_forward), w->n_heads * w->head_dim);
+    const kf_status st = allocate_inputs(w, widest, false, err);
+    if (st != KF_OK) {
+        kfi_workspace_free(w);
+        return st;
+    }
     for (size_t i = 0; i < w->head_dim / 2; i++) {
         w->rope_frequencies[i] = kfi_rope_frequency(config, i);
     }
@@ -120,6 +160,8 @@ void kfi_workspace_free(kfi_workspace *workspace)
         return;
     }
     kfi_workspace_free_side(workspace);
+    kfi_workspace_free_online(workspace);
+    kfi_free(workspace->alloc, workspace->input_memory, workspace->input_bytes);
     kfi_free(workspace->alloc, workspace->memory, workspace->memory_bytes);
     kfi_free(workspace->alloc, workspace, sizeof *workspace);
 }

@@ -6,7 +6,7 @@
 #define KFI_MODEL_WORKSPACE_H
 
 #include "base/threads.h"
-#include "model/forward.h"
+#include "model/online.h"
 #include "model/side.h"
 
 struct kfi_workspace {
@@ -43,14 +43,25 @@ struct kfi_workspace {
 
     float *head_piece; /* [KFI_HEAD_ROWS][hidden]: decoded rows of a head that is not in memory */
 
-    void *memory; /* all of the above in one block */
+    void *memory; /* all of the above in one block, but for what inputs become */
     size_t memory_bytes;
+
+    size_t input_width; /* of the widest input, behind its map */
+    void *input_memory; /* scratch, what inputs become, and online.mapped */
+    size_t input_bytes;
+
+    kfi_online_space online;
 
     kfi_side_space side;
 };
 
 /* side.c */
 void kfi_workspace_free_side(kfi_workspace *workspace);
+/* online.c */
+void kfi_workspace_free_online(kfi_workspace *workspace);
+/* Room for inputs of this width behind their map. KF_NOMEM: what there was stays. */
+KF_NODISCARD kf_status kfi_workspace_reserve_mapped(kfi_workspace *workspace, size_t width,
+                                                    kf_error *err);
 
 /* Queries that one piece of attention takes: enough to read each key once for many. */
 #define KFI_QUERY_TOKENS 32u
