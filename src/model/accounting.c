@@ -41,6 +41,13 @@ static void note_format(totals *t, const kfi_tensor *tensor)
     }
 }
 
+/* Of side paths and the map of its input. */
+static uint64_t bytes_beside(const kfi_checkpoint *checkpoint, const char *name)
+{
+    return kfi_checkpoint_side_bytes(checkpoint, name) +
+           kfi_checkpoint_online_bytes(checkpoint, name);
+}
+
 static kf_status add_tensor(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
 {
     (void)err;
@@ -50,10 +57,10 @@ static kf_status add_tensor(void *ctx, const char *name, size_t rows, size_t col
     t->parameters += n;
     t->bytes += tensor->bytes;
     if (kfi_name_is_linear(name)) {
-        const uint64_t side_bytes = kfi_checkpoint_side_bytes(t->checkpoint, name);
-        t->bytes += side_bytes;
+        const uint64_t beside = bytes_beside(t->checkpoint, name);
+        t->bytes += beside;
         t->linear_parameters += n;
-        t->linear_bytes += tensor->bytes + side_bytes;
+        t->linear_bytes += tensor->bytes + beside;
     }
     if (rows > 1) {
         note_format(t, tensor);
@@ -129,7 +136,7 @@ static uint64_t count_bytes_per_token(const kf_model *model)
         for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
             const kfi_tensor *tensor = model->sources[i].linears[role];
             bytes += bytes_read(checkpoint, &model->blocks[i].linears[role], tensor) +
-                     kfi_checkpoint_side_bytes(checkpoint, tensor->name);
+                     bytes_beside(checkpoint, tensor->name);
         }
     }
     return bytes;
@@ -149,6 +156,7 @@ kf_status kfi_model_account(kf_model *model, kf_error *err)
     totals t = {.checkpoint = checkpoint};
     KFI_TRY(kfi_config_each_tensor(config, add_tensor, &t, err));
     t.bytes += prefix_bytes(checkpoint);
+    t.bytes += checkpoint->residual_signs == NULL ? 0 : config->hidden;
     model->bytes_per_token = count_bytes_per_token(model);
     model->info = (kf_model_info){
         .architecture = config->architecture->name,

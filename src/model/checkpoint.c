@@ -148,8 +148,8 @@ bool kfi_config_has_bias(const kfi_config *config, kfi_linear_role role)
     return config->architecture->qkv_bias && role <= KFI_LINEAR_V;
 }
 
-static kf_status each_of_block(const kfi_config *config, size_t i_layer, kfi_needed_fn *visit,
-                               void *ctx, kf_error *err)
+void kfi_config_linear_shape(const kfi_config *config, kfi_linear_role role, size_t *rows,
+                             size_t *cols)
 {
     const size_t hidden = config->hidden;
     const size_t q_rows = config->n_heads * config->head_dim;
@@ -163,13 +163,23 @@ static kf_status each_of_block(const kfi_config *config, size_t i_layer, kfi_nee
         [KFI_LINEAR_UP] = {config->feed_forward, hidden},
         [KFI_LINEAR_DOWN] = {hidden, config->feed_forward},
     };
+    *rows = shapes[role][0];
+    *cols = shapes[role][1];
+}
+
+static kf_status each_of_block(const kfi_config *config, size_t i_layer, kfi_needed_fn *visit,
+                               void *ctx, kf_error *err)
+{
+    const size_t hidden = config->hidden;
     KFI_TRY(visit(ctx, kfi_name_attention_norm(i_layer).text, 1, hidden, err));
     KFI_TRY(visit(ctx, kfi_name_mlp_norm(i_layer).text, 1, hidden, err));
     for (kfi_linear_role role = 0; role < KFI_LINEAR_COUNT; role++) {
-        KFI_TRY(
-            visit(ctx, kfi_name_weight(i_layer, role).text, shapes[role][0], shapes[role][1], err));
+        size_t rows = 0;
+        size_t cols = 0;
+        kfi_config_linear_shape(config, role, &rows, &cols);
+        KFI_TRY(visit(ctx, kfi_name_weight(i_layer, role).text, rows, cols, err));
         if (kfi_config_has_bias(config, role)) {
-            KFI_TRY(visit(ctx, kfi_name_bias(i_layer, role).text, 1, shapes[role][0], err));
+            KFI_TRY(visit(ctx, kfi_name_bias(i_layer, role).text, 1, rows, err));
         }
     }
     return KF_OK;
@@ -189,6 +199,19 @@ kf_status kfi_config_each_tensor(const kfi_config *config, kfi_needed_fn *visit,
     return KF_OK;
 }
 
+/* Columns of a matrix whose input has n_inputs values: those of its map, where that has its own. */
+static kf_status count_cols(size_t *cols, const kfi_checkpoint *checkpoint, const char *name,
+                            size_t n_inputs, kf_error *err)
+{
+    kfi_online online;
+    *cols = n_inputs;
+    if (checkpoint->has_online && kfi_name_is_linear(name)) {
+        KFI_TRY(kfi_checkpoint_take_online(&online, checkpoint, name, n_inputs, err));
+        *cols = online.n_outputs > 0 ? online.n_outputs : n_inputs;
+    }
+    return KF_OK;
+}
+
 static kf_status check_needed(void *ctx, const char *name, size_t rows, size_t cols, kf_error *err)
 {
     const kfi_checkpoint *checkpoint = ctx;
@@ -196,6 +219,7 @@ static kf_status check_needed(void *ctx, const char *name, size_t rows, size_t c
     if (tensor == NULL) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", name);
     }
+    KFI_TRY(count_cols(&cols, checkpoint, name, cols, err));
     size_t found_rows = 0;
     size_t found_cols = 0;
     if (!kfi_checkpoint_shape(checkpoint, tensor, &found_rows, &found_cols) || found_rows != rows ||

@@ -41,6 +41,8 @@ typedef struct kfi_checkpoint {
 
     bool is_kerf;
     bool has_side_paths;                  /* of a version that knows them, or drawn with them */
+    bool has_online;                      /* of a version that knows maps of inputs */
+    const int8_t *residual_signs;         /* [hidden], or NULL */
     const char *recipe;                   /* of a Kerf checkpoint */
     kf_activation activation;             /* its linear layers', but for the overrides */
     const kfi_json *activation_overrides; /* borrowed from json, or NULL */
@@ -122,8 +124,19 @@ KF_NODISCARD kf_status kfi_checkpoint_take_side(kfi_side_paths *side,
 /* What they take in the file. */
 uint64_t kfi_checkpoint_side_bytes(const kfi_checkpoint *checkpoint, const char *name);
 
+/* The map that a matrix's input of n_inputs values goes through: found and checked; all 0 where
+ * there is none. Statuses as of kfi_online_open(). */
+KF_NODISCARD kf_status kfi_checkpoint_take_online(kfi_online *online,
+                                                  const kfi_checkpoint *checkpoint,
+                                                  const char *name, size_t n_inputs, kf_error *err);
+/* What it takes in the file. */
+uint64_t kfi_checkpoint_online_bytes(const kfi_checkpoint *checkpoint, const char *name);
+
 /* Whether the architecture adds a bias to this layer's result. */
 bool kfi_config_has_bias(const kfi_config *config, kfi_linear_role role);
+/* Values that come out of a block's layer, and those that go in. */
+void kfi_config_linear_shape(const kfi_config *config, kfi_linear_role role, size_t *rows,
+                             size_t *cols);
 /* Calls visit for every tensor that the model needs, by its name and shape (vectors: rows 1). */
 typedef kf_status kfi_needed_fn(void *ctx, const char *name, size_t rows, size_t cols,
                                 kf_error *err);

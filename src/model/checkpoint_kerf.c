@@ -58,14 +58,15 @@ static kf_status read_settings(kfi_checkpoint *checkpoint, const kfi_json *quant
 {
     const kfi_json *version = kfi_json_get(quantization, KFI_KEY_VERSION);
     const int64_t number = kfi_json_is_integer(version) ? kfi_json_integer(version) : 0;
-    if (number < KFI_CHECKPOINT_VERSION || number > KFI_CHECKPOINT_VERSION_KEPT) {
+    if (number < KFI_CHECKPOINT_VERSION || number > KFI_CHECKPOINT_VERSION_INPUTS) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "%s: '%s' is not %d to %d, those that this version of Kerf reads",
                         KFI_FILE_CONFIG, KFI_KEY_VERSION, KFI_CHECKPOINT_VERSION,
-                        KFI_CHECKPOINT_VERSION_KEPT);
+                        KFI_CHECKPOINT_VERSION_INPUTS);
     }
     checkpoint->has_side_paths = number >= KFI_CHECKPOINT_VERSION_SIDE;
-    checkpoint->overrides_kept = number >= KFI_CHECKPOINT_VERSION_KEPT;
+    checkpoint->has_online = number >= KFI_CHECKPOINT_VERSION_INPUTS;
+    checkpoint->overrides_kept = number >= KFI_CHECKPOINT_VERSION_INPUTS;
     KFI_TRY(parse_activation(&checkpoint->activation,
                              kfi_json_get(quantization, KFI_KEY_ACTIVATIONS), KFI_KEY_ACTIVATIONS,
                              err));
@@ -191,6 +192,15 @@ static kf_status read_prefix(kfi_checkpoint *checkpoint, kf_error *err)
     return KF_OK;
 }
 
+static kf_status read_residual_signs(kfi_checkpoint *checkpoint, kf_error *err)
+{
+    const kfi_tensor *tensor = kfi_checkpoint_find(checkpoint, KFI_TENSOR_RESIDUAL_SIGNS);
+    return tensor == NULL || !checkpoint->has_online
+               ? KF_OK
+               : kfi_signs_open(&checkpoint->residual_signs, tensor, checkpoint->config.hidden,
+                                err);
+}
+
 kf_status kfi_checkpoint_load_kerf(kfi_checkpoint *checkpoint, const kfi_json *quantization,
                                    kf_error *err)
 {
@@ -201,5 +211,6 @@ kf_status kfi_checkpoint_load_kerf(kfi_checkpoint *checkpoint, const kfi_json *q
         KFI_TRY(take_packed(checkpoint, i, err));
     }
     KFI_TRY(kfi_checkpoint_index(checkpoint, err));
+    KFI_TRY(read_residual_signs(checkpoint, err));
     return read_prefix(checkpoint, err);
 }

@@ -74,6 +74,19 @@ kfi_name kfi_name_side(const char *name, kfi_side_part part)
     return side;
 }
 
+static const char *const online_suffixes[KFI_ONLINE_PARTS] = {
+    [KFI_ONLINE_SIGNS] = ".input_signs",
+    [KFI_ONLINE_COLUMNS] = ".input_columns",
+    [KFI_ONLINE_SECOND] = ".input_second",
+};
+
+kfi_name kfi_name_online(const char *name, kfi_online_part part)
+{
+    kfi_name online;
+    (void)snprintf(online.text, sizeof online.text, "%s%s", name, online_suffixes[part]);
+    return online;
+}
+
 /* The name's length without ".packed". */
 static size_t unpacked_length(const char *name)
 {
@@ -96,12 +109,23 @@ kfi_side_part kfi_name_side_part(const char *name)
     return (kfi_side_part)part;
 }
 
+kfi_online_part kfi_name_online_part(const char *name)
+{
+    size_t part = 0;
+    while (part < KFI_ONLINE_PARTS && !ends_with(name, strlen(name), online_suffixes[part])) {
+        part++;
+    }
+    return (kfi_online_part)part;
+}
+
 bool kfi_name_is_linear(const char *name)
 {
     static const char layers[] = "model.layers.";
     const kfi_side_part part = kfi_name_side_part(name);
+    const kfi_online_part online = kfi_name_online_part(name);
     size_t n = unpacked_length(name);
     n -= part < KFI_SIDE_PARTS ? strlen(side_suffixes[part]) : 0;
+    n -= online < KFI_ONLINE_PARTS ? strlen(online_suffixes[online]) : 0;
     return strncmp(name, layers, sizeof layers - 1) == 0 && ends_with(name, n, "_proj.weight");
 }
 

@@ -22,6 +22,11 @@
  *     NAME.low_rank_a.packed, NAME.low_rank_b.packed            a low-rank pair
  *     NAME.outliers.packed, NAME.outlier_columns (U32 [n])      columns with values of their own
  *
+ * and from format_version 3 on beside the weight of a block's linear layer, packed or kept,
+ *
+ *     NAME.input_signs (I8 [cols])                               its input is rotated
+ *     NAME.input_columns, NAME.input_second (U32 [cols])         its input is gathered
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef KFI_MODEL_CHECKPOINT_NAMES_H
@@ -43,7 +48,8 @@
 #define KFI_QUANTIZATION_METHOD      "kerf"
 #define KFI_CHECKPOINT_VERSION       1
 #define KFI_CHECKPOINT_VERSION_SIDE  2 /* with side paths, which a reader must not ignore */
-#define KFI_CHECKPOINT_VERSION_KEPT  3 /* with activations of kept matrices, likewise */
+/* With maps of inputs, a rotated stream or activations of kept matrices, likewise. */
+#define KFI_CHECKPOINT_VERSION_INPUTS 3
 
 #define KFI_TENSOR_EMBEDDING  "model.embed_tokens.weight"
 #define KFI_TENSOR_HEAD       "lm_head.weight"
@@ -55,6 +61,9 @@
 #define KFI_TENSOR_PREFIX_KEYS   "kerf.prefix.keys"
 #define KFI_TENSOR_PREFIX_VALUES "kerf.prefix.values"
 
+/* Signs of a rotated residual stream, I8 [hidden]. */
+#define KFI_TENSOR_RESIDUAL_SIGNS "kerf.residual_signs"
+
 #define KFI_SUFFIX_PACKED ".packed"
 
 /* The tensors of a matrix's side paths, those first that are packed. */
@@ -65,6 +74,14 @@ typedef enum kfi_side_part {
     KFI_SIDE_COLUMNS,
     KFI_SIDE_PARTS
 } kfi_side_part;
+
+/* The tensors of the map that a matrix's input goes through. */
+typedef enum kfi_online_part {
+    KFI_ONLINE_SIGNS,
+    KFI_ONLINE_COLUMNS,
+    KFI_ONLINE_SECOND,
+    KFI_ONLINE_PARTS
+} kfi_online_part;
 
 /* Most blocks of a model, and room for every name below. */
 #define KFI_MAX_LAYERS 1024u
@@ -88,7 +105,10 @@ size_t kfi_name_unpacked(const char *name);
  * other names. */
 kfi_name kfi_name_side(const char *name, kfi_side_part part);
 kfi_side_part kfi_name_side_part(const char *name);
-/* Whether it is the weight of a block's linear layer or a part of its side paths, packed or not. */
+/* NAME.input_signs and so on, and back; KFI_ONLINE_PARTS for other names. */
+kfi_name kfi_name_online(const char *name, kfi_online_part part);
+kfi_online_part kfi_name_online_part(const char *name);
+/* Whether it is the weight of a block's linear layer or what stands beside it, packed or not. */
 bool kfi_name_is_linear(const char *name);
 /* "model-00001-of-00031.safetensors": file i (counted from 0) of n. */
 kfi_name kfi_name_file(size_t i_file, size_t n_files);
@@ -103,5 +123,20 @@ typedef struct kfi_side_tensors {
  * matrix that they stand beside, and points to their columns. */
 KF_NODISCARD kf_status kfi_side_check(kfi_side_paths *side, const kfi_side_tensors *tensors,
                                       const kfi_packed *matrix, kf_error *err);
+
+/* The parts of a map beside the matrix of this name; NULL where one is missing. */
+typedef struct kfi_online_tensors {
+    const char *name;
+    const struct kfi_tensor *found[KFI_ONLINE_PARTS];
+} kfi_online_tensors;
+
+/* Checks a map of n_inputs values and points to it where it lies; all 0 where there is none.
+ * KF_FORMAT, naming tensor and byte; KF_UNSUPPORTED for a width without a Hadamard matrix, and for
+ * more than KFI_COLUMNS_MOST n_inputs columns. */
+KF_NODISCARD kf_status kfi_online_open(kfi_online *online, const kfi_online_tensors *tensors,
+                                       size_t n_inputs, kf_error *err);
+/* Checks and points to the signs of a rotation of n values, likewise. */
+KF_NODISCARD kf_status kfi_signs_open(const int8_t **signs, const struct kfi_tensor *tensor,
+                                      size_t n, kf_error *err);
 
 #endif /* KFI_MODEL_CHECKPOINT_NAMES_H */

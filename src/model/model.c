@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "format/format.h"
 #include "model/checkpoint_names.h"
+#include "model/online.h"
 #include "model/opened.h"
 #include "model/side.h"
 
@@ -53,6 +54,11 @@ const kfi_prefix *kfi_model_get_prefix(const kf_model *model)
 const uint32_t *kf_model_prefix(const kf_model *model)
 {
     return model->checkpoint.prefix.ids;
+}
+
+const int8_t *kfi_model_residual_signs(const kf_model *model)
+{
+    return model->checkpoint.residual_signs;
 }
 
 size_t kfi_model_side_width(const kf_model *model)
@@ -149,6 +155,21 @@ static kf_status take_side(kfi_linear *linear, kf_model *model, const char *name
     return KF_OK;
 }
 
+/* Layers with the same map share it, so that running them need not compare. */
+static kf_status take_online(kfi_block *block, kfi_linear_role role, const kf_model *model,
+                             const char *name, kf_error *err)
+{
+    kfi_linear *linear = &block->linears[role];
+    size_t rows = 0;
+    size_t n_inputs = 0;
+    kfi_config_linear_shape(&model->checkpoint.config, role, &rows, &n_inputs);
+    KFI_TRY(kfi_checkpoint_take_online(&linear->online, &model->checkpoint, name, n_inputs, err));
+    if (role > 0 && kfi_online_is_same(&linear->online, &linear[-1].online)) {
+        linear->online = linear[-1].online;
+    }
+    return KF_OK;
+}
+
 static kf_status take_block(kf_model *model, size_t i_layer, kf_error *err)
 {
     kfi_block *block = &model->blocks[i_layer];
@@ -160,6 +181,7 @@ static kf_status take_block(kf_model *model, size_t i_layer, kf_error *err)
         const kfi_tensor *tensor = kfi_checkpoint_find(&model->checkpoint, name.text);
         model->sources[i_layer].linears[role] = tensor;
         take_linear(&block->linears[role], model, tensor);
+        KFI_TRY(take_online(block, role, model, name.text, err));
         KFI_TRY(take_side(&block->linears[role], model, name.text, err));
         if (kfi_config_has_bias(config, role)) {
             KFI_TRY(take_vector(&block->linears[role].bias, model,

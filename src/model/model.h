@@ -123,6 +123,10 @@ const char *kfi_model_path(const kf_model *model); /* as it was opened */
 bool kfi_model_reads(const kf_model *model, const char *path);
 const kfi_prefix *kfi_model_get_prefix(const kf_model *model); /* n = 0: none */
 
+/* Signs of a residual stream that runs rotated, [hidden]: the embedding r enters the blocks as
+ * H (signs r), and is brought back in front of the final norm; NULL: it is not. */
+const int8_t *kfi_model_residual_signs(const kf_model *model);
+
 /* Columns of its widest side path; 0: no layer has one. */
 size_t kfi_model_side_width(const kf_model *model);
 

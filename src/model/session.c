@@ -140,7 +140,13 @@ static kf_status allocate(kf_session *s, kf_error *err)
     }
     KFI_TRY(
         kfi_workspace_new(&s->workspace, config, s->model->pool, s->batch, s->model->alloc, err));
-    return kfi_workspace_reserve_side(s->workspace, s->model->side_width, err);
+    if (kfi_model_residual_signs(s->model) != NULL) {
+        KFI_TRY(kfi_workspace_reserve_rotation(s->workspace, config->hidden, err));
+    }
+    for (size_t i = 0; i < config->n_layers; i++) {
+        KFI_TRY(kfi_workspace_reserve_block(s->workspace, &s->model->blocks[i], err));
+    }
+    return KF_OK;
 }
 
 static kf_status check_options(const kf_session_options *options, const kfi_config *config,
@@ -232,12 +238,14 @@ static kf_status run_batch(kf_session *s, const uint32_t *ids, size_t n, kf_erro
 {
     s->n_hidden = 0;
     kfi_model_embed(s->model, s->x, ids, n);
+    kfi_residual_rotate(s->workspace, kfi_model_residual_signs(s->model), s->x, n);
     kfi_model_begin_pass(s->model);
     const kf_status st = run_blocks(s, n, err);
     kfi_model_end_pass(s->model);
     if (st != KF_OK) {
         return st;
     }
+    kfi_residual_restore(s->workspace, kfi_model_residual_signs(s->model), s->x, n);
     kfi_norm_forward(s->workspace, kfi_workspace_buffers(s->workspace)->hidden, s->x,
                      kfi_model_final_norm(s->model), n);
     s->n_hidden = n;

@@ -223,7 +223,7 @@ kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
     kfi_json_begin_object(&json);
     kfi_json_member_text(&json, KFI_KEY_METHOD, KFI_QUANTIZATION_METHOD);
     kfi_json_member_integer(&json, KFI_KEY_VERSION,
-                            writer->recipe->act_kept ? KFI_CHECKPOINT_VERSION_KEPT
+                            writer->recipe->act_kept ? KFI_CHECKPOINT_VERSION_INPUTS
                                                      : KFI_CHECKPOINT_VERSION);
     kfi_json_member_text(&json, KFI_KEY_RECIPE, kf_recipe_name(writer->recipe));
     kfi_json_member_text(&json, KFI_KEY_ACTIVATIONS, activations);

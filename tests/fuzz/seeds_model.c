@@ -132,6 +132,11 @@ static void write_kerfs(const char *directory, const char *scratch)
     kerf.n_outliers = 2;
     write_kerf(directory, scratch, "checkpoint/kerf_side", "llama", &kerf);
     kerf = tiny_kerf_defaults();
+    kerf.version = KFI_CHECKPOINT_VERSION_INPUTS;
+    kerf.n_outliers = 2;
+    kerf.maps = kerf.rotated = true;
+    write_kerf(directory, scratch, "checkpoint/kerf_maps", "llama", &kerf);
+    kerf = tiny_kerf_defaults();
     kerf.format = "mxint3g32";
     kerf.head = NULL;
     kerf.activations = "int4tg64ac90";

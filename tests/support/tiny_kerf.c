@@ -15,6 +15,7 @@
 #include "io/sha256.h"
 #include "model/checkpoint_names.h"
 #include "model/config.h"
+#include "tiny_maps.h"
 #include "tiny_write.h"
 
 #define MAX_ENTRIES  80u
@@ -268,6 +269,80 @@ static void add_with_side(file_entries *f, tiny_tensor *t, const tiny_kerf_optio
     kfi_free(NULL, original, 0);
 }
 
+/* ---- maps ---- */
+
+static kfi_safetensors_entry *add_copy(file_entries *f, const char *name, kfi_dtype dtype,
+                                       const void *data, size_t n)
+{
+    const size_t bytes = n * kfi_dtype_get(dtype)->block_bytes;
+    kfi_safetensors_entry *e = add_entry(f, name, dtype, new_copy(data, bytes), bytes);
+    e->shape[0] = n;
+    f->owned[f->n - 1] = (void *)(uintptr_t)e->data;
+    return e;
+}
+
+static tiny_map_flaw map_flaw_of(const tiny_kerf_options *o, const tiny_tensor *t)
+{
+    const bool is_flawed = strcmp(t->name, "model.layers.0.mlp.down_proj.weight") == 0 ||
+                           strcmp(t->name, "model.layers.0.self_attn.q_proj.weight") == 0;
+    return is_flawed && o->map_flaw < TINY_MAP_FEW_RESIDUAL_SIGNS ? o->map_flaw : TINY_MAP_RIGHT;
+}
+
+static void add_signs(file_entries *f, const char *name, const int8_t *signs, size_t n,
+                      tiny_map_flaw flaw)
+{
+    int8_t copy[TINY_MAP_MOST];
+    memcpy(copy, signs, n);
+    copy[3] = flaw == TINY_MAP_SIGN_0 ? 0 : flaw == TINY_MAP_RESIDUAL_SIGN_2 ? 2 : copy[3];
+    n -= flaw == TINY_MAP_FEW_SIGNS || flaw == TINY_MAP_FEW_RESIDUAL_SIGNS;
+    (void)add_copy(f, name, flaw == TINY_MAP_SIGNS_U32 ? KFI_DTYPE_U32 : KFI_DTYPE_I8, copy,
+                   flaw == TINY_MAP_SIGNS_U32 ? n / 4 : n);
+}
+
+/* Where the parts of a map stand: behind all packed tensors. */
+static void add_map(file_entries *f, const tiny_tensor *t, const tiny_kerf_options *o)
+{
+    static tiny_map map;
+    const tiny_map_flaw flaw = map_flaw_of(o, t);
+    tiny_map_init(&map, t);
+    const kfi_online *online = &map.online;
+    const kfi_name columns = kfi_name_online(t->name, KFI_ONLINE_COLUMNS);
+    const kfi_name second = kfi_name_online(t->name, KFI_ONLINE_SECOND);
+    size_t n = online->n_outputs;
+    if (online->signs != NULL) {
+        add_signs(f, kfi_name_online(t->name, KFI_ONLINE_SIGNS).text, online->signs, n, flaw);
+    }
+    if (online->columns != NULL || flaw == TINY_MAP_BOTH) {
+        map.columns[2] = flaw == TINY_MAP_BEYOND ? (uint32_t)t->cols : map.columns[2];
+        n = flaw == TINY_MAP_FEW_COLUMNS  ? n - 1
+            : flaw == TINY_MAP_NO_COLUMNS ? 0
+            : flaw == TINY_MAP_WIDE       ? 5 * t->cols
+                                          : n;
+        (void)add_copy(f, columns.text,
+                       flaw == TINY_MAP_COLUMNS_F32 ? KFI_DTYPE_F32 : KFI_DTYPE_U32, map.columns,
+                       n);
+    }
+    if (online->second != NULL || flaw == TINY_MAP_LONE_SECOND) {
+        (void)add_copy(f, second.text, KFI_DTYPE_U32, map.second, online->n_outputs);
+    }
+}
+
+/* A layer's matrix behind its map; the tensor's data become what both compute. */
+static void add_behind_map(file_entries *f, tiny_tensor *t, const tiny_kerf_options *o,
+                           const char *format)
+{
+    static tiny_map map;
+    tiny_map_init(&map, t);
+    tiny_tensor behind = tiny_map_spread(&map, t);
+    if (format == NULL) {
+        add_part(f, &behind, NULL);
+    } else {
+        add_with_side(f, &behind, o);
+    }
+    tiny_map_fold(t, &map, &behind);
+    kfi_free(NULL, behind.data, 0);
+}
+
 /* ---- files ---- */
 
 static bool is_of_layer(const tiny_tensor *t, size_t i_layer)
@@ -299,21 +374,47 @@ static void add_tensors(file_entries *f, const tiny_model *model, const tiny_ker
         tiny_tensor *t = &model->tensors[i];
         const char *format = format_of(o, t);
         const bool has_side = is_of_layer(t, i_layer) && format != NULL;
+        const bool has_map = o->maps && is_of_layer(t, i_layer) && t->rows > 1;
         if (!is_of_file(model, t, i_layer)) {
             continue;
         }
         if (!packed && has_side) {
             add_columns(f, t, o);
         }
+        if (!packed && has_map) {
+            add_map(f, t, o);
+        }
         if ((format != NULL) != packed) {
             continue;
         }
-        if (!packed) {
+        if (has_map) {
+            add_behind_map(f, t, o, format);
+        } else if (!packed) {
             add_plain(f, t);
         } else if (has_side) {
             add_with_side(f, t, o);
         } else {
             add_packed(f, t, format);
+        }
+    }
+}
+
+/* Gains would not commute with the rotation. */
+static void set_gains_to_1(tiny_model *model)
+{
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        const tiny_tensor *t = &model->tensors[i];
+        for (size_t k = 0; strstr(t->name, "_layernorm") != NULL && k < t->cols; k++) {
+            t->data[k] = 1.0f;
+        }
+    }
+}
+
+static void fold_residual(tiny_model *model)
+{
+    for (size_t i = 0; i < model->n_tensors; i++) {
+        if (strstr(model->tensors[i].name, "_proj.weight") != NULL) {
+            tiny_residual_fold(&model->tensors[i], model->config.hidden);
         }
     }
 }
@@ -387,6 +488,9 @@ void tiny_kerf_write(const char *path, tiny_model *model, const tiny_kerf_option
     kfi_json_key(&w, "weight_map");
     kfi_json_begin_object(&w);
     const size_t n_files = model->config.n_layers + 1;
+    if (options->rotated) {
+        set_gains_to_1(model);
+    }
     for (size_t i = 0; i < n_files; i++) {
         static file_entries f;
         f.n = 0;
@@ -404,7 +508,15 @@ void tiny_kerf_write(const char *path, tiny_model *model, const tiny_kerf_option
         if (i + 1 == n_files && options->n_prefix > 0) {
             add_prefix(&f, model, options);
         }
+        if (i + 1 == n_files && options->rotated) {
+            const tiny_map_flaw flaw = options->map_flaw;
+            add_signs(&f, KFI_TENSOR_RESIDUAL_SIGNS, tiny_residual_signs(), model->config.hidden,
+                      flaw >= TINY_MAP_FEW_RESIDUAL_SIGNS ? flaw : TINY_MAP_RIGHT);
+        }
         write_file(path, &f, &w, i, n_files);
+    }
+    if (options->rotated) {
+        fold_residual(model);
     }
     kfi_json_end_object(&w);
     kfi_json_end_object(&w);

@@ -28,6 +28,24 @@ typedef enum tiny_side_flaw {
     TINY_SIDE_WIDE         /* a rank of 513 */
 } tiny_side_flaw;
 
+/* What may be wrong with the maps of block 0: of its down projection, which is rotated, or of its q
+ * projection, whose input is gathered; or with the signs of the stream. */
+typedef enum tiny_map_flaw {
+    TINY_MAP_RIGHT,
+    TINY_MAP_SIGNS_U32,
+    TINY_MAP_FEW_SIGNS,
+    TINY_MAP_SIGN_0,
+    TINY_MAP_BOTH, /* signs and columns */
+    TINY_MAP_LONE_SECOND,
+    TINY_MAP_COLUMNS_F32,
+    TINY_MAP_BEYOND,      /* a column behind the last */
+    TINY_MAP_FEW_COLUMNS, /* than the matrix has */
+    TINY_MAP_NO_COLUMNS,  /* an empty tensor */
+    TINY_MAP_WIDE,        /* five times the input */
+    TINY_MAP_FEW_RESIDUAL_SIGNS,
+    TINY_MAP_RESIDUAL_SIGN_2
+} tiny_map_flaw;
+
 typedef struct tiny_kerf_options {
     const char *format;      /* of the linear layers of blocks, "int4g64" */
     const char *head;        /* of embedding and head; NULL: kept in F32 */
@@ -39,6 +57,9 @@ typedef struct tiny_kerf_options {
     size_t rank;             /* > 0: a pair that corrects the first so many columns; of int8 */
     size_t n_outliers;       /* > 0: every third column from the second is one, of int8 */
     tiny_side_flaw flaw;
+    bool maps;    /* the inputs of all layers go through maps, see tiny_maps.h */
+    bool rotated; /* the stream runs rotated; gains of the blocks' norms become 1 */
+    tiny_map_flaw map_flaw;
     size_t n_prefix; /* 0: none */
     const uint32_t *prefix_ids;
     const float *prefix_keys; /* [layers][n][n_kv_heads * head_dim] */
@@ -48,9 +69,9 @@ typedef struct tiny_kerf_options {
 /* Formats int4g64 and int8g64, activations int8tg64, version 1, nothing else. */
 tiny_kerf_options tiny_kerf_defaults(void);
 
-/* Writes the model as a Kerf checkpoint into path, a directory to make. Side paths need version 2.
- * The model's matrices become what the checkpoint holds; so write one only once. Aborts the test
- * program on failure. */
+/* Writes the model as a Kerf checkpoint into path, a directory to make. Side paths need version 2,
+ * maps 3. The model's matrices become what the checkpoint holds; so write one only once. Aborts the
+ * test program on failure. */
 void tiny_kerf_write(const char *path, tiny_model *model, const tiny_kerf_options *options);
 /* And a kerf.json that names one file, so that kf_verify() goes on to the tensors. */
 void tiny_kerf_write_sums(const char *path);

@@ -118,7 +118,9 @@ static void check_model(const char *directory, const char *architecture,
         kf_model *model = open_model(p.path, NULL, float_activations != 0);
         kf_model_info info;
         kf_model_get_info(model, &info);
-        assert_string_equal(info.activations, float_activations != 0 ? "float" : activations);
+        if (options->kept == NULL) {
+            assert_string_equal(info.activations, float_activations != 0 ? "float" : activations);
+        }
         kf_session *session = new_session(model, 0);
         eval(session, logits, p.ids, N_IDS);
         const double error = relative_error(logits, p.tiny, p.ids);
@@ -184,6 +186,42 @@ static void side_paths_compute_what_they_decode_to(void **state)
     check_model(*state, "llama", &o);
 }
 
+/* Tiny models whose layers all see their input through a map. */
+static tiny_kerf_options with_maps(void)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.version = KFI_CHECKPOINT_VERSION_INPUTS;
+    o.maps = true;
+    return o;
+}
+
+static void maps_compute_what_they_decode_to(void **state)
+{
+    tiny_kerf_options o = with_maps();
+    check_model(*state, "llama", &o);
+    o.rank = 8;
+    o.n_outliers = 5;
+    check_model(*state, "qwen2", &o);
+    o.rank = 0;
+    o.rotated = true;
+    o.kept = "model.layers.0.mlp.down_proj.weight";
+    check_model(*state, "qwen2", &o);
+    o.kept = "model.layers.1.self_attn.k_proj.weight"; /* between two packed layers */
+    o.activations = "float";
+    check_model(*state, "llama", &o);
+}
+
+static void a_rotated_stream_computes_what_it_would_unrotated(void **state)
+{
+    tiny_kerf_options o = with_maps();
+    o.maps = false;
+    o.rotated = true;
+    check_model(*state, "llama", &o);
+    o.activations = "float";
+    o.head = NULL;
+    check_model(*state, "qwen2", &o);
+}
+
 /* Whoever does not know them would compute something else; version 1 has none. */
 static void version_1_ignores_what_has_the_name_of_a_side_path(void **state)
 {
@@ -234,8 +272,11 @@ static void any_batch_and_thread_count_gives_the_same_bits(void **state)
 {
     const tiny_kerf_options plain = tiny_kerf_defaults();
     const tiny_kerf_options side = with_side_paths();
+    tiny_kerf_options maps = with_maps();
+    maps.rotated = true;
     same_bits_for_all_splits(*state, &plain);
     same_bits_for_all_splits(*state, &side);
+    same_bits_for_all_splits(*state, &maps);
 }
 
 static void kept_tensors_and_overrides_mix(void **state)
@@ -243,7 +284,7 @@ static void kept_tensors_and_overrides_mix(void **state)
     tiny_kerf_options o = tiny_kerf_defaults();
     o.head = NULL;
     o.kept = "model.layers.1.self_attn.k_proj.weight"; /* between two packed layers */
-    o.version = KFI_CHECKPOINT_VERSION_KEPT;
+    o.version = KFI_CHECKPOINT_VERSION_INPUTS;
     o.more = ",\"activation_overrides\":{\"model.layers.0.mlp.down_proj.weight\":\"float\","
              "\"model.layers.1.self_attn.k_proj.weight\":\"int7tg32ac99\"}";
     packed_model p = write_model(*state, "llama", &o);
@@ -277,14 +318,14 @@ static void older_versions_keep_inputs_of_kept_tensors_float(void **state)
     tiny_kerf_options o = tiny_kerf_defaults();
     o.kept = "model.layers.1.self_attn.k_proj.weight";
     o.more = ",\"activation_overrides\":{\"model.layers.1.self_attn.k_proj.weight\":\"int3t\"}";
-    for (o.version = 1; o.version <= KFI_CHECKPOINT_VERSION_KEPT; o.version++) {
+    for (o.version = 1; o.version <= KFI_CHECKPOINT_VERSION_INPUTS; o.version++) {
         packed_model p = write_model(*state, "llama", &o);
         kf_model *model = open_model(p.path, NULL, false);
         const kfi_block *block = NULL;
         kf_error err = {0};
         CHECK_OK(kfi_model_block(model, 1, &block, &err), &err);
         assert_int_equal(block->linears[KFI_LINEAR_K].activation.bits,
-                         o.version < KFI_CHECKPOINT_VERSION_KEPT ? 32 : 3);
+                         o.version < KFI_CHECKPOINT_VERSION_INPUTS ? 32 : 3);
         kf_model_close(model);
         tiny_model_free(p.tiny);
     }
@@ -366,6 +407,13 @@ static void tells_by_its_name_what_a_tensor_is(void **state)
         assert_int_equal(kfi_name_side_part(kfi_name_packed(name.text).text), i);
         assert_true(kfi_name_is_linear(name.text));
     }
+    for (size_t i = 0; i < KFI_ONLINE_PARTS; i++) {
+        const kfi_name name =
+            kfi_name_online("model.layers.0.mlp.up_proj.weight", (kfi_online_part)i);
+        assert_int_equal(kfi_name_online_part(name.text), i);
+        assert_true(kfi_name_is_linear(name.text));
+    }
+    assert_int_equal(kfi_name_online_part(KFI_TENSOR_RESIDUAL_SIGNS), KFI_ONLINE_PARTS);
     assert_int_equal(kfi_name_side_part("model.norm.weight"), KFI_SIDE_PARTS);
     assert_int_equal(kfi_name_side_part(".outliers"), KFI_SIDE_PARTS);
     static const char *const others[] = {
@@ -388,7 +436,9 @@ static void tells_by_its_name_what_a_tensor_is(void **state)
 static void decoding_allocates_nothing(void **state)
 {
     kf_error err = {0};
-    const tiny_kerf_options o = with_side_paths();
+    tiny_kerf_options o = with_side_paths();
+    o.version = KFI_CHECKPOINT_VERSION_INPUTS;
+    o.maps = o.rotated = true;
     packed_model p = write_model(*state, "llama", &o);
     fixture_allocator a;
     fixture_allocator_init(&a, 0);
@@ -485,6 +535,112 @@ static void rejects_side_paths_that_cannot_be(void **state)
         assert_null(model);
         tiny_model_free(p.tiny);
     }
+}
+
+static void rejects_maps_that_cannot_be(void **state)
+{
+    static const struct {
+        tiny_map_flaw flaw;
+        kf_status status;
+        const char *named;
+    } cases[] = {
+        {TINY_MAP_SIGNS_U32, KF_FORMAT, "down_proj.weight.input_signs' is not I8 [96]"},
+        {TINY_MAP_FEW_SIGNS, KF_FORMAT, "down_proj.weight.input_signs' is not I8 [96]"},
+        {TINY_MAP_SIGN_0, KF_FORMAT, "input_signs': element 3 is 0, expected 1 or -1"},
+        {TINY_MAP_BOTH, KF_FORMAT, "down_proj.weight.input_signs' stands beside"},
+        {TINY_MAP_LONE_SECOND, KF_FORMAT, "down_proj.weight.input_second' has no"},
+        {TINY_MAP_COLUMNS_F32, KF_FORMAT, "q_proj.weight.input_columns' is not U32 [96]"},
+        {TINY_MAP_BEYOND, KF_FORMAT, "element 2 is 64, expected a column below 64"},
+        {TINY_MAP_FEW_COLUMNS, KF_FORMAT, "is 64 x 96 in 1 dimensions, expected 64 x 95"},
+        {TINY_MAP_NO_COLUMNS, KF_UNSUPPORTED, "has 0 columns, expected 1 to 256"},
+        {TINY_MAP_WIDE, KF_UNSUPPORTED, "has 320 columns, expected 1 to 256"},
+        {TINY_MAP_FEW_RESIDUAL_SIGNS, KF_FORMAT, "'kerf.residual_signs' is not I8 [64]"},
+        {TINY_MAP_RESIDUAL_SIGN_2, KF_FORMAT, "'kerf.residual_signs': element 3 is 2"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kf_error err = {0};
+        tiny_kerf_options o = with_maps();
+        o.rotated = true;
+        o.map_flaw = cases[i].flaw;
+        packed_model p = write_model(*state, "llama", &o);
+        kf_model *model = NULL;
+        const kf_status st = kf_model_open(&model, p.path, NULL, &err);
+        if (st != cases[i].status || strstr(err.msg, cases[i].named) == NULL) {
+            fail_msg("flaw %d: %s: %s", (int)cases[i].flaw, kf_status_text(st), err.msg);
+        }
+        assert_null(model);
+        tiny_model_free(p.tiny);
+    }
+}
+
+static void rejects_a_rotation_of_a_width_without_a_hadamard_matrix(void **state)
+{
+    (void)state;
+    int8_t values[92];
+    const int8_t *signs = NULL;
+    kf_error err = {0};
+    memset(values, 1, sizeof values);
+    const kfi_tensor tensor = {.name = "x.input_signs",
+                               .dtype = KFI_DTYPE_I8,
+                               .n_dims = 1,
+                               .shape = {92},
+                               .n_elements = 92,
+                               .data = (const uint8_t *)values,
+                               .bytes = 92};
+    assert_int_equal(kfi_signs_open(&signs, &tensor, 92, &err), KF_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "tensor 'x.input_signs': no Hadamard matrix"));
+    assert_null(signs);
+}
+
+static void older_versions_ignore_what_has_the_name_of_a_map(void **state)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.version = KFI_CHECKPOINT_VERSION_SIDE;
+    o.rotated = true;
+    o.map_flaw = TINY_MAP_FEW_RESIDUAL_SIGNS;
+    packed_model p = write_model(*state, "llama", &o);
+    kf_model *model = open_model(p.path, NULL, false);
+    assert_null(kfi_model_residual_signs(model));
+    kf_model_close(model);
+    tiny_model_free(p.tiny);
+}
+
+static void maps_count_as_bits_of_their_layer(void **state)
+{
+    kf_model_info info[2];
+    for (int i = 0; i < 2; i++) {
+        tiny_kerf_options o = with_maps();
+        o.rotated = true;
+        o.maps = i == 1;
+        packed_model p = write_model(*state, "llama", &o);
+        kf_model *model = open_model(p.path, NULL, false);
+        kf_model_get_info(model, &info[i]);
+        kf_model_close(model);
+        tiny_model_free(p.tiny);
+    }
+    /* A block: signs of o and down; columns of q, k and v, which are 32 more than the input has,
+     * with 4 bits and a scale of 16 a group of 64 for 16 rows of them; two lists for gate and up.
+     */
+    const uint64_t maps = 64 + 96 + 3 * 96 * 4 + 2 * 2 * 64 * 4;
+    const uint64_t wider = (64 + 32 + 32) * 32 / 2 + (64 + 32 + 32) * 2;
+    assert_int_equal(info[1].bytes - info[0].bytes, 2 * (maps + wider));
+    const double linear =
+        8.0 * 2.0 * (double)(maps + wider) / (2.0 * (64 * 64 * 2 + 32 * 64 * 2 + 96 * 64 * 3));
+    assert_true(fabs(info[1].bits_per_weight_linear - info[0].bits_per_weight_linear - linear) <
+                1e-9);
+    assert_true(info[0].parameters == info[1].parameters);
+}
+
+static void verify_accepts_maps_and_a_rotated_stream(void **state)
+{
+    kf_error err = {0};
+    tiny_kerf_options o = with_maps();
+    o.rotated = true;
+    o.n_outliers = 5;
+    packed_model p = write_model(*state, "llama", &o);
+    tiny_kerf_write_sums(p.path);
+    CHECK_OK(kf_verify(p.path, NULL, &err), &err);
+    tiny_model_free(p.tiny);
 }
 
 /* Each decodes to a weight; what the matrix has there would count only where x stays float. */
@@ -797,8 +953,13 @@ static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
     prefixed x = make_prefixed(*state);
     fail_every_allocation(x.p.path);
     free_prefixed(&x);
-    const tiny_kerf_options o = with_side_paths();
+    tiny_kerf_options o = with_side_paths();
     packed_model p = write_model(*state, "llama", &o);
+    fail_every_allocation(p.path);
+    tiny_model_free(p.tiny);
+    o = with_maps();
+    o.rotated = true;
+    p = write_model(*state, "llama", &o);
     fail_every_allocation(p.path);
     tiny_model_free(p.tiny);
 }
@@ -809,6 +970,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(packed_weights_compute_what_they_decode_to),
         IN_DIRECTORY(side_paths_compute_what_they_decode_to),
+        IN_DIRECTORY(maps_compute_what_they_decode_to),
+        IN_DIRECTORY(a_rotated_stream_computes_what_it_would_unrotated),
         IN_DIRECTORY(version_1_ignores_what_has_the_name_of_a_side_path),
         IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
         IN_DIRECTORY(kept_tensors_and_overrides_mix),
@@ -819,6 +982,11 @@ int main(void)
         IN_DIRECTORY(decoding_allocates_nothing),
         IN_DIRECTORY(rejects_what_is_wrong_with_a_checkpoint),
         IN_DIRECTORY(rejects_side_paths_that_cannot_be),
+        IN_DIRECTORY(rejects_maps_that_cannot_be),
+        cmocka_unit_test(rejects_a_rotation_of_a_width_without_a_hadamard_matrix),
+        IN_DIRECTORY(older_versions_ignore_what_has_the_name_of_a_map),
+        IN_DIRECTORY(maps_count_as_bits_of_their_layer),
+        IN_DIRECTORY(verify_accepts_maps_and_a_rotated_stream),
         IN_DIRECTORY(verify_rejects_a_matrix_that_is_not_0_in_the_columns_of_outliers),
         IN_DIRECTORY(a_prompt_that_begins_with_the_prefix_uses_it),
         IN_DIRECTORY(a_prompt_that_leaves_the_prefix_uses_what_is_common),

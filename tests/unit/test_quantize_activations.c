@@ -218,7 +218,7 @@ static void kept_layers_quantize_their_input_where_the_recipe_says_so(void **sta
         logits_of(logits[2], f->model, f->calibration);
         assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
         assert_memory_not_equal(logits[0], logits[2], sizeof logits[0]);
-        assert_int_equal(version_of(f, "out"), KFI_CHECKPOINT_VERSION_KEPT);
+        assert_int_equal(version_of(f, "out"), KFI_CHECKPOINT_VERSION_INPUTS);
         kf_model_close(made);
         kf_model_close(source);
         quantize_fixture_free(f);
