@@ -525,6 +525,9 @@ kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_result *result
     }
     if (st == KF_OK) {
         result->block = *work.floats;
+        st = kfi_workspace_reserve_block(pipeline->workspace, work.floats, err);
+    }
+    if (st == KF_OK) {
         st = work.needs_statistics && work.is_sequential ? quantize_in_steps(&work, err)
                                                          : quantize_at_once(&work, err);
     }
@@ -547,6 +550,7 @@ kf_status kfi_pipeline_pass(kfi_pipeline *pipeline, const kfi_block *quantized, 
         KFI_TRY(kfi_model_block(pipeline->options.model, i_layer, &source, err));
         kfi_prefix_run_block(pipeline, source, i_layer);
     }
+    KFI_TRY(kfi_workspace_reserve_block(pipeline->workspace, quantized, err));
     KFI_TRY(each_batch(&work, pass, err));
     pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * pipeline->n_passes * (i_layer + 1);
     return KF_OK;

@@ -55,6 +55,20 @@ static kf_status take_activation(kf_activation *activation, const kfi_json *repo
     return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "no report of tensor '%s'", name);
 }
 
+/* What the input of a layer goes through; its matrix has the columns behind that. */
+static kf_status take_map(kfi_linear *linear, const kfi_safetensors *file, const char *name,
+                          kf_error *err)
+{
+    kfi_online_tensors tensors = {.name = name};
+    for (size_t i = 0; i < KFI_ONLINE_PARTS; i++) {
+        const kfi_name part = kfi_name_online(name, (kfi_online_part)i);
+        tensors.found[i] = kfi_tensor_find(kfi_safetensors_tensors(file), part.text);
+    }
+    KFI_TRY(kfi_online_open(&linear->online, &tensors, linear->cols, err));
+    linear->cols = linear->online.n_outputs > 0 ? linear->online.n_outputs : linear->cols;
+    return KF_OK;
+}
+
 static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
                             const kfi_safetensors *file, const char *name, kf_error *err)
 {
@@ -123,6 +137,7 @@ static kf_status take_layers(kfi_resumed *resumed, const kfi_writer *writer, siz
         const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
         kfi_linear *linear = &resumed->block.linears[role];
         KFI_TRY(take_activation(&linear->activation, reports, name.text, err));
+        KFI_TRY(take_map(linear, resumed->file, name.text, err));
         KFI_TRY(take_layer(linear, writer, resumed->file, name.text, err));
     }
     return KF_OK;

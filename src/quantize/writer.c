@@ -11,7 +11,7 @@
 #include "base/half.h"
 #include "quantize/table.h"
 
-#define ENTRIES_MAX  24u
+#define ENTRIES_MAX  64u
 #define METADATA_MAX (1u << 20)
 
 size_t kfi_writer_file_count(const kfi_writer *writer)
@@ -80,6 +80,25 @@ static void add_vector(contents *c, const char *name, const float *data, size_t 
     if (data != NULL) {
         (void)add(c, name, KFI_DTYPE_F32, data, n * sizeof *data);
     }
+}
+
+static void add_array(contents *c, const char *name, kfi_dtype dtype, const void *data, size_t n)
+{
+    if (data != NULL) {
+        (void)add(c, name, dtype, data, n * kfi_dtype_get(dtype)->block_bytes);
+    }
+}
+
+/* What the input of a layer goes through. */
+static void add_map(contents *c, const kfi_layer *layer)
+{
+    const kfi_online *o = &layer->linear.online;
+    const char *name = layer->name.text;
+    add_array(c, kfi_name_online(name, KFI_ONLINE_COLUMNS).text, KFI_DTYPE_U32, o->columns,
+              o->n_outputs);
+    add_array(c, kfi_name_online(name, KFI_ONLINE_SECOND).text, KFI_DTYPE_U32, o->second,
+              o->n_outputs);
+    add_array(c, kfi_name_online(name, KFI_ONLINE_SIGNS).text, KFI_DTYPE_I8, o->signs, o->n_inputs);
 }
 
 static void add_packed(contents *c, const kfi_layer *layer)
@@ -153,6 +172,9 @@ static kf_status add_block(contents *c, const kfi_writer *writer, const kfi_bloc
     for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
         add_vector(c, kfi_name_bias(i_layer, (kfi_linear_role)role).text, block->linears[role].bias,
                    block->linears[role].rows);
+    }
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        add_map(c, &result->layers[role]);
     }
     return KF_OK;
 }
@@ -265,6 +287,8 @@ static kf_status add_rest(contents *c, const kfi_writer *writer, const table *ta
     add_vector(c, KFI_TENSOR_FINAL_NORM, kfi_model_final_norm(writer->model),
                kfi_model_config(writer->model)->hidden);
     add_prefix(c, writer, prefix);
+    add_array(c, KFI_TENSOR_RESIDUAL_SIGNS, KFI_DTYPE_I8, writer->residual_signs,
+              kfi_model_config(writer->model)->hidden);
     return KF_OK;
 }
 

@@ -18,6 +18,8 @@ typedef struct kfi_writer {
     kf_model *model;
     const kf_recipe *recipe;
     kfi_worker worker;
+    const int8_t
+        *residual_signs; /* [hidden], of a stream that the blocks expect rotated; or NULL */
 } kfi_writer;
 
 KF_NODISCARD kf_status kfi_writer_block(const kfi_writer *writer, const kfi_block_result *result,

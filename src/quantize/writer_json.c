@@ -209,11 +209,38 @@ static kf_status put_overrides(void *ctx, const char *name, const kfi_safetensor
     return st;
 }
 
+static int64_t version_of_tensor(const char *name)
+{
+    return kfi_name_online_part(name) < KFI_ONLINE_PARTS ||
+                   strcmp(name, KFI_TENSOR_RESIDUAL_SIGNS) == 0
+               ? KFI_CHECKPOINT_VERSION_INPUTS
+           : kfi_name_side_part(name) < KFI_SIDE_PARTS ? KFI_CHECKPOINT_VERSION_SIDE
+                                                       : KFI_CHECKPOINT_VERSION;
+}
+
+/* The oldest version whose readers understand what the files hold. */
+static kf_status raise_version(void *ctx, const char *name, const kfi_safetensors *file,
+                               kf_error *err)
+{
+    (void)name;
+    (void)err;
+    int64_t *version = ctx;
+    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
+    for (size_t i = 0; i < table->n; i++) {
+        const int64_t needed = version_of_tensor(table->tensors[i].name);
+        *version = needed > *version ? needed : *version;
+    }
+    return KF_OK;
+}
+
 kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
 {
     char activations[KF_FORMAT_NAME_BYTES];
     kfi_buf buf;
     kfi_json_writer json;
+    int64_t version =
+        writer->recipe->act_kept ? KFI_CHECKPOINT_VERSION_INPUTS : KFI_CHECKPOINT_VERSION;
+    KFI_TRY(each_file(writer, raise_version, &version, err));
     kf_activation_name(activations, kfi_recipe_activations(writer->recipe));
     kfi_buf_init(&buf, writer->worker.alloc, KFI_DOCUMENT_MAX);
     kfi_json_writer_init(&json, &buf, 2);
@@ -222,9 +249,7 @@ kf_status kfi_writer_config(const kfi_writer *writer, kf_error *err)
     kfi_json_key(&json, KFI_KEY_QUANTIZATION);
     kfi_json_begin_object(&json);
     kfi_json_member_text(&json, KFI_KEY_METHOD, KFI_QUANTIZATION_METHOD);
-    kfi_json_member_integer(&json, KFI_KEY_VERSION,
-                            writer->recipe->act_kept ? KFI_CHECKPOINT_VERSION_INPUTS
-                                                     : KFI_CHECKPOINT_VERSION);
+    kfi_json_member_integer(&json, KFI_KEY_VERSION, version);
     kfi_json_member_text(&json, KFI_KEY_RECIPE, kf_recipe_name(writer->recipe));
     kfi_json_member_text(&json, KFI_KEY_ACTIVATIONS, activations);
     kfi_json_member_text(&json, KFI_KEY_KV, kf_kv_name(writer->recipe->kv));
