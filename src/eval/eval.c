@@ -23,6 +23,7 @@
 #include "base/threads.h"
 #include "eval/reference.h"
 #include "eval/score.h"
+#include "eval/windows.h"
 #include "io/npy.h"
 #include "model/model.h"
 
@@ -33,9 +34,7 @@
 typedef struct side {
     kf_model *model;
     kf_session *session;
-    const uint32_t *front; /* what stands in front of every window; borrowed */
-    size_t n_front;
-    bool no_prefix; /* a stored prefix is not used */
+    kfi_front front;
     kf_kv kv;
     size_t kv_exact;
     size_t n_hidden;
@@ -66,7 +65,7 @@ typedef struct evaluation {
 
 static size_t side_ids_bytes(const evaluation *e, const side *s)
 {
-    return (s->n_front + e->window) * sizeof *s->ids;
+    return (s->front.n + e->window) * sizeof *s->ids;
 }
 
 static size_t side_hidden_bytes(const evaluation *e, const side *s)
@@ -81,24 +80,12 @@ static size_t side_logits_bytes(const evaluation *e)
 
 static kf_status side_open(evaluation *e, side *s, kf_error *err)
 {
-    const kfi_config *config = kfi_model_config(s->model);
     kf_session_options options = KF_SESSION_OPTIONS_INIT;
-    s->n_hidden = config->hidden;
-    if (e->window > config->context || s->n_front > config->context - e->window) {
-        return kfi_fail(
-            err, KF_RANGE, KF_NO_OFFSET,
-            "a window of %zu tokens with %zu in front does not fit the model's context of %zu",
-            e->window, s->n_front, config->context);
-    }
-    for (size_t i = 0; i < s->n_front; i++) {
-        if (s->front[i] >= config->vocabulary) {
-            return kfi_fail(err, KF_RANGE, i, "start token %" PRIu32 " is outside the vocabulary",
-                            s->front[i]);
-        }
-    }
-    options.context = e->window + s->n_front;
+    s->n_hidden = kfi_model_config(s->model)->hidden;
+    KFI_TRY(kfi_windows_fit(s->model, &s->front, e->window, err));
+    options.context = e->window + s->front.n;
     options.batch = options.context < BATCH_TOKENS ? options.context : BATCH_TOKENS;
-    options.no_prefix = s->no_prefix;
+    options.no_prefix = s->front.no_prefix;
     options.kv = s->kv;
     options.kv_exact = s->kv_exact;
     KFI_TRY(kf_session_new(&s->session, s->model, &options, err));
@@ -108,8 +95,8 @@ static kf_status side_open(evaluation *e, side *s, kf_error *err)
     if (s->ids == NULL || s->hidden == NULL || s->logits == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "hidden states and logits of a window");
     }
-    for (size_t i = 0; i < s->n_front; i++) {
-        s->ids[i] = s->front[i];
+    for (size_t i = 0; i < s->front.n; i++) {
+        s->ids[i] = s->front.ids[i];
     }
     return KF_OK;
 }
@@ -125,21 +112,21 @@ static void side_close(const evaluation *e, side *s)
 /* Hidden states of a window's tokens into s->hidden; those of what stands in front are dropped. */
 static kf_status side_forward(const evaluation *e, side *s, size_t i_window, kf_error *err)
 {
-    const size_t n = s->n_front + e->window;
+    const size_t n = s->front.n + e->window;
     size_t used = 0;
-    memcpy(s->ids + s->n_front, e->ids + i_window * e->window, e->window * sizeof *s->ids);
+    memcpy(s->ids + s->front.n, e->ids + i_window * e->window, e->window * sizeof *s->ids);
     KFI_TRY(kf_session_begin(s->session, s->ids, n, &used, err));
     for (size_t i = used; i < n;) {
         const size_t n_piece = n - i < BATCH_TOKENS ? n - i : BATCH_TOKENS;
         size_t n_got = 0;
         KFI_TRY(kf_session_eval(s->session, s->ids + i, n_piece, err));
         const float *hidden = kf_session_hidden(s->session, &n_got);
-        const size_t skip = i < s->n_front ? s->n_front - i : 0;
+        const size_t skip = i < s->front.n ? s->front.n - i : 0;
         if (n_got != n_piece) {
             return kfi_fail(err, KF_INTERNAL, KF_NO_OFFSET, "a session lost hidden states");
         }
         if (skip < n_piece) {
-            memcpy(s->hidden + (i + skip - s->n_front) * s->n_hidden, hidden + skip * s->n_hidden,
+            memcpy(s->hidden + (i + skip - s->front.n) * s->n_hidden, hidden + skip * s->n_hidden,
                    (n_piece - skip) * s->n_hidden * sizeof *hidden);
         }
         i += n_piece;
@@ -245,7 +232,7 @@ static void fill_result(kf_eval_result *result, const evaluation *e)
     result->tokens_per_second = (double)n / e->seconds;
     result->kv = kf_session_kv(e->model.session);
     result->kv_bits = kf_session_kv_bits(e->model.session, kf_session_position(e->model.session));
-    result->n_prefix = e->model.no_prefix ? 0 : e->model.n_front;
+    result->n_prefix = kfi_front_prefix(&e->model.front);
     memcpy(result->bands, e->bands, sizeof result->bands);
     result->n_bands = kfi_bands_finish(result->bands, e->window);
     kfi_mean_and_error(&result->loss_difference, &result->loss_difference_se, e->difference,
@@ -265,12 +252,12 @@ static void fill_result(kf_eval_result *result, const evaluation *e)
 
 static kf_status make_key(kfi_reference_key *key, const evaluation *e, const side *s, kf_error *err)
 {
-    const kfi_prefix *prefix = kfi_model_get_prefix(s->model);
-    *key = (kfi_reference_key){.n_prefix = s->no_prefix ? 0 : prefix->n,
-                               .window = e->window,
-                               .windows = e->windows,
-                               .hidden = kfi_model_config(s->model)->hidden};
-    KFI_TRY(kfi_sha256_bytes(key->front, s->front, s->n_front * sizeof *s->front, err));
+    *key =
+        (kfi_reference_key){.n_prefix = s->front.no_prefix ? 0 : kfi_model_get_prefix(s->model)->n,
+                            .window = e->window,
+                            .windows = e->windows,
+                            .hidden = kfi_model_config(s->model)->hidden};
+    KFI_TRY(kfi_sha256_bytes(key->front, s->front.ids, s->front.n * sizeof *s->front.ids, err));
     kf_model_info info;
     kf_model_get_info(s->model, &info);
     (void)snprintf(key->activations, sizeof key->activations, "%s", info.activations);
@@ -342,39 +329,19 @@ static kf_status commit_files(evaluation *e, kf_error *err)
 static kf_status check_options(evaluation *e, size_t n, kf_error *err)
 {
     const kf_eval_options *o = e->options;
-    const size_t available = o->window < 2 ? 0 : n / o->window;
     if (o->size != sizeof *o) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
                         "options of another version of this library");
-    }
-    if (o->window < 2) {
-        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "a window of %zu tokens: expected 2 or more",
-                        o->window);
-    }
-    if (available == 0) {
-        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
-                        "the text has %zu tokens: expected at least one window of %zu", n,
-                        o->window);
     }
     if (o->reference_file != NULL && o->reference == NULL) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
                         "a reference file needs its reference model");
     }
     e->window = o->window;
-    e->windows = o->windows > 0 && o->windows < available ? o->windows : available;
     e->vocabulary = kfi_model_config(e->model.model)->vocabulary;
-    for (size_t i = 0; i < e->windows * e->window; i++) {
-        if (e->ids[i] >= e->vocabulary) {
-            return kfi_fail(err, KF_RANGE, i, "token id %u is outside the vocabulary of %zu",
-                            e->ids[i], e->vocabulary);
-        }
-    }
-    if (o->reference != NULL && kfi_model_config(o->reference)->vocabulary != e->vocabulary) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
-                        "the reference has a vocabulary of %zu, the model one of %zu",
-                        kfi_model_config(o->reference)->vocabulary, e->vocabulary);
-    }
-    return KF_OK;
+    KFI_TRY(kfi_windows_count(&e->windows, e->window, o->windows, e->ids, n, e->vocabulary, err));
+    return o->reference != NULL ? kfi_windows_same_vocabulary(e->model.model, o->reference, err)
+                                : KF_OK;
 }
 
 static kf_status run_windows(evaluation *e, kf_error *err)
@@ -421,28 +388,18 @@ static void evaluation_close(evaluation *e)
     kfi_free(e->alloc, e, sizeof *e);
 }
 
-/* Both sides get the same tokens in front: the model's stored prefix, else the start that was asked
- * for. A side takes them from its own stored prefix where that is how they begin. */
-static void set_fronts(evaluation *e, kf_model *model)
+/* Both sides get the same tokens in front. */
+static void set_sides(evaluation *e, kf_model *model)
 {
     const kf_eval_options *o = e->options;
-    const kfi_prefix *prefix = kfi_model_get_prefix(model);
-    const bool has_prefix = prefix->n > 0 && !o->no_prefix;
     e->model = (side){.model = model,
-                      .front = has_prefix ? prefix->ids : o->start,
-                      .n_front = has_prefix         ? prefix->n
-                                 : o->start != NULL ? o->n_start
-                                                    : 0,
-                      .no_prefix = !has_prefix,
+                      .front = kfi_front_of_model(model, o->start, o->n_start, o->no_prefix),
                       .kv = o->kv,
                       .kv_exact = o->kv_exact};
-    e->reference = e->model;
-    e->reference.model = o->reference;
-    e->reference.kv = KF_KV_F32;
     if (o->reference != NULL) {
-        const kfi_prefix *own = kfi_model_get_prefix(o->reference);
-        e->reference.no_prefix = own->n == 0 || own->n > e->model.n_front ||
-                                 memcmp(own->ids, e->model.front, own->n * sizeof *own->ids) != 0;
+        e->reference = (side){.model = o->reference,
+                              .front = kfi_front_of_reference(o->reference, &e->model.front),
+                              .kv = KF_KV_F32};
     }
 }
 
@@ -458,7 +415,7 @@ kf_status kf_eval(kf_eval_result *result, kf_model *model, const uint32_t *ids, 
     e->options = o;
     e->alloc = o->alloc;
     e->ids = ids;
-    set_fronts(e, model);
+    set_sides(e, model);
     kfi_report_init(&e->report, o->callbacks);
     kf_status st = check_options(e, n, err);
     if (st == KF_OK) {

@@ -20,7 +20,7 @@
 #include "base/report.h"
 #include "eval/questions.h"
 #include "eval/score.h"
-#include "model/model.h"
+#include "eval/windows.h"
 
 #define HEAD_TOKENS  ((size_t)32)
 #define BATCH_TOKENS ((size_t)512)
@@ -41,8 +41,7 @@ typedef struct asking {
     const kf_tokenizer *tokenizer;
     kf_session *session;
     size_t vocabulary, context;
-    const uint32_t *front;
-    size_t n_front;
+    kfi_front front;
     float *logits;      /* [HEAD_TOKENS][vocabulary] */
     sequence sequences; /* of the choice that is asked */
     uint32_t *held;     /* [context]: what the session holds */
@@ -113,13 +112,13 @@ static kf_status shorten(const asking *a, sequence *s, kf_error *err)
         return KF_OK;
     }
     const size_t n_away = s->n - a->context;
-    if (n_away >= s->n_context - a->n_front) {
+    if (n_away >= s->n_context - a->front.n) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                         "a choice of %zu tokens does not fit the context of %zu", n_choice,
                         a->context);
     }
-    memmove(s->ids + a->n_front, s->ids + a->n_front + n_away,
-            (s->n - a->n_front - n_away) * sizeof *s->ids);
+    memmove(s->ids + a->front.n, s->ids + a->front.n + n_away,
+            (s->n - a->front.n - n_away) * sizeof *s->ids);
     s->n -= n_away;
     s->n_context -= n_away;
     return KF_OK;
@@ -135,15 +134,15 @@ static kf_status make_sequence(const asking *a, sequence *s, const kfi_question 
     KFI_TRY(encode(a, NULL, 0, &n_whole, q->contexts[i], q->choices[i], err));
     KFI_TRY(encode(a, NULL, 0, &n_alone, q->contexts[i], NULL, err));
     const size_t n_most = n_whole > n_alone ? n_whole : n_alone;
-    KFI_TRY(reserve(a, s, a->n_front + n_most, err));
-    for (size_t t = 0; t < a->n_front; t++) {
-        s->ids[t] = a->front[t];
+    KFI_TRY(reserve(a, s, a->front.n + n_most, err));
+    for (size_t t = 0; t < a->front.n; t++) {
+        s->ids[t] = a->front.ids[t];
     }
-    uint32_t *ids = s->ids + a->n_front;
+    uint32_t *ids = s->ids + a->front.n;
     KFI_TRY(encode(a, ids, n_most, &n_whole, q->contexts[i], q->choices[i], err));
     KFI_TRY(encode(a, ids, n_most, &n_alone, q->contexts[i], NULL, err));
-    s->n_context = a->n_front + n_alone;
-    s->n = a->n_front + n_most;
+    s->n_context = a->front.n + n_alone;
+    s->n = a->front.n + n_most;
     KFI_TRY(check_ids(a, s, err));
     return shorten(a, s, err);
 }
@@ -158,7 +157,7 @@ static kf_status share(asking *a, const sequence *s, kf_error *err)
     while (n < a->n_held && n + 1 < s->n_context && a->held[n] == s->ids[n]) {
         n++;
     }
-    if (n > a->n_front) {
+    if (n > a->front.n) {
         kf_session_truncate(a->session, n);
         a->n_held = n;
         return KF_OK;
@@ -264,15 +263,6 @@ static kf_status ask_all(asking *a, const char *name, kf_error *err)
 
 /* ---- all ---- */
 
-static void set_front(asking *a)
-{
-    const kf_task_options *o = a->options;
-    const kfi_prefix *prefix = kfi_model_get_prefix(a->model);
-    const bool has_prefix = prefix->n > 0 && !o->no_prefix;
-    a->front = has_prefix ? prefix->ids : o->start;
-    a->n_front = has_prefix ? prefix->n : o->start != NULL ? o->n_start : 0;
-}
-
 static kf_status allocate(asking *a, kf_error *err)
 {
     const size_t n = a->questions.n;
@@ -294,7 +284,7 @@ static kf_status open_session(asking *a, kf_error *err)
     a->context = config->context < CONTEXT_TOKENS ? config->context : CONTEXT_TOKENS;
     options.context = a->context;
     options.batch = BATCH_TOKENS;
-    options.no_prefix = a->options->no_prefix;
+    options.no_prefix = a->front.no_prefix;
     options.kv = a->options->kv;
     options.kv_exact = a->options->kv_exact;
     KFI_TRY(allocate(a, err));
@@ -316,13 +306,12 @@ static void asking_close(asking *a)
 static void fill_result(kf_task_result *result, const asking *a, double seconds)
 {
     const size_t n = a->questions.n;
-    *result =
-        (kf_task_result){.questions = n,
-                         .chance = a->chance / (double)n,
-                         .tokens = a->n_tokens,
-                         .seconds = seconds,
-                         .n_prefix = a->options->no_prefix ? 0 : kfi_model_get_prefix(a->model)->n,
-                         .kv = kf_session_kv(a->session)};
+    *result = (kf_task_result){.questions = n,
+                               .chance = a->chance / (double)n,
+                               .tokens = a->n_tokens,
+                               .seconds = seconds,
+                               .n_prefix = kfi_front_prefix(&a->front),
+                               .kv = kf_session_kv(a->session)};
     kfi_mean_and_error(&result->acc, &result->acc_se, a->right, n);
     kfi_mean_and_error(&result->acc_norm, &result->acc_norm_se, a->right_norm, n);
 }
@@ -338,7 +327,7 @@ kf_status kf_task_run(kf_task_result *result, kf_model *model, const kf_tokenize
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET,
                         "options of another version of this library");
     }
-    set_front(&a);
+    a.front = kfi_front_of_model(model, o->start, o->n_start, o->no_prefix);
     kfi_report_init(&a.report, o->callbacks);
     kf_status st = kfi_questions_read(&a.questions, task, path, o->limit, o->alloc, err);
     if (st == KF_OK) {
