@@ -116,6 +116,42 @@ typedef struct kf_eval_result {
 KF_API KF_NODISCARD kf_status kf_eval(kf_eval_result *result, kf_model *model, const uint32_t *ids,
                                       size_t n, const kf_eval_options *options, kf_error *err);
 
+/** How far a model's residual stream is from a reference's behind one block: means over tokens of
+ * ||x - x_ref|| / ||x_ref||, by the token's position in its window. */
+typedef struct kf_residual_error {
+    double first;                /**< The first token, which all later ones attend to. */
+    double others;               /**< All others. */
+    double bands[KF_EVAL_BANDS]; /**< The others apart: bands[i] is of tokens 2^i … 2^(i+1) - 1,
+                                    counted from 0; NaN behind the window's end. */
+} kf_residual_error;
+
+/**
+ * Measures where the error is born: by block and by position in the window.
+ *
+ * Model and reference run over the same windows, and the residual stream behind each block is
+ * compared token by token. The error of a block contains that of all blocks before it. Tokens that
+ * stand in front of a window are not compared.
+ *
+ * @param[out] errors    [n_layers], one a block
+ * @param      n_layers  blocks of the model
+ * @param      model     borrowed
+ * @param[in]  ids       as kf_eval()
+ * @param      n         number of ids
+ * @param[in]  options   as kf_eval(), with a reference; files that it names are not used
+ * @param[out] err       failure report, or NULL
+ *
+ * @retval KF_OK
+ * @retval KF_INVALID    no reference, another number of blocks, options of another size
+ * @retval KF_FORMAT     the reference has another shape
+ * @retval KF_RANGE, KF_UNSUPPORTED, KF_NOMEM, KF_CANCELLED  as kf_eval()
+ *
+ * Cost: a forward pass of both without their heads; memory for the reference's stream of 128 tokens
+ * behind each block. Threads: the models' pools. Numerics: sums in double in the order of the text.
+ */
+KF_API KF_NODISCARD kf_status kf_eval_residual(kf_residual_error *errors, size_t n_layers,
+                                               kf_model *model, const uint32_t *ids, size_t n,
+                                               const kf_eval_options *options, kf_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -177,6 +177,14 @@ void kfi_residual_add(kfi_workspace *workspace, float *x, const float *y, size_t
 void kfi_block_forward(kfi_workspace *workspace, const kfi_block *block, float *x, kfi_kv *kv,
                        size_t first, size_t n);
 
+/* Sees the residual stream of a session behind each block, in the order of blocks and batches: x
+ * [n][hidden], borrowed for the call. block NULL: nobody does. */
+typedef struct kfi_watch {
+    void (*block)(void *ctx, size_t i_layer, const float *x, size_t n);
+    void *ctx;
+} kfi_watch;
+void kfi_session_watch(kf_session *session, const kfi_watch *watch);
+
 /* Logits [n][vocabulary] from normalised hidden states; decodes the head piecewise when it is not
  * in memory. */
 KF_NODISCARD kf_status kfi_head_forward(kf_model *model, kfi_workspace *workspace, float *logits,

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <assert.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "base/report.h"
@@ -29,6 +30,7 @@ struct kf_session {
     size_t kv_bytes; /* of kv_memory */
     void *chunk_memory;
     size_t chunk_bytes; /* of chunk_memory */
+    kfi_watch watch;
 };
 
 /* ---- new and free ---- */
@@ -223,6 +225,20 @@ void kf_session_free(kf_session *session)
 
 /* ---- running ---- */
 
+/* The stream is shown unrotated, in a copy where the blocks run on a rotated one. */
+static void show_stream(const kf_session *s, size_t i_layer, size_t n)
+{
+    const int8_t *signs = kfi_model_residual_signs(s->model);
+    const float *x = s->x;
+    if (signs != NULL) {
+        float *copy = kfi_workspace_buffers(s->workspace)->normed;
+        memcpy(copy, s->x, n * kfi_model_config(s->model)->hidden * sizeof *copy);
+        kfi_residual_restore(s->workspace, signs, copy, n);
+        x = copy;
+    }
+    s->watch.block(s->watch.ctx, i_layer, x, n);
+}
+
 static kf_status run_blocks(kf_session *s, size_t n, kf_error *err)
 {
     const size_t n_layers = kfi_model_config(s->model)->n_layers;
@@ -230,8 +246,16 @@ static kf_status run_blocks(kf_session *s, size_t n, kf_error *err)
         const kfi_block *block = NULL;
         KFI_TRY(kfi_model_block(s->model, i, &block, err));
         kfi_block_forward(s->workspace, block, s->x, &s->kvs[i], s->position, n);
+        if (s->watch.block != NULL) {
+            show_stream(s, i, n);
+        }
     }
     return KF_OK;
+}
+
+void kfi_session_watch(kf_session *session, const kfi_watch *watch)
+{
+    session->watch = *watch;
 }
 
 static kf_status run_batch(kf_session *s, const uint32_t *ids, size_t n, kf_error *err)
