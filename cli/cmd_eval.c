@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "eval_tasks.h"
+#include "layers.h"
 #include "report_json.h"
 #include "subject.h"
 
@@ -18,7 +19,7 @@ typedef struct eval_options {
         *activations, *tasks, *tasks_dir;
     kf_kv kv;
     uint64_t kv_exact;
-    uint64_t window, windows, limit;
+    uint64_t window, windows, limit, layers;
     bool no_prefix, positions, answers;
 } eval_options;
 
@@ -43,7 +44,7 @@ static const char *in_front(const eval_options *options, const kf_eval_result *r
 }
 
 static void print_json(const eval_options *options, const kf_model_info *info,
-                       const kf_eval_result *r)
+                       const kf_eval_result *r, json_t *layers)
 {
     json_t *report = json_pack(
         "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:s, s:s, s:o, s:o, s:s, s:I, s:I}",
@@ -68,6 +69,9 @@ static void print_json(const eval_options *options, const kf_model_info *info,
     }
     if (options->positions) {
         (void)json_object_set_new(report, "positions", bands_json(r));
+    }
+    if (layers != NULL) {
+        (void)json_object_set(report, "layers", layers);
     }
     json_print(report, 12);
 }
@@ -174,7 +178,7 @@ static kf_status find_start(const uint32_t **start, uint32_t *memory, const eval
 
 static kf_status evaluate(const eval_options *options, const cli_subject *main,
                           const cli_subject *reference, cli_document *document,
-                          kf_eval_result *result, kf_error *err)
+                          kf_eval_result *result, json_t **layers, kf_error *err)
 {
     uint32_t start = KF_NO_TOKEN;
     kf_eval_options eval = KF_EVAL_OPTIONS_INIT;
@@ -196,7 +200,12 @@ static kf_status evaluate(const eval_options *options, const cli_subject *main,
     eval.reference_file = options->reference;
     eval.save_reference = options->save_reference;
     eval.logits = options->logits;
-    return kf_eval(result, main->model, document->ids, document->n_ids, &eval, err);
+    st = kf_eval(result, main->model, document->ids, document->n_ids, &eval, err);
+    if (st == KF_OK && options->layers > 0) {
+        st = layers_measure(layers, main->model, document->ids, document->n_ids, &eval,
+                            (size_t)options->layers, err);
+    }
+    return st;
 }
 
 static kf_status run_text(const eval_options *options, cli_subject *main, kf_error *err)
@@ -204,20 +213,25 @@ static kf_status run_text(const eval_options *options, cli_subject *main, kf_err
     cli_subject reference = {0};
     cli_document document = {0};
     kf_eval_result result;
+    json_t *layers = NULL;
     kf_status st = open_reference(&reference, main, options, err);
     if (st == KF_OK) {
-        st = evaluate(options, main, &reference, &document, &result, err);
+        st = evaluate(options, main, &reference, &document, &result, &layers, err);
     }
     if (st == KF_OK) {
         kf_model_info info;
         terminal_clear();
         kf_model_get_info(main->model, &info);
         if (options->common.json) {
-            print_json(options, &info, &result);
+            print_json(options, &info, &result, layers);
         } else {
             print_text(options, &info, &result);
+            if (layers != NULL) {
+                layers_print(layers);
+            }
         }
     }
+    json_decref(layers);
     document_free(&document);
     subject_close(&reference);
     return st;
@@ -280,6 +294,9 @@ static const char *mistake(const eval_options *options)
     if (options->reference != NULL && options->against == NULL) {
         return "--reference needs --against: the model that it was saved from";
     }
+    if (options->layers > 0 && options->against == NULL) {
+        return "--layers needs --against: the model whose residual stream is right";
+    }
     if (options->tasks != NULL && of_text) {
         return "--against, --positions, --save-reference and --logits need --text";
     }
@@ -340,6 +357,9 @@ static const cli_option options_table[] = {
     OPTION_KV_EXACT(eval_options),
     {"positions", 0, OPTION_FLAG, NULL, "the loss by position in the window, too",
      offsetof(eval_options, positions), 0, 0},
+    {"layers", 0, OPTION_COUNT, "N",
+     "the error behind each block over the first N windows, too (needs --against)",
+     offsetof(eval_options, layers), 0, 1e9},
     {"save-reference", 0, OPTION_TEXT, "FILE", "keep this model's final hidden states",
      offsetof(eval_options, save_reference), 0, 0},
     {"reference", 0, OPTION_TEXT, "FILE", "hidden states kept before, for --against",
@@ -359,7 +379,8 @@ const cli_command command_eval = {
         "a GGUF in float unless --weights packed is given.\n"
         "KL is KL(reference || model) in nats a token, top-1 the part of tokens where both think the same token most likely. "
         "The difference has the paired standard error over windows. --positions shows where in a window the loss lies: by the "
-        "number of its tokens that stand before the one that is scored.\n"
+        "number of its tokens that stand before the one that is scored. --layers shows where the error is born: ||x - x_ref|| / ||x_ref|| of the residual "
+        "stream behind each block, the mean over tokens, with a window's first token apart.\n"
         "--tasks asks questions that have a choice of answers, as lm-evaluation-harness puts them and without examples in front. "
         "acc is the part of them whose right choice is the most likely one, acc_norm the same by log-likelihood a byte of the choice: "
         "else a long one loses for being long. Both have the standard error that the number of questions leaves. Guessing gives what stands under chance.",

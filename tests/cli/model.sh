@@ -174,6 +174,14 @@ json kl_median kl_99 kl_max loss_difference loss_difference_se reference_perplex
 result "eval against a reference" $?
 run eval "$scratch/gptq" --text "$text" $small --positions --against "$model"
 prints "^ *64-127 .*[0-9] *[+-][0-9.]* *[0-9.]*$" "losses by position"
+run eval "$scratch/gptq" --text "$text" $small --layers 2 --against "$model"
+[ "$code" -eq 0 ] && [ "$(grep -c '^ *[012]  *0\.[0-9]*  *0\.[0-9]*$' "$scratch/out")" -eq 3 ]
+result "eval shows the error behind each block" $?
+run eval "$model" --text "$text" $small --layers 1 --against "$model" --json
+json layers
+[ "$(field layers | grep -o "'first': 0.0, 'others': 0.0" | wc -l)" -eq 3 ]
+result "of which a model has none against itself" $?
+fails 2 "needs --against" "blocks need a reference" eval "$model" --text "$text" --layers 1
 run eval "$scratch/gptq" --text "$text" $small --no-prefix --json --against "$model" \
     --reference "$scratch/reference"
 json kl_mean top1
