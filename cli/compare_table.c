@@ -1,84 +1,193 @@
-/* compare_table.c - the table of kerf compare.
+/* compare_table.c - how the rows of kerf compare are printed for people.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "compare_table.h"
-#include "report_json.h"
 
 #include <math.h>
+#include <string.h>
 
-void compare_print_heading(const char *model, const char *source, const char *text,
-                           const char *calibration)
+const char *compare_row_name(char *dst, size_t n, const json_t *row, const compare_layout *layout)
 {
-    char shown[256];
-    (void)printf("float: %s (%s)\n", model, show_text(shown, sizeof shown, source));
-    if (calibration == NULL) {
-        (void)printf("text: %s; calibrated on its first half, measured on its second\n", text);
+    char name[128];
+    (void)show_text(name, sizeof name, row_text(row, "recipe"));
+    const double seed = row_number(row, "seed");
+    if (layout->seeds && seed >= 0) {
+        (void)snprintf(dst, n, "%s@%.0f", name, seed);
     } else {
-        (void)printf("text: %s; calibrated on %s\n", text, calibration);
+        (void)snprintf(dst, n, "%s", name);
     }
-    (void)puts("start: what stands in front of every window; over float, KL and top-1: against "
-               "float with the same start");
-    (void)printf("\n%-10s %9s %6s %6s  %-11s %20s %11s %8s %7s %8s %9s  %s\n", "recipe", "size",
-                 "bits", "linear", "start", "perplexity", "over float", "KL", "top-1", "token/s",
-                 "quantize", "activations, kv");
+    return dst;
+}
+
+double compare_percent_over(const json_t *row)
+{
+    return 100 * (exp(row_number(row, "loss_difference")) - 1);
+}
+
+/* A number in a column, '-' where there is none. */
+static void print_number(int width, int decimals, double value, const char *unit)
+{
+    char text[48];
+    (void)snprintf(text, sizeof text, "%.*f%s", decimals, value, unit);
+    (void)printf(" %*s", width, isfinite(value) ? text : "-");
+}
+
+/* "12.345 +- 0.123", or with a sign; one window tells no error. */
+static void print_with_error(int width, int decimals, double value, double error, bool is_signed)
+{
+    char text[64];
+    char behind[32] = "";
+    if (isfinite(error)) {
+        (void)snprintf(behind, sizeof behind, " +- %.*f", decimals, error);
+    }
+    (void)snprintf(text, sizeof text, is_signed ? "%+.*f%s" : "%.*f%s", decimals, value, behind);
+    (void)printf(" %*s", width, isfinite(value) ? text : "-");
+}
+
+static void print_percent_over(int width, const json_t *row)
+{
+    char text[32];
+    (void)snprintf(text, sizeof text, "%+.1f%%", compare_percent_over(row));
+    (void)printf(" %*s", width, isfinite(compare_percent_over(row)) ? text : "-");
+}
+
+void compare_print_columns(const compare_layout *layout)
+{
+    (void)puts("start: what stands in front of every window; difference (nats a token, paired "
+               "errors), over float, KL and top-1: against float with the same start");
+    (void)printf("\n%-*s %6s %6s  %-11s %20s %20s %11s %8s %7s %8s %9s %9s  %s\n",
+                 layout->name_width, "recipe", "bits", "linear", "start", "perplexity",
+                 "difference", "over float", "KL", "top-1", "token/s", "quantize", "memory",
+                 layout->texts ? "activations, kv, text" : "activations, kv");
     (void)output_flush();
 }
 
-/* By how much the perplexity is above the source's with the same start. */
-static double percent_over(const compare_row *r)
+void compare_print_row(const json_t *row, const compare_layout *layout)
 {
-    return 100 * (exp(r->eval.loss_difference) - 1);
-}
-
-void compare_print_row(const compare_row *r)
-{
-    char size[32];
-    char seconds[32];
+    char name[160];
+    char cell[32];
+    char text[128];
+    const double seconds = row_number(row, "quantize_seconds");
+    const double memory = row_number(row, "memory_bytes");
     terminal_clear();
-    (void)printf("%-10s %9s %6.3f %6.3f  %-11s %10.3f ", r->name, format_bytes(size, r->bytes),
-                 r->bits_per_weight, r->bits_per_weight_linear, r->start, r->eval.perplexity);
-    if (isfinite(r->eval.perplexity_se)) {
-        (void)printf("+- %6.3f ", r->eval.perplexity_se);
-    } else { /* one window tells none */
-        (void)printf("%9s ", "");
+    (void)printf("%-*s", layout->name_width, compare_row_name(name, sizeof name, row, layout));
+    print_number(6, 3, row_number(row, "bits_per_weight"), "");
+    print_number(6, 3, row_number(row, "bits_per_weight_linear"), "");
+    (void)printf("  %-11s", show_text(text, sizeof text, row_text(row, "start")));
+    print_with_error(20, 3, row_number(row, "perplexity"), row_number(row, "perplexity_se"), false);
+    print_with_error(20, 5, row_number(row, "loss_difference"),
+                     row_number(row, "loss_difference_se"), true);
+    print_percent_over(11, row);
+    print_number(8, 4, row_number(row, "kl_mean"), "");
+    print_number(7, 2, 100 * row_number(row, "top1"), "%");
+    print_number(8, 1, row_number(row, "tokens_per_second"), "");
+    (void)printf(" %9s", seconds > 0 ? format_seconds(cell, seconds) : "-");
+    (void)printf(" %9s", memory > 0 ? format_bytes(cell, (uint64_t)memory) : "-");
+    (void)printf("  %s", show_text(text, sizeof text, row_text(row, "activations")));
+    (void)printf(", %s", show_text(text, sizeof text, row_text(row, "kv")));
+    if (layout->texts) {
+        (void)printf(", %s", show_text(text, sizeof text, row_text(row, "text")));
     }
-    if (isfinite(r->eval.kl_mean)) {
-        (void)printf("%+10.1f%% %8.4f %6.2f%% ", percent_over(r), r->eval.kl_mean,
-                     100 * r->eval.top1);
-    } else {
-        (void)printf("%11s %8s %7s ", "-", "-", "-");
-    }
-    (void)printf("%8.1f %9s  %s, %s\n", r->answer_rate,
-                 r->quantize_seconds > 0 ? format_seconds(seconds, r->quantize_seconds) : "-",
-                 r->activations, kf_kv_name(r->eval.kv));
+    (void)printf("\n");
     (void)output_flush();
 }
 
-void compare_print_row_json(const compare_row *r)
+/* ---- over seeds ---- */
+
+static bool is_same_but_seed(const json_t *a, const json_t *b)
 {
-    json_t *line = json_pack(
-        "{s:o, s:o, s:I, s:o, s:o, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:I}",
-        "recipe", json_text(r->name), "source", json_text(r->source), "bytes", (json_int_t)r->bytes,
-        "bits_per_weight", json_number(r->bits_per_weight), "bits_per_weight_linear",
-        json_number(r->bits_per_weight_linear), "tokens", (json_int_t)r->eval.tokens, "windows",
-        (json_int_t)r->eval.windows, "start", r->start, "perplexity",
-        json_number(r->eval.perplexity), "perplexity_se", json_number(r->eval.perplexity_se),
-        "reference_perplexity", json_number(r->eval.reference_perplexity), "loss_difference",
-        json_number(r->eval.loss_difference), "loss_difference_se",
-        json_number(r->eval.loss_difference_se), "kl_mean", json_number(r->eval.kl_mean), "top1",
-        json_number(r->eval.top1), "activations", r->activations, "kv", kf_kv_name(r->eval.kv),
-        "tokens_per_second", json_number(r->answer_rate), "quantize_seconds",
-        json_number(r->quantize_seconds), "peak_rss_bytes", (json_int_t)kf_memory_peak());
-    (void)json_object_set_new(line, "answer", json_text(r->answer != NULL ? r->answer : ""));
-    json_print(line, 12);
-    (void)output_flush();
+    return strcmp(row_text(a, "recipe"), row_text(b, "recipe")) == 0 &&
+           strcmp(row_text(a, "text"), row_text(b, "text")) == 0;
 }
 
-void compare_print_answers(const compare_row *rows, size_t n, const char *prompt)
+/* Mean and standard deviation of a figure over the rows that differ from one by their seed only. */
+static size_t over_seeds(double *mean, double *deviation, const compare_rows *rows,
+                         const json_t *one, const char *figure)
 {
+    double sum = 0;
+    double squares = 0;
+    size_t n = 0;
+    const json_t *row = NULL;
+    for (size_t i = 0; (row = compare_rows_at(rows, i)) != NULL; i++) {
+        if (is_same_but_seed(row, one)) {
+            sum += row_number(row, figure);
+            n++;
+        }
+    }
+    *mean = sum / (double)n;
+    for (size_t i = 0; (row = compare_rows_at(rows, i)) != NULL; i++) {
+        if (is_same_but_seed(row, one)) {
+            const double d = row_number(row, figure) - *mean;
+            squares += d * d;
+        }
+    }
+    *deviation = n > 1 ? sqrt(squares / (double)(n - 1)) : (double)NAN;
+    return n;
+}
+
+static bool is_first_seed(const compare_rows *rows, size_t i)
+{
+    for (size_t k = 0; k < i; k++) {
+        if (is_same_but_seed(compare_rows_at(rows, k), compare_rows_at(rows, i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void compare_print_seeds(const compare_rows *rows, const compare_layout *layout)
+{
+    const json_t *row = NULL;
+    if (!layout->seeds) {
+        return;
+    }
+    (void)printf("\nover seeds, mean +- standard deviation:\n%-*s %5s %20s %20s\n",
+                 layout->name_width, "recipe", "seeds", "perplexity", "difference");
+    for (size_t i = 0; (row = compare_rows_at(rows, i)) != NULL; i++) {
+        double mean[2];
+        double deviation[2];
+        char text[128];
+        const size_t n = over_seeds(&mean[0], &deviation[0], rows, row, "perplexity");
+        (void)over_seeds(&mean[1], &deviation[1], rows, row, "loss_difference");
+        if (n < 2 || !is_first_seed(rows, i)) {
+            continue;
+        }
+        (void)printf("%-*s %5zu", layout->name_width,
+                     show_text(text, sizeof text, row_text(row, "recipe")), n);
+        print_with_error(20, 3, mean[0], deviation[0], false);
+        print_with_error(20, 5, mean[1], deviation[1], true);
+        if (layout->texts) {
+            (void)printf("  %s", show_text(text, sizeof text, row_text(row, "text")));
+        }
+        (void)printf("\n");
+    }
+}
+
+/* A text of several lines that cannot drive a terminal: it may come out of a file. */
+static void print_lines(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        const unsigned char c = (unsigned char)*text;
+        const bool is_control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+        const bool is_c1 =
+            c == 0xc2 && (unsigned char)text[1] >= 0x80 && (unsigned char)text[1] < 0xa0;
+        (void)putchar(is_control || is_c1 ? '?' : c);
+        text += is_c1;
+    }
+    (void)putchar('\n');
+}
+
+void compare_print_answers(const compare_rows *rows, const char *prompt,
+                           const compare_layout *layout)
+{
+    const json_t *row = NULL;
     (void)printf("\nwhat each wrote behind \"%s\":\n", prompt);
-    for (size_t i = 0; i < n; i++) {
-        (void)printf("\n%s\n%s\n", rows[i].name, rows[i].answer);
+    for (size_t i = 0; (row = compare_rows_at(rows, i)) != NULL; i++) {
+        char name[160];
+        if (json_object_get(row, "answer") != NULL) {
+            (void)printf("\n%s\n", compare_row_name(name, sizeof name, row, layout));
+            print_lines(row_text(row, "answer"));
+        }
     }
 }

@@ -1,4 +1,4 @@
-/* compare_table.h - a row of kerf compare, and how the table is printed.
+/* compare_table.h - how the rows of kerf compare are printed for people.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -6,30 +6,28 @@
 #define KERF_CLI_COMPARE_TABLE_H
 
 #include "cli.h"
-#include "kerf/eval.h"
-#include "kerf/format.h"
+#include "compare_rows.h"
 
-/* A finished row of the table. */
-typedef struct compare_row {
-    char name[64];
-    char source[96];
-    char activations[KF_FORMAT_NAME_BYTES];
-    const char *start; /* what stands in front of every window: "none", "start token" or "text" */
-    uint64_t bytes;
-    double bits_per_weight, bits_per_weight_linear;
-    kf_eval_result eval;
-    double quantize_seconds;
-    double answer_rate; /* tokens a second */
-    char *answer;
-} compare_row;
+/* What the lines of a table have in common. */
+typedef struct compare_layout {
+    int name_width;
+    bool seeds; /* there are several: names tell which */
+    bool texts; /* there are several: lines end with theirs */
+} compare_layout;
 
-/* What the source and the text are, what was calibrated on (NULL: the first half of the text), and
- * the columns. */
-void compare_print_heading(const char *model, const char *source, const char *text,
-                           const char *calibration);
-void compare_print_row(const compare_row *row);
-void compare_print_row_json(const compare_row *row);
+/* A recipe's name, with its seed behind an '@' where there are several. */
+const char *compare_row_name(char *dst, size_t n, const json_t *row, const compare_layout *layout);
+/* By how much the perplexity is above the source's with the same start, in percent; NaN for the
+ * source. */
+double compare_percent_over(const json_t *row);
+
+/* The names of the columns, and a row under them. */
+void compare_print_columns(const compare_layout *layout);
+void compare_print_row(const json_t *row, const compare_layout *layout);
+/* Mean and standard deviation over seeds, where there are several. */
+void compare_print_seeds(const compare_rows *rows, const compare_layout *layout);
 /* What each wrote behind the prompt. */
-void compare_print_answers(const compare_row *rows, size_t n, const char *prompt);
+void compare_print_answers(const compare_rows *rows, const char *prompt,
+                           const compare_layout *layout);
 
 #endif /* KERF_CLI_COMPARE_TABLE_H */

@@ -56,4 +56,4 @@ model=$demo_model
 
 # Four windows of calibration and four of measuring are enough to see what is lost, not to publish:
 # the table's standard errors say how much to believe.
-build/kerf compare "$model" --text "$demo_text" --windows 4 --set calib.samples=4 "$@"
+build/kerf compare "$model" --texts "$demo_text" --windows 4 --set calib.samples=4 "$@"

@@ -251,29 +251,29 @@ run bench "$scratch/gptq" --prompt 32 -n 8 --repeats 1 --json
 json test tokens_per_second bytes_per_token gb_per_second read_gb_per_second share kernels \
     model activations threads tops
 result "bench as JSON" $?
-run compare "$model" --recipes rtn-w8,gptq-w4 --text "$text" $small $calibration -n 8 --json
+run compare "$model" --recipes rtn-w8,gptq-w4 --texts "$text" $small $calibration -n 8 --json
 json recipe perplexity bits_per_weight answer reference_perplexity loss_difference
 result "compare as JSON" $?
 [ "$(wc -l <"$scratch/out")" -eq 3 ]
 result "compare has a row for the source and one a recipe" $?
-run compare "$model" --recipes rtn-w8 --text "$text" --window 128 --windows 1 -n 4
+run compare "$model" --recipes rtn-w8 --texts "$text" --window 128 --windows 1 -n 4
 prints "^float: .* (safetensors, F32)$" "the table names its source"
 prints "^rtn-w8 .* none .* [+-][0-9.]*%" "and how far above it a perplexity is, with which start"
 [ "$code" -eq 0 ] && ! grep -q "nan" "$scratch/out"
 result "one window tells no standard error" $?
 fails 3 "Kerf checkpoint already" "a checkpoint is no source of a comparison" \
-    compare "$scratch/rtn" --recipes rtn-w8 --text "$text" $small
-fails 2 "names none" "an empty list of recipes" compare "$model" --recipes , --text "$text" $small
+    compare "$scratch/rtn" --recipes rtn-w8 --texts "$text" $small
+fails 2 "names none" "an empty list of recipes" compare "$model" --recipes , --texts "$text" $small
 fails 2 "no recipe 'gptq-w5'" "compare tells of a misspelled recipe before any work" \
-    compare "$model" --recipes rtn-w8,gptq-w5 --text "$text" $small
+    compare "$model" --recipes rtn-w8,gptq-w5 --texts "$text" $small
 fails 3 "is too long" "a directory is not made where a part of its name says" \
-    compare "$model" --recipes rtn-w8 --text "$text" $small --dir "$(yes d/ | head -n 2000 | tr -d '\n')"
+    compare "$model" --recipes rtn-w8 --texts "$text" $small --dir "$(yes d/ | head -n 2000 | tr -d '\n')"
 
 cat >"$scratch/spoken.json" <<'JSON'
 {"weights": "int4g64a", "activations": "int8tg64", "prefix": "You are a saw.",
  "methods": [{"name": "rtn"}]}
 JSON
-run compare "$model" --recipes "$scratch/spoken.json" --text "$text" --calib "$text" $small \
+run compare "$model" --recipes "$scratch/spoken.json" --texts "$text" --calib "$text" $small \
     -n 4 --json --dir "$scratch/kept"
 json kl_mean
 result "compare takes a recipe's file" $?
@@ -294,7 +294,7 @@ apart=$(field perplexity)
 run eval "$scratch/kept/spoken" --text "$text" $small --against "$model" --json
 reference=$(field reference_perplexity)
 touch "$scratch/before"
-run compare "$model" --recipes "$scratch/spoken.json" --text "$text" --calib "$text" $small \
+run compare "$model" --recipes "$scratch/spoken.json" --texts "$text" --calib "$text" $small \
     -n 4 --json --dir "$scratch/kept"
 [ "$code" -eq 0 ] && [ "$(field kl_mean)" = "$kl" ] &&
     [ -z "$(find "$scratch/kept" -name '*.safetensors' -newer "$scratch/before")" ]

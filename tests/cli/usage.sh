@@ -55,7 +55,7 @@ fails 2 "is not a whole number" "threads that are no number" info x -t two
 fails 2 "'eos' is not one of none|bos" "unknown start" eval x --text y --start eos
 fails 2 "unknown activation format 'flo'" "part of a word" eval x --text y --activations flo
 fails 2 "unknown activation format ''" "an empty word" run x -p a --activations ''
-fails 2 "unknown activation format" "unknown activations" compare x --text y --activations int8
+fails 2 "unknown activation format" "unknown activations" compare x --texts y --activations int8
 fails 2 "no KV cache is called 'k8'" "an unknown cache" run x -p a --kv k8
 fails 2 "no KV cache is called 'F32'" "a cache in other letters" eval x --text y --kv F32
 fails 2 "unexpected argument" "too many arguments" info x y
