@@ -96,8 +96,24 @@ static void make_errors(const trial *t, const kfi_clip_sample *sample, kf_activa
     }
 }
 
-/* The sum over layers, tokens and rows, in that order. */
-static double sum_of_squares(const trial *t, const kfi_clip_job *job)
+/* What outputs [n][rows] that should be 0 count for. */
+static double error_of_outputs(const float *y, size_t n, size_t rows, size_t n_blocks)
+{
+    double sum = 0.0;
+    for (size_t r = 0; r < rows; r++) {
+        double squares = 0.0;
+        double total = 0.0;
+        for (size_t t = 0; t < n; t++) {
+            const double e = (double)y[t * rows + r];
+            squares += e * e;
+            total += e;
+        }
+        sum += squares + ((double)n_blocks - 1.0) * total * total / (double)n;
+    }
+    return sum;
+}
+
+static double error_of_layers(const trial *t, const kfi_clip_job *job)
 {
     double sum = 0.0;
     for (size_t i = 0; i < job->n_linears; i++) {
@@ -113,9 +129,7 @@ static double sum_of_squares(const trial *t, const kfi_clip_job *job)
                                   .c = t->outputs,
                                   .ld_c = linear->rows};
         kfi_matrix_multiply(job->pool, &product);
-        for (size_t k = 0; k < job->sample->n * linear->rows; k++) {
-            sum += (double)t->outputs[k] * (double)t->outputs[k];
-        }
+        sum += error_of_outputs(t->outputs, job->sample->n, linear->rows, job->n_blocks);
     }
     return sum;
 }
@@ -133,9 +147,9 @@ kf_status kfi_clip_search(uint8_t *clip, const kfi_clip_job *job, kf_error *err)
         kf_activation tried = job->activation;
         tried.clip = percent == 100 ? 0 : (uint8_t)percent;
         make_errors(&t, job->sample, tried);
-        const double sum = sum_of_squares(&t, job);
-        if (percent == 100 || sum < least) {
-            least = sum;
+        const double error = error_of_layers(&t, job);
+        if (percent == 100 || error < least) {
+            least = error;
             *clip = tried.clip;
         }
     }

@@ -2,11 +2,19 @@
  *
  * A clip c makes codes reach c times the largest magnitude of a group: steps get finer, and what
  * lies outside is cut. What that costs shows in the outputs only, so it is tried: of a few ratios
- * the one whose sum over the step's layers of ||W (x - x^)||^2, over a sample of the calibration
- * tokens, is least. W are the float weights.
+ * the one with the least error over the step's layers and a sample of the calibration tokens,
+ *
+ *     sum over tokens ||W e||^2  +  (L - 1) n ||W mean(e)||^2        e = x - x^, n tokens
+ *
+ * W are the float weights, L is the model's number of blocks. Rounding errs to both sides, and L
+ * blocks add up to L times its square. Cutting always errs to the same side, most of all in the
+ * few channels that are large in every token, and that part of the error grows with L^2. Without
+ * the second term clips look good that ruin the model: SmolLM2, int4tg64, weights in float, 2
+ * windows of WikiText-2 test, perplexity 18.98 in float, 52.3 unclipped, 65.3 with 0.9 everywhere,
+ * 64.3 as the first term alone finds, 51.3 as both do, 53.9 with 256 in place of L.
  *
  * Source: the ratio is Atom's (arXiv:2310.19102) and QuaRot's (arXiv:2404.00456), who publish 0.9
- * for everything; searching it per step is ours.
+ * for everything; the search is ours.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -42,6 +50,7 @@ typedef struct kfi_clip_job {
     const kfi_linear *linears[KFI_LINEAR_COUNT]; /* float weights, [rows][sample->width] */
     size_t n_linears;                            /* >= 1 */
     kf_activation activation;                    /* one that clips */
+    size_t n_blocks;                             /* L */
     kf_pool *pool;
     const kf_allocator *alloc;
 } kfi_clip_job;

@@ -320,6 +320,7 @@ static kf_status search_clip(block_work *work, size_t i_step, size_t first, kf_e
     kfi_treatment *treatments[KFI_LINEAR_COUNT];
     kfi_clip_job job = {.sample = &work->samples[i_step],
                         .activation = format,
+                        .n_blocks = p->config->n_layers,
                         .pool = p->options.worker.pool,
                         .alloc = p->options.worker.alloc};
     for (size_t role = first; role <= kfi_step_last(i_step); role++) {

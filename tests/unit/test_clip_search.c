@@ -57,10 +57,11 @@ static void samples_tokens_at_even_distances(void **state)
     }
 }
 
-/* The error of the outputs with a clip, in double. */
+/* The error of the outputs with a clip, in double: the squares, and those of the sums. */
 static double error_of(const kfi_clip_job *job, uint8_t clip)
 {
     double sum = 0.0;
+    double sums[2][ROWS] = {0};
     kf_activation activation = job->activation;
     activation.clip = clip;
     for (size_t t = 0; t < job->sample->n; t++) {
@@ -76,8 +77,13 @@ static double error_of(const kfi_clip_job *job, uint8_t clip)
                     y += (double)job->linears[i]->weights[r * COLS + k] * (double)e;
                 }
                 sum += y * y;
+                sums[i][r] += y;
             }
         }
+    }
+    for (size_t i = 0; i < 2 * ROWS; i++) {
+        const double total = sums[i / ROWS][i % ROWS];
+        sum += (double)(job->n_blocks - 1) * total * total / (double)job->sample->n;
     }
     return sum;
 }
@@ -106,6 +112,7 @@ static void finds_the_clip_with_the_least_error_of_all_outputs(void **state)
                                   .linears = {&first, &second},
                                   .n_linears = 2,
                                   .activation = activation_of(formats[i / 4]),
+                                  .n_blocks = i % 4 < 2 ? 1 : 30,
                                   .pool = pool};
         uint8_t clip = 1;
         CHECK_OK(kfi_clip_search(&clip, &job, &err), &err);
@@ -127,6 +134,37 @@ static void finds_the_clip_with_the_least_error_of_all_outputs(void **state)
     assert_true(found[0] && n_found > 3);
 }
 
+/* A channel that is large in every token: cutting it errs to one side, which counts as often as
+ * there are blocks to add it up. */
+static void many_blocks_do_not_cut_what_is_large_in_every_token(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_rng rng;
+    kfi_rng_init(&rng, 3);
+    float *x = random_floats(256 * COLS, &rng);
+    float *weights = random_floats(ROWS * COLS, &rng);
+    for (size_t t = 0; t < 256; t++) {
+        x[t * COLS + 7] = 4.0f;
+    }
+    kfi_clip_sample sample = sample_of(x, 256);
+    const kfi_linear linear = {.rows = ROWS, .cols = COLS, .weights = weights};
+    kfi_clip_job job = {.sample = &sample,
+                        .linears = {&linear},
+                        .n_linears = 1,
+                        .activation = activation_of("int3t"),
+                        .n_blocks = 1};
+    uint8_t clip[2] = {0, 1};
+    CHECK_OK(kfi_clip_search(&clip[0], &job, &err), &err);
+    job.n_blocks = 100;
+    CHECK_OK(kfi_clip_search(&clip[1], &job, &err), &err);
+    assert_true(clip[0] != 0);
+    assert_true(clip[1] == 0 || clip[1] > clip[0]);
+    kfi_clip_sample_deinit(&sample);
+    kfi_free(NULL, x, 256 * COLS * sizeof *x);
+    kfi_free(NULL, weights, ROWS * COLS * sizeof *weights);
+}
+
 static void without_tokens_nothing_is_clipped(void **state)
 {
     (void)state;
@@ -137,7 +175,8 @@ static void without_tokens_nothing_is_clipped(void **state)
     const kfi_clip_job job = {.sample = &sample,
                               .linears = {&linear},
                               .n_linears = 1,
-                              .activation = activation_of("int4t")};
+                              .activation = activation_of("int4t"),
+                              .n_blocks = 1};
     uint8_t clip = 50;
     CHECK_OK(kfi_clip_search(&clip, &job, &err), &err);
     assert_int_equal(clip, 0);
@@ -149,6 +188,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(samples_tokens_at_even_distances),
         cmocka_unit_test(finds_the_clip_with_the_least_error_of_all_outputs),
+        cmocka_unit_test(many_blocks_do_not_cut_what_is_large_in_every_token),
         cmocka_unit_test(without_tokens_nothing_is_clipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
