@@ -5,27 +5,18 @@
  *
  * SPDX-License-Identifier: Apache-2.0
  */
-#include <cblas.h>
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/fail.h"
-#include "base/once.h"
+#include "linalg/lapack.h"
 #include "linalg/matrix.h"
-
-static kfi_once single_thread_once = KFI_ONCE_INIT;
-
-/* The threads are ours: OpenBLAS's own would change the bits with their number. */
-static void use_single_thread(void)
-{
-    openblas_set_num_threads(1);
-}
 
 /* Factors the index-reversed matrix in place. */
 static kf_status factor_reversed(double *a, size_t n, kf_error *err)
 {
-    kfi_once_run(&single_thread_once, use_single_thread);
+    kfi_lapack_begin();
     const lapack_int info =
         LAPACKE_dpotrf_work(LAPACK_COL_MAJOR, 'U', (lapack_int)n, a, (lapack_int)n);
     size_t pivot = n;
