@@ -5,6 +5,7 @@
 #include "quantize_job.h"
 #include "report_json.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,13 +26,21 @@ static void print_line(json_t *line)
 static void layer_json(void *ctx, const kf_layer_report *r)
 {
     (void)ctx;
-    print_line(json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:b, s:o}", "tensor",
-                         r->tensor, "format", r->format, "method", r->method, "activations",
-                         r->activations, "rows", (json_int_t)r->rows, "cols", (json_int_t)r->cols,
-                         "bits_per_weight", json_number(r->bits_per_weight), "weight_error",
-                         json_number(r->weight_error), "output_error", json_number(r->output_error),
-                         "nearest_error", json_number(r->nearest_error), "exact", (int)r->exact,
-                         "seconds", json_number(r->seconds)));
+    json_t *line = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:b, s:o}", "tensor", r->tensor,
+        "format", r->format, "method", r->method, "activations", r->activations, "rows",
+        (json_int_t)r->rows, "cols", (json_int_t)r->cols, "bits_per_weight",
+        json_number(r->bits_per_weight), "weight_error", json_number(r->weight_error),
+        "output_error", json_number(r->output_error), "nearest_error",
+        json_number(r->nearest_error), "exact", (int)r->exact, "seconds", json_number(r->seconds));
+    if (r->repair != NULL) {
+        json_t *pair =
+            json_pack("{s:s, s:I, s:o}", "repair", r->repair, "rank", (json_int_t)r->rank,
+                      "unrepaired_error", json_number(r->unrepaired_error));
+        (void)json_object_update(line, pair);
+        json_decref(pair);
+    }
+    print_line(line);
 }
 
 static void print_error(double error)
@@ -56,6 +65,12 @@ static void layer_text(void *ctx, const kf_layer_report *r)
     print_error(r->weight_error);
     print_error(r->output_error);
     print_error(r->nearest_error);
+    if (r->repair != NULL) {
+        (void)printf("  %s, rank %" PRIu64, r->repair, r->rank);
+        if (isfinite(r->unrepaired_error)) {
+            (void)printf(": output was %.2e", r->unrepaired_error);
+        }
+    }
     (void)printf("%s\n", strcmp(r->method, "keep") == 0 ? "  kept"
                          : r->exact                     ? "  exact: already on this grid"
                                                         : "");

@@ -117,8 +117,12 @@ typedef struct kf_layer_report {
                                 calibration */
     double nearest_error;    /**< The same if the weights were rounded to the nearest; NaN where not
                                 measured */
-    bool exact;     /**< Re-encoding reproduces the source: its weights already lie on this grid. */
-    double seconds; /**< Fitting, rounding, packing. */
+    bool exact; /**< Re-encoding reproduces the source: its weights already lie on this grid. */
+    const char *repair; /**< The method that made a low-rank pair beside the matrix, or NULL. The
+                           errors above, but for nearest_error, and the bits are with the pair. */
+    uint64_t rank;      /**< Of that pair; 0: none. */
+    double unrepaired_error; /**< output_error without the pair; NaN where not measured. */
+    double seconds;          /**< Fitting, rounding, packing. */
 } kf_layer_report;
 
 /** The plan (dry run) or the result. */

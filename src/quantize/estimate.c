@@ -19,8 +19,11 @@
 #define PASSES_PER_FORWARD 2.5
 #define PASSES_A_TRANSFORM 1.5 /* that asks for statistics */
 #define SOLVER_TOKENS      4.0
-#define FITS_CALIBRATED    2.0
-#define FITS_PLAIN         3.0 /* with rounding, measuring and packing */
+/* A repair multiplies E with R and with itself, 2 n^2 a row, and reduces a matrix of the smaller
+ * side, at a fraction of the speed. */
+#define REPAIR_TOKENS   8.0
+#define FITS_CALIBRATED 2.0
+#define FITS_PLAIN      3.0 /* with rounding, measuring and packing */
 /* Hashing the source, writing, syncing and hashing the files. */
 #define FILE_BYTES_A_SECOND 5e8
 /* Of prefix=auto; they measure no errors. */
@@ -68,6 +71,21 @@ static kf_status matrix_bytes(uint64_t *bytes, const estimate *e, const char *na
     return KF_OK;
 }
 
+/* Of the low-rank pair that a layer gets. */
+static kf_status pair_bytes(uint64_t *bytes, const kfi_treatment *treatment, size_t rows,
+                            size_t cols, kf_error *err)
+{
+    const kfi_repair_plan pair = kfi_treatment_pair(treatment, rows, cols);
+    uint64_t of_a = 0;
+    uint64_t of_b = 0;
+    if (pair.rank > 0) {
+        KFI_TRY(kf_format_bytes(&of_a, pair.factors, pair.rank, cols, err));
+        KFI_TRY(kf_format_bytes(&of_b, pair.factors, rows, pair.rank, err));
+    }
+    *bytes = of_a + of_b;
+    return KF_OK;
+}
+
 static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
 {
     uint64_t block_bytes = 0;
@@ -79,6 +97,8 @@ static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
         const kfi_name name = kfi_name_weight(i_layer, (kfi_linear_role)role);
         kfi_recipe_treatment(&treatment, e->recipe, e->config, name.text);
         KFI_TRY(matrix_bytes(&bytes, e, name.text, &treatment, &rows, &cols, err));
+        block_bytes += bytes;
+        KFI_TRY(pair_bytes(&bytes, &treatment, rows, cols, err));
         block_bytes += bytes;
         const kfi_name bias = kfi_name_bias(i_layer, (kfi_linear_role)role);
         if (kfi_model_find(e->model, bias.text, &rows, &cols)) {
@@ -143,6 +163,18 @@ static uint64_t stream_bytes(const estimate *e)
            sizeof(float);
 }
 
+/* A repair works on E and E F, maybe on weights to round again, with a factor of the smaller side's
+ * Gram matrix and its spectrum, in float and double; the pair comes thrice, and twice its inputs.
+ */
+static uint64_t repair_bytes(const estimate *e, uint64_t widest)
+{
+    const uint64_t hidden = e->config->hidden;
+    const uint64_t rank = kfi_recipe_rank(e->recipe, e->config);
+    return rank == 0 ? 0
+                     : sizeof(float) * (3 * widest * hidden + 8 * hidden * hidden +
+                                        (6 * rank + 6 * KFI_PIPELINE_TOKENS) * (widest + hidden));
+}
+
 /* An upper estimate: the widest layer's statistics and work beside streams, cache and a block. */
 static uint64_t memory_bytes(const estimate *e)
 {
@@ -151,6 +183,7 @@ static uint64_t memory_bytes(const estimate *e)
         config->feed_forward > config->hidden ? config->feed_forward : config->hidden;
     const uint64_t gram = e->n_tokens > 0 ? 16 * widest * widest : 0; /* float, double and float */
     const uint64_t layer = 2 * widest * config->hidden;               /* codes, grids */
+    const uint64_t repair = repair_bytes(e, widest);
     const kfi_kv kv = {.capacity = e->recipe->length + prefix_tokens(e) + KFI_KV_PANEL,
                        .n_kv_heads = config->n_kv_heads,
                        .head_dim = config->head_dim};
@@ -164,8 +197,8 @@ static uint64_t memory_bytes(const estimate *e)
     const uint64_t clips =
         e->recipe->searches_clip ? 6 * widest * KFI_CLIP_TOKENS * sizeof(float) : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
-    const uint64_t block = streams + gram + layer + kfi_kv_layer_bytes(&kv) + workspace + logits +
-                           clips + e->block_bytes +
+    const uint64_t block = streams + gram + layer + repair + kfi_kv_layer_bytes(&kv) + workspace +
+                           logits + clips + e->block_bytes +
                            (transforms(e) ? 2 : 1) * kfi_model_block_bytes(e->model); /* decoded */
     const uint64_t table = streams + workspace + e->table_memory +
                            KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
@@ -252,12 +285,13 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t s
     double fit = 0.0;
     const bool calibrates = e->n_tokens > 0;
     const bool tries = e->n_trial_tokens > 0;
+    const double repair = kfi_recipe_rank(e->recipe, e->config) > 0 ? REPAIR_TOKENS : 0.0;
     KFI_TRY(time_fit(&fit, e, err));
-    if (calibrates || tries) {
+    if (calibrates || tries || repair > 0.0) {
         KFI_TRY(time_forward(&forward, e, err));
     }
     const double widths = (double)(e->config->hidden + e->config->feed_forward);
-    const double solver = calibrates ? SOLVER_TOKENS * widths / 2 : 0.0;
+    const double solver = ((calibrates ? SOLVER_TOKENS : 0.0) + repair) * widths / 2;
     const double passes =
         PASSES_PER_FORWARD + PASSES_A_TRANSFORM * (double)kfi_recipe_asking(e->recipe);
     double tokens = (double)e->n_tokens * passes + solver;

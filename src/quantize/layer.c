@@ -15,6 +15,9 @@
 void kfi_layer_deinit(kfi_layer *layer)
 {
     kfi_free(layer->alloc, layer->packed, layer->packed_bytes);
+    for (size_t i = 0; i < KFI_PAIR_PARTS; i++) {
+        kfi_free(layer->alloc, layer->pair[i], layer->pair_bytes[i]);
+    }
     *layer = (kfi_layer){0};
 }
 
@@ -103,20 +106,26 @@ static void pack_panels(void *ctx, size_t i_item, size_t i_thread)
                      p->job->grids + first_row * p->n_groups);
 }
 
+kf_status kfi_job_pack(void **dst, size_t *bytes, kfi_packed *packed, const kfi_round_job *job,
+                       kf_error *err)
+{
+    uint64_t n = 0;
+    KFI_TRY(kf_format_bytes(&n, job->format, job->rows, job->cols, err));
+    *dst = n <= SIZE_MAX ? kfi_alloc(job->alloc, (size_t)n) : NULL;
+    if (*dst == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "packed weights of %" PRIu64 " bytes", n);
+    }
+    *bytes = (size_t)n;
+    packing p = {*dst, job, (job->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS,
+                 kfi_format_groups(job->format, job->cols)};
+    kfi_packed_begin(*dst, job->format, job->table, job->rows, job->cols);
+    kfi_pool_run(job->pool, pack_panels, &p, (p.n_panels + PANELS_A_PIECE - 1) / PANELS_A_PIECE);
+    return kfi_packed_open(packed, *dst, *bytes, false, err);
+}
+
 kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err)
 {
-    uint64_t bytes = 0;
-    KFI_TRY(kf_format_bytes(&bytes, job->format, job->rows, job->cols, err));
-    layer->packed = bytes <= SIZE_MAX ? kfi_alloc(job->alloc, (size_t)bytes) : NULL;
-    if (layer->packed == NULL) {
-        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "packed weights of %" PRIu64 " bytes", bytes);
-    }
-    layer->packed_bytes = (size_t)bytes;
-    packing p = {layer->packed, job, (job->rows + KFI_PANEL_ROWS - 1) / KFI_PANEL_ROWS,
-                 kfi_format_groups(job->format, job->cols)};
-    kfi_packed_begin(layer->packed, job->format, job->table, job->rows, job->cols);
-    kfi_pool_run(job->pool, pack_panels, &p, (p.n_panels + PANELS_A_PIECE - 1) / PANELS_A_PIECE);
-    return kfi_packed_open(&layer->linear.packed, layer->packed, layer->packed_bytes, false, err);
+    return kfi_job_pack(&layer->packed, &layer->packed_bytes, &layer->linear.packed, job, err);
 }
 
 /* ---- rounding ---- */
@@ -137,6 +146,7 @@ static kf_status measure_nearest(kfi_layer *layer, kfi_round_job *job, const kfi
     return KF_OK;
 }
 
+/* Codes and grids, and what they lose. */
 static kf_status round_job(kfi_layer *layer, kfi_round_job *job, const kfi_worker *worker,
                            const kfi_method_use *use, kfi_prepared *prepared, kf_error *err)
 {
@@ -149,13 +159,24 @@ static kf_status round_job(kfi_layer *layer, kfi_round_job *job, const kfi_worke
     }
     KFI_TRY(use->method->round(job, prepared->shared, err));
     if (worker->is_trial) {
-        return kfi_layer_pack(layer, job, err);
+        return KF_OK;
     }
     KFI_TRY(kfi_round_measure(&error, job, err));
     layer->report.weight_error = error.weight;
     layer->report.output_error = error.output;
     if (!has_nearest) {
         layer->report.exact = error.error_sum == 0.0; /* exact: every weight came back */
+    }
+    return KF_OK;
+}
+
+static kf_status make_layer(kfi_layer *layer, kfi_round_job *job, const kfi_worker *worker,
+                            const kfi_treatment *treatment, kfi_prepared *prepared, kf_error *err)
+{
+    const kfi_method_use *repair = kfi_treatment_repair(treatment);
+    KFI_TRY(round_job(layer, job, worker, kfi_treatment_round(treatment), prepared, err));
+    if (repair != NULL) {
+        KFI_TRY(kfi_layer_repair(layer, job, repair, prepared, worker->is_trial, err));
     }
     return kfi_layer_pack(layer, job, err);
 }
@@ -179,7 +200,7 @@ static kf_status quantize(kfi_layer *layer, const kfi_worker *worker, const kfi_
     }
     kf_format_name(layer->format, job.format);
     KFI_TRY(kfi_round_job_init(&job, err));
-    const kf_status st = round_job(layer, &job, worker, use, prepared, err);
+    const kf_status st = make_layer(layer, &job, worker, treatment, prepared, err);
     kfi_round_job_deinit(&job);
     return st;
 }
@@ -203,7 +224,8 @@ kf_layer_report kfi_report_kept(const char *name, const char *source_format, siz
                              .cols = cols,
                              .bits_per_weight = 8.0 * (double)dtype->block_bytes,
                              .output_error = (double)NAN,
-                             .nearest_error = (double)NAN};
+                             .nearest_error = (double)NAN,
+                             .unrepaired_error = (double)NAN};
 }
 
 static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_layer_source *source,
@@ -222,7 +244,9 @@ static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_la
         kfi_fail_prefix(err, "tensor '%s': ", source->name);
         return st;
     }
-    layer->report.bits_per_weight = kfi_packed_bits(&layer->linear.packed);
+    const double pair_bytes = (double)(layer->pair_bytes[0] + layer->pair_bytes[1]);
+    layer->report.bits_per_weight = kfi_packed_bits(&layer->linear.packed) +
+                                    8.0 * pair_bytes / (double)(linear->rows * linear->cols);
     return KF_OK;
 }
 
@@ -240,7 +264,8 @@ kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *worker,
                                       .rows = source->linear->rows,
                                       .cols = source->linear->cols,
                                       .output_error = (double)NAN,
-                                      .nearest_error = (double)NAN};
+                                      .nearest_error = (double)NAN,
+                                      .unrepaired_error = (double)NAN};
     if (source->treatment.keep) {
         layer->report = kfi_report_kept(layer->name.text, source->format, source->linear->rows,
                                         source->linear->cols);

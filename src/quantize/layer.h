@@ -9,12 +9,17 @@
 #include "model/checkpoint_names.h"
 #include "quantize/recipe.h"
 
+/* KFI_SIDE_LOW_RANK_A and …_B. */
+#define KFI_PAIR_PARTS 2u
+
 typedef struct kfi_layer {
     const kf_allocator *alloc;
     kfi_name name;     /* Hugging Face's, of the weight */
     kfi_linear linear; /* what runs: packed, or the source's floats where kept */
     void *packed;      /* [packed_bytes], owned; NULL: kept, or borrowed from a file */
     size_t packed_bytes;
+    void *pair[KFI_PAIR_PARTS]; /* A and B of its side path, packed, owned; NULL: none */
+    size_t pair_bytes[KFI_PAIR_PARTS];
     char format[KF_FORMAT_NAME_BYTES];
     char activations[KF_FORMAT_NAME_BYTES];
     kf_layer_report report; /* its strings are static or point into this struct: do not copy it */
@@ -57,6 +62,17 @@ KF_NODISCARD kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *wo
 
 /* Fills layer->packed and layer->linear.packed from a job's codes and grids. */
 KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err);
+/* A job's codes and grids as a packed matrix: *dst of *bytes, returned owned, and what opens it. */
+KF_NODISCARD kf_status kfi_job_pack(void **dst, size_t *bytes, kfi_packed *packed,
+                                    const kfi_round_job *job, kf_error *err);
+
+/* ---- layer_repair.c ---- */
+
+/* Runs the treatment's repair on a job that prepared's method has rounded: packs the pair into the
+ * layer and, unless it is a trial, measures what is left. The job's codes may be others then. */
+KF_NODISCARD kf_status kfi_layer_repair(kfi_layer *layer, kfi_round_job *job,
+                                        const kfi_method_use *repair, const kfi_prepared *prepared,
+                                        bool is_trial, kf_error *err);
 
 /* The type that holds a kept tensor without loss: F16 or BF16 where the source has it, else F32. */
 kfi_dtype kfi_kept_dtype(const char *source_format);

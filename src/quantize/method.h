@@ -10,6 +10,7 @@
 #define KFI_QUANTIZE_METHOD_H
 
 #include "kerf/quantize.h"
+#include "quantize/repair/repair.h"
 #include "quantize/round/round.h"
 #include "quantize/statistics.h"
 #include "quantize/transform/transform.h"
@@ -30,7 +31,8 @@ typedef struct kfi_method {
     kf_method about;
     kfi_stage stage;
 
-    /* What calibration must gather; the request comes in with nothing asked for. NULL: nothing. */
+    /* What calibration must gather; the request comes in with nothing asked for, to stage repair
+     * with what the method asks that rounds. NULL: nothing. */
     void (*request)(kfi_statistics_request *request, const double *knobs);
     /* False: a block's later layers are fitted to the outputs of its full-precision earlier ones.
      * NULL: true, they see the quantized ones. */
@@ -54,6 +56,10 @@ typedef struct kfi_method {
     bool is_whole;
     /* Codes and grids of one layer. */
     kf_status (*round)(kfi_round_job *job, const void *shared, kf_error *err);
+
+    /* Stage repair; its knobs begin with KFI_REPAIR_KNOBS. A low-rank pair for what rounding left
+     * over, and where it rounds again, other codes. */
+    kf_status (*repair)(kfi_repair_job *job, kf_error *err);
 } kfi_method;
 
 /* NULL when there is none. */

@@ -302,9 +302,7 @@ static void read_recipe(block_work *work)
         if (source->treatment.keep || p->options.windows.n == 0) {
             continue;
         }
-        if (use->method->request != NULL) {
-            use->method->request(&work->requests[role], use->knobs);
-        }
+        work->requests[role] = kfi_treatment_request(&source->treatment);
         work->needs_statistics = work->needs_statistics || work->requests[role].needs != 0;
         if (use->method->is_sequential != NULL && !use->method->is_sequential(use->knobs)) {
             work->is_sequential = false;
@@ -588,6 +586,7 @@ static kf_status allocate(kfi_pipeline *p, kf_error *err)
     p->kv_bytes = kfi_kv_layer_bytes(&p->kv);
     KFI_TRY(
         kfi_workspace_new(&p->workspace, config, o->worker.pool, p->batch, o->worker.alloc, err));
+    KFI_TRY(kfi_workspace_reserve_side(p->workspace, kfi_recipe_rank(o->recipe, config), err));
     p->buffers = kfi_workspace_buffers(p->workspace);
     p->kv_memory = kfi_alloc(o->worker.alloc, p->kv_bytes);
     if (p->kv_memory == NULL) {

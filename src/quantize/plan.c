@@ -114,6 +114,13 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
                         "pieces",
                         kf_recipe_name(recipe), use->method->about.name, name);
     }
+    const kfi_method_use *repair = kfi_treatment_repair(&treatment);
+    if (repair != NULL) {
+        return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                        "recipe %s: method %s of tensor '%s' repairs the linear layers of blocks "
+                        "only",
+                        kf_recipe_name(recipe), repair->method->about.name, name);
+    }
     if (use->method->request != NULL) {
         use->method->request(&request, use->knobs);
     }

@@ -385,14 +385,62 @@ bool kfi_recipe_weighs(const kf_recipe *recipe)
     return any;
 }
 
-const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment)
+/* The treatment's first method of a stage, or NULL. */
+static const kfi_method_use *find_stage(const kfi_treatment *treatment, kfi_stage stage)
 {
     for (size_t i = 0; i < treatment->n_methods; i++) {
-        if (treatment->methods[i].method->stage == KFI_STAGE_ROUND) {
+        if (treatment->methods[i].method->stage == stage) {
             return &treatment->methods[i];
         }
     }
     return NULL;
+}
+
+const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment)
+{
+    return find_stage(treatment, KFI_STAGE_ROUND);
+}
+
+const kfi_method_use *kfi_treatment_repair(const kfi_treatment *treatment)
+{
+    return find_stage(treatment, KFI_STAGE_REPAIR);
+}
+
+kfi_repair_plan kfi_treatment_pair(const kfi_treatment *treatment, size_t rows, size_t cols)
+{
+    const kfi_method_use *repair = treatment->keep ? NULL : kfi_treatment_repair(treatment);
+    return repair == NULL ? (kfi_repair_plan){.rank = 0}
+                          : kfi_repair_read(repair->knobs, rows, cols);
+}
+
+kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment)
+{
+    const kfi_method_use *round = kfi_treatment_round(treatment);
+    const kfi_method_use *repair = kfi_treatment_repair(treatment);
+    kfi_statistics_request request = {.first_token_weight = 1.0};
+    if (round->method->request != NULL) {
+        round->method->request(&request, round->knobs);
+    }
+    if (repair != NULL && repair->method->request != NULL) {
+        /* Where only the repair asks, the prefix counts: what it attends to is repaired too. */
+        request.prefix = request.prefix || request.needs == 0;
+        repair->method->request(&request, repair->knobs);
+    }
+    return request;
+}
+
+size_t kfi_recipe_rank(const kf_recipe *recipe, const kfi_config *config)
+{
+    size_t rank = 0;
+    for (size_t i = 0; i < config->n_layers * KFI_LINEAR_COUNT; i++) {
+        kfi_treatment treatment;
+        const kfi_name name =
+            kfi_name_weight(i / KFI_LINEAR_COUNT, (kfi_linear_role)(i % KFI_LINEAR_COUNT));
+        kfi_recipe_treatment(&treatment, recipe, config, name.text);
+        const kfi_repair_plan pair = kfi_treatment_pair(&treatment, SIZE_MAX, SIZE_MAX);
+        rank = pair.rank > rank ? pair.rank : rank;
+    }
+    return rank;
 }
 
 /* ---- patterns ---- */

@@ -91,6 +91,14 @@ bool kfi_recipe_weighs(const kf_recipe *recipe);
 kf_activation kfi_recipe_activations(const kf_recipe *recipe);
 /* The method that rounds. */
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
+/* The method that repairs a block's linear layer, or NULL. */
+const kfi_method_use *kfi_treatment_repair(const kfi_treatment *treatment);
+/* The low-rank pair that a linear layer of this shape gets; rank 0: none. */
+kfi_repair_plan kfi_treatment_pair(const kfi_treatment *treatment, size_t rows, size_t cols);
+/* What rounding and repair ask of calibration, as one. */
+kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment);
+/* The largest rank that a linear layer may get; 0: none is repaired. */
+size_t kfi_recipe_rank(const kf_recipe *recipe, const kfi_config *config);
 
 /* A recipe by the name of n bytes from its document; kf_recipe_free(). As kf_recipe_open(). */
 KF_NODISCARD kf_status kfi_recipe_from_json(kf_recipe **recipe, const kfi_json *root,

@@ -232,10 +232,12 @@ static kf_status read_methods(kfi_treatment *treatment, const kfi_json *value, k
                         KFI_RECIPE_METHODS_MAX);
     }
     size_t n_round = 0;
+    size_t n_repair = 0;
     for (size_t i = 0; i < n; i++) {
         kfi_method_use *use = &treatment->methods[i];
         KFI_TRY(read_method(use, kfi_json_at(value, i), err));
         n_round += use->method->stage == KFI_STAGE_ROUND;
+        n_repair += use->method->stage == KFI_STAGE_REPAIR;
         if (i > 0 && use[-1].method->stage > use->method->stage) {
             return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                             "recipe: method %s (stage %s) stands behind %s (stage %s)",
@@ -247,6 +249,10 @@ static kf_status read_methods(kfi_treatment *treatment, const kfi_json *value, k
     if (n_round != 1) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                         "recipe: %zu methods of stage round, expected one", n_round);
+    }
+    if (n_repair > 1) { /* a layer has one pair */
+        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                        "recipe: %zu methods of stage repair, expected one at most", n_repair);
     }
     return KF_OK;
 }

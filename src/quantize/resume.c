@@ -69,6 +69,38 @@ static kf_status take_map(kfi_linear *linear, const kfi_safetensors *file, const
     return KF_OK;
 }
 
+static kf_status open_packed(kfi_packed *packed, const kfi_tensor **found,
+                             const kfi_safetensors *file, const char *name, kf_error *err)
+{
+    const kfi_name full = kfi_name_packed(name);
+    *found = kfi_tensor_find(kfi_safetensors_tensors(file), full.text);
+    if (*found == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", full.text);
+    }
+    const kf_status st = kfi_packed_open(packed, (*found)->data, (*found)->bytes, true, err);
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "tensor '%s': ", full.text);
+    }
+    return st;
+}
+
+/* The low-rank pair of a layer whose recipe gives it one. */
+static kf_status take_pair(kfi_linear *linear, size_t rank, const kfi_safetensors *file,
+                           const char *name, kf_error *err)
+{
+    kfi_side_tensors tensors = {.name = name};
+    kfi_packed *const parts[KFI_PAIR_PARTS] = {&linear->side.low_rank_a, &linear->side.low_rank_b};
+    for (size_t i = 0; i < KFI_PAIR_PARTS; i++) {
+        const kfi_name part = kfi_name_side(name, (kfi_side_part)i);
+        KFI_TRY(open_packed(parts[i], &tensors.found[i], file, part.text, err));
+    }
+    KFI_TRY(kfi_side_check(&linear->side, &tensors, &linear->packed, err));
+    return linear->side.low_rank_a.rows == rank
+               ? KF_OK
+               : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' has rank %zu, expected %zu",
+                          tensors.found[0]->name, linear->side.low_rank_a.rows, rank);
+}
+
 static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
                             const kfi_safetensors *file, const char *name, kf_error *err)
 {
@@ -79,23 +111,16 @@ static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
                    ? KF_OK
                    : take_floats(&linear->weights, file, name, linear->rows * linear->cols, err);
     }
-    const kfi_name packed = kfi_name_packed(name);
-    const kfi_tensor *tensor = kfi_tensor_find(kfi_safetensors_tensors(file), packed.text);
-    if (tensor == NULL) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", packed.text);
-    }
-    kf_status st = kfi_packed_open(&linear->packed, tensor->data, tensor->bytes, true, err);
-    if (st == KF_OK &&
-        (linear->packed.rows != linear->rows || linear->packed.cols != linear->cols)) {
-        st = kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "%zu x %zu weights, expected %zu x %zu",
-                      linear->packed.rows, linear->packed.cols, linear->rows, linear->cols);
-    }
-    if (st != KF_OK) {
-        kfi_fail_prefix(err, "tensor '%s': ", packed.text);
-        return st;
+    const kfi_tensor *tensor = NULL;
+    KFI_TRY(open_packed(&linear->packed, &tensor, file, name, err));
+    if (linear->packed.rows != linear->rows || linear->packed.cols != linear->cols) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                        "tensor '%s': %zu x %zu weights, expected %zu x %zu", tensor->name,
+                        linear->packed.rows, linear->packed.cols, linear->rows, linear->cols);
     }
     linear->weights = NULL;
-    return KF_OK;
+    const kfi_repair_plan pair = kfi_treatment_pair(&treatment, linear->rows, linear->cols);
+    return pair.rank == 0 ? KF_OK : take_pair(linear, pair.rank, file, name, err);
 }
 
 static kf_status take_norms(kfi_block *block, const kfi_writer *writer, const kfi_safetensors *file,

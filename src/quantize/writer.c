@@ -105,6 +105,13 @@ static void add_packed(contents *c, const kfi_layer *layer)
 {
     (void)add(c, kfi_name_packed(layer->name.text).text, KFI_DTYPE_U8, layer->packed,
               layer->packed_bytes);
+    for (size_t i = 0; i < KFI_PAIR_PARTS; i++) {
+        const kfi_name part = kfi_name_side(layer->name.text, (kfi_side_part)i);
+        if (layer->pair[i] != NULL) {
+            (void)add(c, kfi_name_packed(part.text).text, KFI_DTYPE_U8, layer->pair[i],
+                      layer->pair_bytes[i]);
+        }
+    }
 }
 
 /* A kept matrix: in the source's own half precision where it has one, which is exact. */

@@ -25,6 +25,11 @@ void kfi_report_put(kfi_json_writer *writer, const kf_layer_report *report)
     kfi_json_member_number(writer, "output_error", report->output_error);
     kfi_json_member_number(writer, "nearest_error", report->nearest_error);
     kfi_json_member_bool(writer, "exact", report->exact);
+    if (report->repair != NULL) {
+        kfi_json_member_text(writer, "repair", report->repair);
+        kfi_json_member_integer(writer, "rank", (int64_t)report->rank);
+        kfi_json_member_number(writer, "unrepaired_error", report->unrepaired_error);
+    }
     kfi_json_end_object(writer);
 }
 
@@ -49,6 +54,9 @@ kf_status kfi_report_read(kf_layer_report *report, const kfi_json *object, kf_er
         .output_error = kfi_json_get_number(object, "output_error", (double)NAN),
         .nearest_error = kfi_json_get_number(object, "nearest_error", (double)NAN),
         .exact = kfi_json_is_bool(exact) && kfi_json_bool(exact),
+        .repair = kfi_json_get_text(object, "repair"),
+        .rank = count_of(object, "rank"),
+        .unrepaired_error = kfi_json_get_number(object, "unrepaired_error", (double)NAN),
     };
     if (report->tensor == NULL || report->format == NULL || report->method == NULL ||
         report->activations == NULL) {

@@ -22,6 +22,11 @@ static void every_method_is_complete(void **state)
             assert_non_null(method->grid);
         }
         assert_true((method->stage == KFI_STAGE_TRANSFORM) == (method->transform != NULL));
+        assert_true((method->stage == KFI_STAGE_REPAIR) == (method->repair != NULL));
+        if (method->stage == KFI_STAGE_REPAIR) { /* kfi_repair_read() goes by their places */
+            assert_string_equal(method->about.knobs[0].name, "rank");
+            assert_string_equal(method->about.knobs[1].name, "factors");
+        }
         assert_true((method->prepare == NULL) == (method->release == NULL));
     }
     assert_true(n >= 4);

@@ -111,8 +111,8 @@ static void quantizing_twice_gives_the_same_bytes(void **state)
 static void threads_change_no_byte(void **state)
 {
     (void)state;
-    static const char *const recipes[] = {"gptq-w4", "rtn-w2"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const recipes[] = {"gptq-w4", "rtn-w2", "qera-gptq-w3-r32", "loftq-nf4-r32"};
+    for (size_t i = 0; i < 4; i++) {
         quantize_fixture *one = quantize_fixture_new("llama", recipes[i], 1);
         quantize_fixture *two = quantize_fixture_new("llama", recipes[i], 2);
         quantize_to(one, "out", NULL);
@@ -122,6 +122,88 @@ static void threads_change_no_byte(void **state)
         quantize_fixture_free(one);
         quantize_fixture_free(two);
     }
+}
+
+/* Repaired layers as they are reported. */
+typedef struct repairs {
+    size_t n, n_better;
+    double bits; /* of all of them, times weights */
+    double weights;
+} repairs;
+
+static void count_repair(void *ctx, const kf_layer_report *report)
+{
+    repairs *r = ctx;
+    const double weights = (double)report->rows * (double)report->cols;
+    if (strstr(report->tensor, "_proj") == NULL) {
+        assert_null(report->repair);
+        return;
+    }
+    assert_string_equal(report->repair, "qera-exact");
+    assert_int_equal(report->rank, 8);
+    r->n++;
+    r->n_better += report->output_error < report->unrepaired_error;
+    r->bits += report->bits_per_weight * weights;
+    r->weights += weights;
+}
+
+static void a_repair_lowers_every_layers_error_and_counts_in_its_bits(void **state)
+{
+    (void)state;
+    quantize_fixture *f = quantize_fixture_new("llama", "qera-mxint3-r32", 2);
+    repairs r = {0};
+    kf_quantize_result result;
+    f->options.layer = count_repair;
+    f->options.ctx = &r;
+    quantize_fixture_set(f, "qera-exact.rank=8");
+    quantize_to(f, "out", &result);
+    assert_true(r.n == 14 && r.n_better == 14);
+    assert_true(fabs(r.bits / r.weights - result.bits_per_weight_linear) < 1e-9);
+
+    kf_error err = {0};
+    kfi_buf config;
+    kfi_buf_init(&config, NULL, 1u << 20);
+    CHECK_OK(kfi_file_read(&config, quantize_fixture_path(f, "out/config.json"), &err), &err);
+    assert_non_null(strstr(config.data, "\"format_version\": 2"));
+    kfi_buf_deinit(&config);
+    quantize_fixture_free(f);
+}
+
+static void a_repair_of_embedding_or_head_is_refused(void **state)
+{
+    (void)state;
+    static const char recipe[] =
+        "{\"tensors\": {\"*\": {\"methods\": [\"rtn\", \"lorc\"]}}, \"prefix\": \"none\"}";
+    kf_error err = {0};
+    quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
+    const char *path = quantize_fixture_path(f, "own.json");
+    CHECK_OK(kfi_file_write(path, recipe, sizeof recipe - 1, &err), &err);
+    kf_recipe_free(f->recipe);
+    CHECK_OK(kf_recipe_open(&f->recipe, path, NULL, &err), &err);
+    assert_int_equal(
+        kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options, &err),
+        KF_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "lorc"));
+    quantize_fixture_free(f);
+}
+
+static void rank_and_width_of_the_factors_take_bits(void **state)
+{
+    (void)state;
+    static const char *const ranks[] = {"qera-exact.rank=1", "qera-exact.rank=40"};
+    static const char *const factors[] = {"qera-exact.factors=int4", "qera-exact.factors=int8"};
+    double bits[4];
+    for (size_t i = 0; i < 4; i++) {
+        quantize_fixture *f = quantize_fixture_new("llama", "qera-mxint3-r32", 1);
+        kf_quantize_result result;
+        quantize_fixture_set(f, ranks[i / 2]);
+        quantize_fixture_set(f, factors[i % 2]);
+        quantize_to(f, "out", &result);
+        bits[i] = result.bits_per_weight_linear;
+        quantize_fixture_free(f);
+    }
+    assert_true(bits[0] < bits[1] && bits[2] < bits[3]);
+    assert_true(bits[0] < bits[2] && bits[1] < bits[3]);
 }
 
 static void a_spilled_stream_changes_no_byte(void **state)
@@ -275,8 +357,10 @@ static void every_knob_of_gptq_is_heard(void **state)
 static void a_dry_run_foretells_the_size_and_writes_nothing(void **state)
 {
     (void)state;
-    for (size_t a = 0; a < 2; a++) {
-        quantize_fixture *f = quantize_fixture_new(a == 0 ? "llama" : "qwen2", "gptq-w3", 1);
+    static const char *const recipes[] = {"gptq-w3", "gptq-w3", "qera-gptq-w3-r32",
+                                          "loftq-nf4-r32"};
+    for (size_t a = 0; a < 4; a++) {
+        quantize_fixture *f = quantize_fixture_new(a % 2 == 0 ? "llama" : "qwen2", recipes[a], 1);
         kf_quantize_result plan;
         kf_quantize_result result;
         quantize_fixture_set(f, "prefix=start");
@@ -612,6 +696,9 @@ int main(void)
         cmocka_unit_test(gptq_beats_rounding_to_the_nearest_in_almost_every_layer),
         cmocka_unit_test(quantizing_twice_gives_the_same_bytes),
         cmocka_unit_test(threads_change_no_byte),
+        cmocka_unit_test(a_repair_lowers_every_layers_error_and_counts_in_its_bits),
+        cmocka_unit_test(a_repair_of_embedding_or_head_is_refused),
+        cmocka_unit_test(rank_and_width_of_the_factors_take_bits),
         cmocka_unit_test(a_spilled_stream_changes_no_byte),
         cmocka_unit_test(seed_and_recipe_change_the_bytes),
         cmocka_unit_test(kept_tensors_stay_as_they_are),

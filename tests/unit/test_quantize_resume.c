@@ -51,12 +51,13 @@ static bool run_and_cancel(quantize_fixture *f, const char *name, size_t at)
 static void a_cancelled_run_resumes_to_the_same_bytes(void **state)
 {
     (void)state;
-    static const char *const settings[] = {"prefix=start", "prefix=none",
-                                           "gptq.true_sequential=false", "tensors.*v_proj=keep",
-                                           "act_clip=search"};
-    for (size_t i = 0; i < 5; i++) {
+    static const char *const settings[] = {
+        "prefix=start",         "prefix=none",     "gptq.true_sequential=false",
+        "tensors.*v_proj=keep", "act_clip=search", "qera-exact.rank=8"};
+    for (size_t i = 0; i < 6; i++) {
         kf_error err = {0};
-        quantize_fixture *f = quantize_fixture_new("qwen2", "gptq-w4", 1);
+        quantize_fixture *f =
+            quantize_fixture_new("qwen2", i < 5 ? "gptq-w4" : "qera-gptq-w3-r32", 1);
         quantize_fixture_set(f, "prefix=start");
         quantize_fixture_set(f, "act_kept=true"); /* of v_proj, where it is kept */
         quantize_fixture_set(f, "activations=int4tg64");

@@ -184,6 +184,7 @@ typedef struct row_sums {
 
 typedef struct measure_context {
     const kfi_round_job *job;
+    const float *error; /* [rows][cols]: E, or NULL: of the job's codes */
     row_sums *rows;
     float *scratch; /* [threads][2][KFI_ROUND_ROWS][cols]: E, and E or W times H */
 } measure_context;
@@ -197,8 +198,7 @@ static double dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* E = W - W~ of some rows. */
-static void error_rows(float *dst, const kfi_round_job *job, size_t begin, size_t end)
+void kfi_round_error_rows(float *dst, const kfi_round_job *job, size_t begin, size_t end)
 {
     const kfi_levels levels = kfi_round_levels(job);
     const size_t group = kfi_format_group(job->format, job->cols);
@@ -224,7 +224,11 @@ static void measure_rows(void *ctx, size_t i_task, size_t i_thread)
     const float *w = job->weights + begin * cols;
     row_sums *rows = measure->rows + begin;
 
-    error_rows(e, job, begin, begin + n);
+    if (measure->error != NULL) {
+        memcpy(e, measure->error + begin * cols, n * cols * sizeof *e);
+    } else {
+        kfi_round_error_rows(e, job, begin, begin + n);
+    }
     for (size_t r = 0; r < n; r++) {
         rows[r].error = dot(e + r * cols, e + r * cols, cols);
         rows[r].weight = dot(w + r * cols, w + r * cols, cols);
@@ -263,10 +267,16 @@ static double ratio(double part, double whole)
 
 kf_status kfi_round_measure(kfi_round_error *error, kfi_round_job *job, kf_error *err)
 {
+    return kfi_round_measure_matrix(error, job, NULL, err);
+}
+
+kf_status kfi_round_measure_matrix(kfi_round_error *error, kfi_round_job *job, const float *e,
+                                   kf_error *err)
+{
     kf_status st = KF_OK;
     const size_t threads = kf_pool_threads(job->pool);
     const size_t scratch_bytes = threads * 2 * KFI_ROUND_ROWS * job->cols * sizeof(float);
-    measure_context measure = {.job = job};
+    measure_context measure = {.job = job, .error = e};
     measure.rows = kfi_calloc(job->alloc, job->rows, sizeof *measure.rows);
     measure.scratch = kfi_alloc(job->alloc, scratch_bytes);
     if (measure.rows == NULL || measure.scratch == NULL) {

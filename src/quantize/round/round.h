@@ -97,5 +97,10 @@ typedef struct kfi_round_error {
 /* Cost: 2 rows cols^2 operations with a Gram matrix, twice that the first time; else O(rows cols).
  */
 KF_NODISCARD kf_status kfi_round_measure(kfi_round_error *error, kfi_round_job *job, kf_error *err);
+/* The same of another E, [rows][cols]: what codes and grids and more leave. */
+KF_NODISCARD kf_status kfi_round_measure_matrix(kfi_round_error *error, kfi_round_job *job,
+                                                const float *e, kf_error *err);
+/* dst [end - begin][cols] = W - W~ of some rows. */
+void kfi_round_error_rows(float *dst, const kfi_round_job *job, size_t begin, size_t end);
 
 #endif /* KFI_QUANTIZE_ROUND_H */
