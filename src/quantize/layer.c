@@ -14,10 +14,13 @@
 
 void kfi_layer_deinit(kfi_layer *layer)
 {
+    const size_t n_outliers = layer->linear.side.outliers.cols;
     kfi_free(layer->alloc, layer->packed, layer->packed_bytes);
     for (size_t i = 0; i < KFI_PAIR_PARTS; i++) {
         kfi_free(layer->alloc, layer->pair[i], layer->pair_bytes[i]);
     }
+    kfi_free(layer->alloc, layer->outliers, layer->outliers_bytes);
+    kfi_free(layer->alloc, layer->outlier_columns, n_outliers * sizeof *layer->outlier_columns);
     *layer = (kfi_layer){0};
 }
 
@@ -123,9 +126,55 @@ kf_status kfi_job_pack(void **dst, size_t *bytes, kfi_packed *packed, const kfi_
     return kfi_packed_open(packed, *dst, *bytes, false, err);
 }
 
+static kf_status check_zeros(const kfi_round_job *job, kf_error *err)
+{
+    const kfi_levels levels = kfi_round_levels(job);
+    const size_t group = kfi_format_group(job->format, job->cols);
+    const size_t n_groups = kfi_format_groups(job->format, job->cols);
+    for (size_t r = 0; r < job->rows; r++) {
+        for (size_t c = job->cols - job->n_outliers; c < job->cols; c++) {
+            const kfi_grid *grid = &job->grids[r * n_groups + c / group];
+            /* exact: what stands here would count twice */
+            if (kfi_grid_decode(grid, levels, job->codes[r * job->cols + c]) != 0.0f) {
+                char name[KF_FORMAT_NAME_BYTES];
+                kf_format_name(name, job->format);
+                return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                                "format %s has no exact zero for columns of outliers", name);
+            }
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status pack_outliers(kfi_layer *layer, const kfi_round_job *job, kf_error *err)
+{
+    const size_t n = job->n_outliers;
+    const kfi_round_job outliers = {.rows = job->rows,
+                                    .cols = n,
+                                    .format = KFI_ROUND_OUTLIERS,
+                                    .pool = job->pool,
+                                    .alloc = job->alloc,
+                                    .codes = job->outlier_codes,
+                                    .grids = job->outlier_grids};
+    KFI_TRY(check_zeros(job, err));
+    kfi_side_paths *side = &layer->linear.side;
+    KFI_TRY(
+        kfi_job_pack(&layer->outliers, &layer->outliers_bytes, &side->outliers, &outliers, err));
+    layer->outlier_columns = kfi_alloc(job->alloc, n * sizeof *layer->outlier_columns);
+    if (layer->outlier_columns == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "%zu columns of outliers", n);
+    }
+    for (size_t i = 0; i < n; i++) {
+        layer->outlier_columns[i] = (uint32_t)(job->cols - n + i);
+    }
+    side->columns = layer->outlier_columns;
+    return KF_OK;
+}
+
 kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err)
 {
-    return kfi_job_pack(&layer->packed, &layer->packed_bytes, &layer->linear.packed, job, err);
+    KFI_TRY(kfi_job_pack(&layer->packed, &layer->packed_bytes, &layer->linear.packed, job, err));
+    return job->n_outliers > 0 ? pack_outliers(layer, job, err) : KF_OK;
 }
 
 /* ---- rounding ---- */
@@ -181,15 +230,16 @@ static kf_status make_layer(kfi_layer *layer, kfi_round_job *job, const kfi_work
     return kfi_layer_pack(layer, job, err);
 }
 
-static kf_status quantize(kfi_layer *layer, const kfi_worker *worker, const kfi_linear *source,
-                          const kfi_treatment *treatment, const kfi_statistics *statistics,
+static kf_status quantize(kfi_layer *layer, const kfi_worker *worker,
+                          const kfi_layer_source *source, const kfi_statistics *statistics,
                           kfi_prepared *prepared, kf_error *err)
 {
-    const kfi_method_use *use = kfi_treatment_round(treatment);
-    kfi_round_job job = {.weights = source->weights,
-                         .rows = source->rows,
-                         .cols = source->cols,
-                         .format = treatment->weights,
+    const kfi_method_use *use = kfi_treatment_round(&source->treatment);
+    kfi_round_job job = {.weights = source->linear->weights,
+                         .rows = source->linear->rows,
+                         .cols = source->linear->cols,
+                         .n_outliers = source->n_outliers,
+                         .format = source->treatment.weights,
                          .statistics = statistics,
                          .knobs = use->knobs,
                          .pool = worker->pool,
@@ -200,7 +250,7 @@ static kf_status quantize(kfi_layer *layer, const kfi_worker *worker, const kfi_
     }
     kf_format_name(layer->format, job.format);
     KFI_TRY(kfi_round_job_init(&job, err));
-    const kf_status st = make_layer(layer, &job, worker, treatment, prepared, err);
+    const kf_status st = make_layer(layer, &job, worker, &source->treatment, prepared, err);
     kfi_round_job_deinit(&job);
     return st;
 }
@@ -228,6 +278,18 @@ kf_layer_report kfi_report_kept(const char *name, const char *source_format, siz
                              .unrepaired_error = (double)NAN};
 }
 
+/* Everything that stands beside the matrix for it, but a map that layers share. */
+static double bits_of(const kfi_layer *layer)
+{
+    const kfi_linear *linear = &layer->linear;
+    const size_t n_outliers = linear->side.outliers.cols;
+    const double bytes =
+        (double)(layer->pair_bytes[0] + layer->pair_bytes[1] + layer->outliers_bytes +
+                 n_outliers * sizeof *layer->outlier_columns);
+    return kfi_packed_bits(&linear->packed) +
+           8.0 * bytes / ((double)linear->rows * (double)linear->cols);
+}
+
 static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_layer_source *source,
                         const kfi_statistics *statistics, kfi_prepared *prepared, kf_error *err)
 {
@@ -238,15 +300,12 @@ static kf_status change(kfi_layer *layer, const kfi_worker *worker, const kfi_la
     }
     layer->linear.weights = NULL;
     layer->report.method = kfi_treatment_round(&source->treatment)->method->about.name;
-    const kf_status st =
-        quantize(layer, worker, linear, &source->treatment, statistics, prepared, err);
+    const kf_status st = quantize(layer, worker, source, statistics, prepared, err);
     if (st != KF_OK) {
         kfi_fail_prefix(err, "tensor '%s': ", source->name);
         return st;
     }
-    const double pair_bytes = (double)(layer->pair_bytes[0] + layer->pair_bytes[1]);
-    layer->report.bits_per_weight = kfi_packed_bits(&layer->linear.packed) +
-                                    8.0 * pair_bytes / (double)(linear->rows * linear->cols);
+    layer->report.bits_per_weight = bits_of(layer);
     return KF_OK;
 }
 

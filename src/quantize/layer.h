@@ -20,6 +20,9 @@ typedef struct kfi_layer {
     size_t packed_bytes;
     void *pair[KFI_PAIR_PARTS]; /* A and B of its side path, packed, owned; NULL: none */
     size_t pair_bytes[KFI_PAIR_PARTS];
+    void *outliers; /* [outliers_bytes], owned: packed columns of outliers, or NULL */
+    size_t outliers_bytes;
+    uint32_t *outlier_columns; /* [linear.side.outliers.cols], owned */
     char format[KF_FORMAT_NAME_BYTES];
     char activations[KF_FORMAT_NAME_BYTES];
     kf_layer_report report; /* its strings are static or point into this struct: do not copy it */
@@ -50,6 +53,7 @@ typedef struct kfi_layer_source {
     const char *name;         /* Hugging Face's */
     const kfi_linear *linear; /* float weights */
     const char *format;       /* as the source stores it: "Q4_1", "BF16" */
+    size_t n_outliers;        /* the last columns, where the matrix is quantized */
     kfi_treatment treatment;
 } kfi_layer_source;
 
@@ -60,7 +64,8 @@ KF_NODISCARD kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *wo
                                           const kfi_statistics *statistics, kfi_prepared *prepared,
                                           kf_error *err);
 
-/* Fills layer->packed and layer->linear.packed from a job's codes and grids. */
+/* Fills layer->packed and layer->linear.packed from a job's codes and grids, and what belongs to
+ * its outliers. KF_UNSUPPORTED: the format has no exact zero, which the matrix needs there. */
 KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err);
 /* A job's codes and grids as a packed matrix: *dst of *bytes, returned owned, and what opens it. */
 KF_NODISCARD kf_status kfi_job_pack(void **dst, size_t *bytes, kfi_packed *packed,

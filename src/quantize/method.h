@@ -38,10 +38,23 @@ typedef struct kfi_method {
      * NULL: true, they see the quantized ones. */
     bool (*is_sequential)(const double *knobs);
 
-    /* Stage transform. Changes a block in float so that it rounds better, its function the same. */
+    /* Stage transform. What a model must have; NULL: nothing. */
+    kf_status (*check)(const kfi_config *config, const double *knobs, kf_error *err);
+    /* The residual stream between the blocks is rotated: job->residual_signs. */
+    bool rotates_residual;
+    /* It sets the block's online maps, and so is the last of the transforms: the others work on
+     * inputs as norms and layers give them. */
+    bool maps_inputs;
+    /* Bytes of a block's maps, as they are stored; NULL: none. */
+    uint64_t (*map_bytes)(const kfi_config *config, const double *knobs);
+    /* How many columns of an input are outliers; NULL: none. */
+    size_t (*n_outliers)(size_t width, const double *knobs);
+    /* Changes a block in float so that it rounds better, its function the same. */
     kf_status (*transform)(kfi_transform_job *job, kf_error *err);
 
-    /* Stage round. The grids that the method starts from; RTN on them is what a report compares
+    /* Stage round. It rounds the outliers of its job apart. */
+    bool takes_outliers;
+    /* The grids that the method starts from; RTN on them is what a report compares
      * with. */
     void (*grid)(kfi_round_grid *grid, const double *knobs);
     /* Computes what layers with the same input share; NULL: nothing. statistics is NULL where

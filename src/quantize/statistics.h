@@ -42,6 +42,7 @@ typedef struct kfi_statistics {
     float *max_abs;     /* [n] */
     double *abs_sum;    /* [n] */
     float *weighted;    /* [KFI_STATISTICS_TOKENS][n] where tokens count by attention: scratch */
+    size_t n_outliers; /* inputs, the last ones, whose weights are rounded apart; by the gatherer */
 } kfi_statistics;
 
 /* Tokens of different weights that are added at once. */

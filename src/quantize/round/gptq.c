@@ -125,10 +125,13 @@ static int by_falling_h(const void *a, const void *b)
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-static kf_status order_columns(gptq_factor *factor, const float *gram, bool act_order,
-                               const kf_allocator *alloc, kf_error *err)
+/* Those of outliers come last, where they take up the errors of all others in 8 bits. */
+static kf_status order_columns(gptq_factor *factor, const kfi_statistics *statistics,
+                               bool act_order, const kf_allocator *alloc, kf_error *err)
 {
     const size_t n = factor->n;
+    const size_t first_outlier = n - statistics->n_outliers;
+    const float *gram = statistics->gram;
     column *columns = kfi_alloc(alloc, n * sizeof *columns);
     if (columns == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "order of %zu columns", n);
@@ -137,7 +140,8 @@ static kf_status order_columns(gptq_factor *factor, const float *gram, bool act_
         columns[i] = (column){gram[i * n + i], (uint32_t)i};
     }
     if (act_order) {
-        qsort(columns, n, sizeof *columns, by_falling_h);
+        qsort(columns, first_outlier, sizeof *columns, by_falling_h);
+        qsort(columns + first_outlier, n - first_outlier, sizeof *columns, by_falling_h);
     }
     for (size_t i = 0; i < n; i++) {
         factor->order[i] = columns[i].index;
@@ -207,8 +211,7 @@ static kf_status gptq_prepare(void **shared, const kfi_statistics *statistics, c
     *shared = NULL;
     KFI_TRY(factor_new(&factor, n, alloc, err));
 
-    kf_status st =
-        order_columns(factor, statistics->gram, values[KNOB_ACT_ORDER] > 0.5, alloc, err);
+    kf_status st = order_columns(factor, statistics, values[KNOB_ACT_ORDER] > 0.5, alloc, err);
     double *h = st == KF_OK ? kfi_alloc(alloc, n * n * sizeof *h) : NULL;
     if (st == KF_OK && h == NULL) {
         st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a matrix of %zu x %zu doubles", n, n);
@@ -296,15 +299,30 @@ static void fit_group(const gptq_pass *pass, const gptq_tile *tile, size_t begin
 {
     const kfi_round_job *job = pass->job;
     const size_t n = job->cols - i < pass->group ? job->cols - i : pass->group;
+    const size_t first_outlier = job->cols - job->n_outliers;
     const float *importance = pass->importance != NULL ? pass->importance + i : NULL;
     for (size_t r = 0; r < tile->n; r++) {
         for (size_t j = 0; j < n; j++) {
-            tile->group[j] = i + j < end ? tile->t[(i + j - begin) * KFI_ROUND_ROWS + r]
-                                         : tile->w[r * job->cols + i + j];
+            tile->group[j] = i + j >= first_outlier ? 0.0f
+                             : i + j < end          ? tile->t[(i + j - begin) * KFI_ROUND_ROWS + r]
+                                                    : tile->w[r * job->cols + i + j];
         }
         kfi_grid *grid = &job->grids[(tile->first + r) * pass->n_groups + i / pass->group];
         kfi_format_fit(grid, job->format, tile->group, importance, n, &pass->fit);
     }
+}
+
+/* Rounds a value of column c; returns what it is read as. */
+static float round_value(const gptq_pass *pass, size_t row, size_t c, float value)
+{
+    const kfi_round_job *job = pass->job;
+    const size_t first_outlier = job->cols - job->n_outliers;
+    const kfi_grid *grid = &job->grids[row * pass->n_groups + c / pass->group];
+    const bool is_outlier = c >= first_outlier;
+    const uint8_t code = kfi_grid_encode(grid, pass->levels, is_outlier ? 0.0f : value);
+    job->codes[row * job->cols + c] = code;
+    return is_outlier ? kfi_round_outlier(job, row, c - first_outlier, value)
+                      : kfi_grid_decode(grid, pass->levels, code);
 }
 
 /* Rounds the i-th column of all rows of the tile; e gets their errors. */
@@ -316,10 +334,7 @@ static void round_column(const gptq_pass *pass, const gptq_tile *tile, const flo
     const float u_ii = pass->factor->u[i * job->cols + i];
     for (size_t r = 0; r < tile->n; r++) {
         const size_t row = tile->first + r;
-        const kfi_grid *grid = &job->grids[row * pass->n_groups + c / pass->group];
-        const uint8_t code = kfi_grid_encode(grid, pass->levels, column_t[r]);
-        job->codes[row * job->cols + c] = code;
-        e[r] = (column_t[r] - kfi_grid_decode(grid, pass->levels, code)) / u_ii;
+        e[r] = (column_t[r] - round_value(pass, row, c, column_t[r])) / u_ii;
         pass->losses[row] += (double)e[r] * (double)e[r];
     }
 }
@@ -431,9 +446,10 @@ static kf_status gptq_round(kfi_round_job *job, const void *shared, kf_error *er
                           job->knobs[KNOB_STATIC_GROUPS] > 0.5 || job->knobs[KNOB_ACT_ORDER] > 0.5};
     pass.fit.table = job->table;
     pass.block = pass.block < job->cols ? pass.block : job->cols;
-    /* The scale of a row and a codebook come from the original weights in any case. */
-    const bool fits_first =
-        pass.static_groups || job->format.scale == KF_SCALE_TWO_LEVEL || kfi_round_wants_table(job);
+    /* The scale of a row, a codebook and grids of outliers come from the original weights in any
+     * case. */
+    const bool fits_first = pass.static_groups || job->n_outliers > 0 ||
+                            job->format.scale == KF_SCALE_TWO_LEVEL || kfi_round_wants_table(job);
     if (fits_first && (!job->is_fitted || memchr(factor->dead, 1, factor->n) != NULL)) {
         KFI_TRY(kfi_round_fit(job, &grid, factor->dead, err));
     }
@@ -492,6 +508,7 @@ const kfi_method kfi_method_gptq = {
               .knobs = knobs,
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_ROUND,
+    .takes_outliers = true,
     .request = gptq_request,
     .is_sequential = gptq_is_sequential,
     .grid = gptq_grid,

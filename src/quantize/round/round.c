@@ -27,7 +27,13 @@ kf_status kfi_round_job_init(kfi_round_job *job, kf_error *err)
         job->codes = kfi_alloc(job->alloc, n);
         job->grids = kfi_alloc(job->alloc, grids_bytes(job));
     }
-    if (job->codes == NULL || job->grids == NULL) {
+    bool ok = job->codes != NULL && job->grids != NULL;
+    if (job->n_outliers > 0) {
+        job->outlier_codes = kfi_alloc(job->alloc, job->rows * job->n_outliers);
+        job->outlier_grids = kfi_alloc(job->alloc, job->rows * sizeof *job->outlier_grids);
+        ok = ok && job->outlier_codes != NULL && job->outlier_grids != NULL;
+    }
+    if (!ok) {
         kfi_round_job_deinit(job);
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "codes of %zu x %zu weights", job->rows,
                         job->cols);
@@ -39,8 +45,12 @@ void kfi_round_job_deinit(kfi_round_job *job)
 {
     kfi_free(job->alloc, job->codes, job->rows * job->cols);
     kfi_free(job->alloc, job->grids, grids_bytes(job));
+    kfi_free(job->alloc, job->outlier_codes, job->rows * job->n_outliers);
+    kfi_free(job->alloc, job->outlier_grids, job->rows * sizeof *job->outlier_grids);
     job->codes = NULL;
     job->grids = NULL;
+    job->outlier_codes = NULL;
+    job->outlier_grids = NULL;
 }
 
 void kfi_round_grid_read(kfi_round_grid *grid, const double *knobs)
@@ -93,20 +103,32 @@ typedef struct fit_context {
     kfi_fit fit;
     const float *importance;
     const uint8_t *dead;
-    float *scratch; /* [threads][cols]: a row with its dead columns set to 0 */
+    float *scratch; /* [threads][cols]: a row with 0 in its dead columns and those of outliers */
     size_t n_groups;
 } fit_context;
 
-static const float *live_weights(const fit_context *fit, float *scratch, const float *weights,
-                                 size_t n)
+static const float *live_weights(const fit_context *fit, float *scratch, const float *weights)
 {
-    if (fit->dead == NULL || memchr(fit->dead, 1, n) == NULL) {
+    const size_t n = fit->job->cols;
+    const size_t first_outlier = n - fit->job->n_outliers;
+    const bool has_dead = fit->dead != NULL && memchr(fit->dead, 1, n) != NULL;
+    if (!has_dead && first_outlier == n) {
         return weights;
     }
     for (size_t i = 0; i < n; i++) {
-        scratch[i] = fit->dead[i] != 0 ? 0.0f : weights[i];
+        scratch[i] = i >= first_outlier || (has_dead && fit->dead[i] != 0) ? 0.0f : weights[i];
     }
     return scratch;
+}
+
+static void fit_outliers(const kfi_round_job *job, size_t row)
+{
+    const kfi_fit fit = {.kind = KFI_FIT_MIN_MAX};
+    if (job->n_outliers > 0) {
+        kfi_format_fit(&job->outlier_grids[row], KFI_ROUND_OUTLIERS,
+                       job->weights + (row + 1) * job->cols - job->n_outliers, NULL,
+                       job->n_outliers, &fit);
+    }
 }
 
 static void fit_rows(void *ctx, size_t i_task, size_t i_thread)
@@ -115,7 +137,8 @@ static void fit_rows(void *ctx, size_t i_task, size_t i_thread)
     const kfi_round_job *job = fit->job;
     float *scratch = fit->scratch + i_thread * job->cols;
     for (size_t r = i_task * KFI_ROUND_ROWS; r < row_end(job->rows, i_task); r++) {
-        const float *weights = live_weights(fit, scratch, job->weights + r * job->cols, job->cols);
+        const float *weights = live_weights(fit, scratch, job->weights + r * job->cols);
+        fit_outliers(job, r);
         kfi_format_fit_row(job->grids + r * fit->n_groups, job->format, weights, fit->importance,
                            job->cols, &fit->fit);
     }
@@ -156,6 +179,15 @@ kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid, const ui
     return st;
 }
 
+float kfi_round_outlier(const kfi_round_job *job, size_t row, size_t i, float value)
+{
+    const kfi_levels levels = kfi_format_levels(KFI_ROUND_OUTLIERS, NULL);
+    const kfi_grid *grid = &job->outlier_grids[row];
+    const uint8_t code = kfi_grid_encode(grid, levels, value);
+    job->outlier_codes[row * job->n_outliers + i] = code;
+    return kfi_grid_decode(grid, levels, code);
+}
+
 static void nearest_rows(void *ctx, size_t i_task, size_t i_thread)
 {
     (void)i_thread;
@@ -163,11 +195,16 @@ static void nearest_rows(void *ctx, size_t i_task, size_t i_thread)
     const kfi_levels levels = kfi_round_levels(job);
     const size_t group = kfi_format_group(job->format, job->cols);
     const size_t n_groups = kfi_format_groups(job->format, job->cols);
+    const size_t first_outlier = job->cols - job->n_outliers;
     for (size_t r = i_task * KFI_ROUND_ROWS; r < row_end(job->rows, i_task); r++) {
+        const kfi_grid *grids = &job->grids[r * n_groups];
         for (size_t c = 0; c < job->cols; c++) {
             const size_t i = r * job->cols + c;
-            job->codes[i] =
-                kfi_grid_encode(&job->grids[r * n_groups + c / group], levels, job->weights[i]);
+            const float weight = c < first_outlier ? job->weights[i] : 0.0f;
+            job->codes[i] = kfi_grid_encode(&grids[c / group], levels, weight);
+        }
+        for (size_t c = first_outlier; c < job->cols; c++) {
+            (void)kfi_round_outlier(job, r, c - first_outlier, job->weights[r * job->cols + c]);
         }
     }
 }
@@ -203,11 +240,18 @@ void kfi_round_error_rows(float *dst, const kfi_round_job *job, size_t begin, si
     const kfi_levels levels = kfi_round_levels(job);
     const size_t group = kfi_format_group(job->format, job->cols);
     const size_t n_groups = kfi_format_groups(job->format, job->cols);
+    const size_t first_outlier = job->cols - job->n_outliers;
+    const kfi_levels outlier_levels = kfi_format_levels(KFI_ROUND_OUTLIERS, NULL);
     for (size_t r = begin; r < end; r++) {
-        for (size_t c = 0; c < job->cols; c++) {
+        for (size_t c = 0; c < first_outlier; c++) {
             const size_t i = r * job->cols + c;
             *dst++ = job->weights[i] -
                      kfi_grid_decode(&job->grids[r * n_groups + c / group], levels, job->codes[i]);
+        }
+        for (size_t i = 0; i < job->n_outliers; i++) {
+            const uint8_t code = job->outlier_codes[r * job->n_outliers + i];
+            *dst++ = job->weights[r * job->cols + first_outlier + i] -
+                     kfi_grid_decode(&job->outlier_grids[r], outlier_levels, code);
         }
     }
 }

@@ -14,6 +14,10 @@
 /* Rows that one task takes. Every row is rounded by itself, so that no split changes a result. */
 #define KFI_ROUND_ROWS 32u
 
+/* What columns of outliers are rounded to: 8 bits, a scale a row. */
+#define KFI_ROUND_OUTLIERS                                                                         \
+    ((kf_format){KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, KF_GROUP_ROW})
+
 /* One layer to round. */
 typedef struct kfi_round_job {
     const float *weights; /* [rows][cols], finite, borrowed */
@@ -24,8 +28,11 @@ typedef struct kfi_round_job {
     const double *knobs;
     kf_pool *pool;
     const kf_allocator *alloc;
-    uint8_t *codes;                  /* [rows][cols], filled by the method */
-    kfi_grid *grids;                 /* [rows][kfi_format_groups()], filled by the method */
+    uint8_t *codes;    /* [rows][cols], filled by the method */
+    kfi_grid *grids;   /* [rows][kfi_format_groups()], filled by the method */
+    size_t n_outliers; /* the last columns: 0 in the matrix, rounded apart to KFI_ROUND_OUTLIERS */
+    uint8_t *outlier_codes;          /* [rows][n_outliers], filled by the method */
+    kfi_grid *outlier_grids;         /* [rows], filled by the method */
     int8_t table[KFI_TABLE_ENTRIES]; /* what codes stand for, where the tensor decides that */
     bool has_table;                  /* it was learned */
     bool is_fitted; /* grids hold what the method's grid() gives, dead columns not cleared */
@@ -36,7 +43,8 @@ typedef struct kfi_round_job {
 /* What the job's codes stand for. */
 kfi_levels kfi_round_levels(const kfi_round_job *job);
 
-/* Memory for the codes and grids of a job whose rows, cols, format and alloc are set. KF_NOMEM. */
+/* Memory for the codes and grids of a job whose rows, cols, n_outliers, format and alloc are set.
+ * KF_NOMEM. */
 KF_NODISCARD kf_status kfi_round_job_init(kfi_round_job *job, kf_error *err);
 void kfi_round_job_deinit(kfi_round_job *job);
 
@@ -80,12 +88,15 @@ KF_NODISCARD kf_status kfi_round_importance(float **importance, const kfi_round_
 /* True while the job's format wants a codebook of the tensor's own that is not learned yet. */
 bool kfi_round_wants_table(const kfi_round_job *job);
 
-/* Fits job->grids to the job's weights, after learning their codebook where one is wanted. Columns
- * c with dead[c] count as 0 (dead may be NULL). */
+/* Fits job->grids to the job's weights, after learning their codebook where one is wanted, and the
+ * grids of the outliers. Columns c with dead[c] count as 0 (dead may be NULL), and those of
+ * outliers do in the matrix. */
 KF_NODISCARD kf_status kfi_round_fit(kfi_round_job *job, const kfi_round_grid *grid,
                                      const uint8_t *dead, kf_error *err);
-/* job->codes: the nearest on job->grids. */
+/* job->codes: the nearest on job->grids, and those of the outliers. */
 void kfi_round_nearest(kfi_round_job *job);
+/* Rounds a value of outlier column i of a row: sets its code, returns what it is read as. */
+float kfi_round_outlier(const kfi_round_job *job, size_t row, size_t i, float value);
 
 /* How far codes and grids are from the weights. */
 typedef struct kfi_round_error {

@@ -47,6 +47,7 @@ const kfi_method kfi_method_rtn = {
               .knobs = knobs,
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_ROUND,
+    .takes_outliers = true,
     .request = rtn_request,
     .grid = kfi_round_grid_read,
     .round = rtn_round,
