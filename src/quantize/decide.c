@@ -57,6 +57,7 @@ static bool trial_init(trial *t, kf_model *model, const kf_recipe *recipe, const
                                                     .length = length},
                                         .n_held_back = TRIAL_HELD_BACK,
                                         .prefix = options->prefix,
+                                        .seed = options->seed,
                                         .spill = options->spill};
     t->options.worker.is_trial = true;
     return true;

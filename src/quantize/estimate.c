@@ -86,6 +86,19 @@ static kf_status pair_bytes(uint64_t *bytes, const kfi_treatment *treatment, siz
     return KF_OK;
 }
 
+/* Of a layer: the packed columns, and which they are. */
+static kf_status add_outliers(uint64_t *sum, const estimate *e, const kfi_treatment *treatment,
+                              size_t rows, size_t cols, kf_error *err)
+{
+    const size_t n = treatment->keep ? 0 : kfi_recipe_outliers(e->recipe, cols);
+    uint64_t bytes = 0;
+    if (n > 0) {
+        KFI_TRY(kf_format_bytes(&bytes, KFI_ROUND_OUTLIERS, rows, n, err));
+        *sum += bytes + n * sizeof(uint32_t);
+    }
+    return KF_OK;
+}
+
 static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
 {
     uint64_t block_bytes = 0;
@@ -100,10 +113,16 @@ static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
         block_bytes += bytes;
         KFI_TRY(pair_bytes(&bytes, &treatment, rows, cols, err));
         block_bytes += bytes;
+        KFI_TRY(add_outliers(&block_bytes, e, &treatment, rows, cols, err));
         const kfi_name bias = kfi_name_bias(i_layer, (kfi_linear_role)role);
         if (kfi_model_find(e->model, bias.text, &rows, &cols)) {
             e->bytes += (uint64_t)rows * cols * sizeof(float);
         }
+    }
+    const kfi_method_use *use = NULL;
+    for (size_t i = 0; (use = kfi_recipe_transform(e->recipe, i)) != NULL; i++) {
+        block_bytes +=
+            use->method->map_bytes != NULL ? use->method->map_bytes(e->config, use->knobs) : 0;
     }
     e->linear_bytes += block_bytes;
     e->bytes += block_bytes + 2 * e->config->hidden * sizeof(float);
@@ -148,6 +167,7 @@ static kf_status add_all(estimate *e, kf_error *err)
         KFI_TRY(add_table(e, KFI_TENSOR_HEAD, err));
     }
     e->bytes += config->hidden * sizeof(float);
+    e->bytes += kfi_recipe_rotates(e->recipe) ? config->hidden : 0; /* its signs */
     const size_t kv = 2 * config->n_layers * config->n_kv_heads * config->head_dim * sizeof(float);
     e->bytes += prefix_tokens(e) * (kv + sizeof(uint32_t));
     return KF_OK;
@@ -175,6 +195,21 @@ static uint64_t repair_bytes(const estimate *e, uint64_t widest)
                                         (6 * rank + 6 * KFI_PIPELINE_TOKENS) * (widest + hidden));
 }
 
+/* A second block; a layer and a matrix of its inputs that a transform works on; a batch of inputs
+ * behind their map, twice, with room for their codes that is made anew; and what columns of
+ * outliers take of side paths. */
+static uint64_t transform_bytes(const estimate *e, uint64_t widest)
+{
+    const uint64_t n_outliers = kfi_recipe_outliers(e->recipe, (size_t)widest);
+    const uint64_t threads = kf_pool_threads(kfi_model_pool(e->model));
+    return !transforms(e)
+               ? 0
+               : kfi_model_block_bytes(e->model) +
+                     sizeof(float) * (2 * widest * e->config->hidden + 2 * widest * widest +
+                                      KFI_PIPELINE_TOKENS * (5 * widest + 8 * n_outliers) +
+                                      threads * KFI_PIPELINE_TOKENS * 2 * KFI_PANEL_ROWS);
+}
+
 /* An upper estimate: the widest layer's statistics and work beside streams, cache and a block. */
 static uint64_t memory_bytes(const estimate *e)
 {
@@ -198,8 +233,8 @@ static uint64_t memory_bytes(const estimate *e)
         e->recipe->searches_clip ? 6 * widest * KFI_CLIP_TOKENS * sizeof(float) : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
     const uint64_t block = streams + gram + layer + repair + kfi_kv_layer_bytes(&kv) + workspace +
-                           logits + clips + e->block_bytes +
-                           (transforms(e) ? 2 : 1) * kfi_model_block_bytes(e->model); /* decoded */
+                           logits + clips + e->block_bytes + transform_bytes(e, widest) +
+                           kfi_model_block_bytes(e->model); /* the source's, decoded */
     const uint64_t table = streams + workspace + e->table_memory +
                            KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);
     return block > table ? block : table;

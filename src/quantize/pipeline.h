@@ -42,7 +42,8 @@ typedef struct kfi_prefix_run {
     float *keys;         /* [n_layers][n][n_kv_heads * head_dim], after RoPE */
     float *values;
     float *inputs[KFI_STEP_COUNT]; /* [n][width of the step]: of the current block's layers */
-    /* In front of the current block's two norms, [n][hidden]; NULL where nothing is transformed. */
+    /* In front of the current block's two norms, rotated where the stream is, [n][hidden]; NULL
+     * where nothing is transformed. */
     float *entering, *middle;
 } kfi_prefix_run;
 
@@ -54,6 +55,7 @@ typedef struct kfi_pipeline_options {
     size_t n_held_back;  /* the last windows are carried along and counted in no statistics */
     const uint32_t *prefix;
     size_t n_prefix;
+    uint64_t seed;     /* of transforms that draw */
     const char *spill; /* or NULL */
 } kfi_pipeline_options;
 
@@ -63,7 +65,10 @@ typedef struct kfi_pipeline {
     kfi_workspace *workspace;
     kfi_buffers *buffers;
     size_t batch;
-    size_t n_passes; /* over all tokens, a block */
+    size_t n_passes;        /* over all tokens, a block */
+    int8_t *residual_signs; /* [hidden]; NULL: the residual stream is not rotated */
+    float *mapped;          /* [batch][mapped_width]: an input behind its online map */
+    size_t mapped_width;
     kfi_stream hidden, attention;
     kfi_kv kv;
     void *kv_memory;
@@ -81,12 +86,16 @@ typedef struct kfi_block_result {
     kfi_block block; /* what runs; norms are those of floats, else of the source, as biases */
 } kfi_block_result;
 
-void kfi_block_result_deinit(kfi_block_result *result);
-
 /* Embeds the windows (by the table as it will be stored) and the prefix (by the source's). */
 KF_NODISCARD kf_status kfi_pipeline_init(kfi_pipeline *pipeline,
                                          const kfi_pipeline_options *options, kf_error *err);
 void kfi_pipeline_deinit(kfi_pipeline *pipeline);
+/* Values that go into the layers of a step, in front of an online map. */
+size_t kfi_step_width(const kfi_config *config, size_t i_step);
+
+/* ---- pipeline_block.c ---- */
+
+void kfi_block_result_deinit(kfi_block_result *result);
 
 /* Quantizes block i (they come in order) and moves the streams behind it. */
 KF_NODISCARD kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_result *result,
@@ -94,8 +103,6 @@ KF_NODISCARD kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_r
 /* Moves the streams behind block i, which was quantized before. */
 KF_NODISCARD kf_status kfi_pipeline_pass(kfi_pipeline *pipeline, const kfi_block *quantized,
                                          size_t i_layer, kf_error *err);
-/* Values that go into the layers of a step. */
-size_t kfi_step_width(const kfi_config *config, size_t i_step);
 
 /* ---- pipeline_loss.c ---- */
 

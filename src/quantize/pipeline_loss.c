@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
+#include <string.h>
 
 #include "base/fail.h"
 #include "linalg/matrix.h"
@@ -35,7 +36,9 @@ static void measure_tokens(const measuring *m, token_logits *tokens, const float
                            const uint32_t *ids, size_t n)
 {
     kfi_pipeline *p = m->pipeline;
-    kfi_piece_norm(p, kfi_model_final_norm(p->options.model), hidden, n);
+    memcpy(p->buffers->hidden, hidden, n * p->config->hidden * sizeof *hidden);
+    kfi_residual_restore(p->workspace, p->residual_signs, p->buffers->hidden, n);
+    kfi_piece_norm(p, kfi_model_final_norm(p->options.model), p->buffers->hidden, n);
     const kfi_gemm product = {.kind = KFI_GEMM_NT,
                               .m = n,
                               .n = m->n_rows,

@@ -133,6 +133,50 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
     return KF_OK;
 }
 
+/* Whether all layers are rounded by methods that take outliers apart. */
+static kf_status check_outliers(const kfi_config *config, const kf_recipe *recipe,
+                                const kfi_method_use *transform, kf_error *err)
+{
+    for (size_t i = 0; i < config->n_layers * KFI_LINEAR_COUNT; i++) {
+        kfi_treatment treatment;
+        const kfi_name name =
+            kfi_name_weight(i / KFI_LINEAR_COUNT, (kfi_linear_role)(i % KFI_LINEAR_COUNT));
+        kfi_recipe_treatment(&treatment, recipe, config, name.text);
+        const kfi_method *method = kfi_treatment_round(&treatment)->method;
+        if (!treatment.keep && !method->takes_outliers) {
+            return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                            "recipe %s: method %s of tensor '%s' cannot round the outliers of %s "
+                            "apart",
+                            kf_recipe_name(recipe), method->about.name, name.text,
+                            transform->method->about.name);
+        }
+        if (!treatment.keep && kfi_treatment_repair(&treatment) != NULL) {
+            return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
+                            "recipe %s: tensor '%s' would be repaired where %s leaves outliers",
+                            kf_recipe_name(recipe), name.text, transform->method->about.name);
+        }
+    }
+    return KF_OK;
+}
+
+static kf_status check_transforms(const kfi_config *config, const kf_recipe *recipe, kf_error *err)
+{
+    const kfi_method_use *use = NULL;
+    for (size_t i = 0; (use = kfi_recipe_transform(recipe, i)) != NULL; i++) {
+        const kf_status st =
+            use->method->check != NULL ? use->method->check(config, use->knobs, err) : KF_OK;
+        if (st != KF_OK) {
+            kfi_fail_prefix(err, "recipe %s: method %s: ", kf_recipe_name(recipe),
+                            use->method->about.name);
+            return st;
+        }
+        if (use->method->n_outliers != NULL) {
+            KFI_TRY(check_outliers(config, recipe, use, err));
+        }
+    }
+    return KF_OK;
+}
+
 static kf_status check_prefix(const kfi_config *config, const kf_recipe *recipe,
                               const kf_quantize_options *options, kf_error *err)
 {
@@ -189,6 +233,7 @@ kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
     KFI_TRY(check_patterns(config, recipe, err));
     KFI_TRY(check_table(config, recipe, KFI_TENSOR_EMBEDDING, err));
     KFI_TRY(check_table(config, recipe, KFI_TENSOR_HEAD, err));
+    KFI_TRY(check_transforms(config, recipe, err));
     KFI_TRY(check_prefix(config, recipe, options, err));
     KFI_TRY(check_calibration(config, recipe, options, err));
     return check_finite(model, recipe, options->alloc, err);

@@ -95,6 +95,7 @@ static void remember(float *dst, const kfi_pipeline *pipeline, const float *x, s
     const size_t hidden = pipeline->config->hidden;
     if (dst != NULL) {
         memcpy(dst + first * hidden, x, n * hidden * sizeof *x);
+        kfi_residual_rotate(pipeline->workspace, pipeline->residual_signs, dst + first * hidden, n);
     }
 }
 

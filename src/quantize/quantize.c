@@ -97,9 +97,11 @@ static kf_status write_tensors(run *r, kf_error *err)
                                     .worker = r->worker,
                                     .prefix = r->identity.prefix.ids,
                                     .n_prefix = r->identity.prefix.n,
+                                    .seed = r->options->seed,
                                     .spill = r->options->spill};
     KFI_TRY(draw_windows(r, &options.windows, err));
     KFI_TRY(kfi_pipeline_init(&pipeline, &options, err));
+    r->writer.residual_signs = pipeline.residual_signs;
     const size_t block_bytes = kfi_model_block_bytes(r->model);
     kfi_meter_count(&r->meter, block_bytes); /* the source's, decoded */
     kf_status st = all_blocks(r, &pipeline, err);
@@ -107,6 +109,7 @@ static kf_status write_tensors(run *r, kf_error *err)
     if (st == KF_OK) {
         st = kfi_writer_rest(&r->writer, &pipeline.prefix, r->options, err);
     }
+    r->writer.residual_signs = NULL; /* the pipeline's */
     kfi_pipeline_deinit(&pipeline);
     return st;
 }

@@ -356,6 +356,26 @@ const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i)
     return i < recipe->linears.n_methods && use->method->stage == KFI_STAGE_TRANSFORM ? use : NULL;
 }
 
+bool kfi_recipe_rotates(const kf_recipe *recipe)
+{
+    const kfi_method_use *use = NULL;
+    bool rotates = false;
+    for (size_t i = 0; (use = kfi_recipe_transform(recipe, i)) != NULL; i++) {
+        rotates = rotates || use->method->rotates_residual;
+    }
+    return rotates;
+}
+
+size_t kfi_recipe_outliers(const kf_recipe *recipe, size_t width)
+{
+    const kfi_method_use *use = NULL;
+    size_t n = 0;
+    for (size_t i = 0; (use = kfi_recipe_transform(recipe, i)) != NULL; i++) {
+        n += use->method->n_outliers != NULL ? use->method->n_outliers(width, use->knobs) : 0;
+    }
+    return n;
+}
+
 size_t kfi_recipe_asking(const kf_recipe *recipe)
 {
     size_t n = 0;

@@ -83,6 +83,10 @@ bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architectur
 /* The i-th transform, or NULL past the last: they change whole blocks, so that no override has any.
  */
 const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i);
+/* Whether one of them rotates the residual stream. */
+bool kfi_recipe_rotates(const kf_recipe *recipe);
+/* Columns of outliers that the transforms leave of an input. */
+size_t kfi_recipe_outliers(const kf_recipe *recipe, size_t width);
 /* How many transforms ask for statistics. */
 size_t kfi_recipe_asking(const kf_recipe *recipe);
 /* Whether tokens count by the attention that they get, in any layer. */

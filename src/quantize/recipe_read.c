@@ -223,6 +223,21 @@ static kf_status read_method(kfi_method_use *use, const kfi_json *value, kf_erro
     return kfi_json_is_object(value) ? kfi_json_each(value, read_knob, use, err) : KF_OK;
 }
 
+/* Other transforms work on inputs as they are without a map. */
+static kf_status check_maps(const kfi_treatment *treatment, kf_error *err)
+{
+    for (size_t i = 0; i + 1 < treatment->n_methods; i++) {
+        const kfi_method *method = treatment->methods[i].method;
+        const kfi_method *next = treatment->methods[i + 1].method;
+        if (method->maps_inputs && next->stage == KFI_STAGE_TRANSFORM) {
+            return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
+                            "recipe: method %s stands behind %s, which must be the last transform",
+                            next->about.name, method->about.name);
+        }
+    }
+    return KF_OK;
+}
+
 static kf_status read_methods(kfi_treatment *treatment, const kfi_json *value, kf_error *err)
 {
     const size_t n = kfi_json_size(value);
@@ -246,6 +261,7 @@ static kf_status read_methods(kfi_treatment *treatment, const kfi_json *value, k
         }
     }
     treatment->n_methods = n;
+    KFI_TRY(check_maps(treatment, err));
     if (n_round != 1) {
         return kfi_fail(err, KF_RANGE, KF_NO_OFFSET,
                         "recipe: %zu methods of stage round, expected one", n_round);

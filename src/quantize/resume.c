@@ -123,6 +123,28 @@ static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
     return pair.rank == 0 ? KF_OK : take_pair(linear, pair.rank, file, name, err);
 }
 
+/* The columns that stand beside a packed matrix. */
+static kf_status take_outliers(kfi_linear *linear, const kfi_writer *writer,
+                               const kfi_safetensors *file, const char *name, kf_error *err)
+{
+    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
+    const kfi_name packed = kfi_name_packed(kfi_name_side(name, KFI_SIDE_OUTLIERS).text);
+    const kfi_name columns = kfi_name_side(name, KFI_SIDE_COLUMNS);
+    const size_t n = kfi_recipe_outliers(writer->recipe, linear->cols);
+    const kfi_tensor *tensor = kfi_tensor_find(table, packed.text);
+    kfi_side_tensors tensors = {.name = name};
+    if (n == 0) {
+        return KF_OK;
+    }
+    if (tensor == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", packed.text);
+    }
+    tensors.found[KFI_SIDE_OUTLIERS] = tensor;
+    tensors.found[KFI_SIDE_COLUMNS] = kfi_tensor_find(table, columns.text);
+    KFI_TRY(kfi_packed_open(&linear->side.outliers, tensor->data, tensor->bytes, true, err));
+    return kfi_side_check(&linear->side, &tensors, &linear->packed, err);
+}
+
 static kf_status take_norms(kfi_block *block, const kfi_writer *writer, const kfi_safetensors *file,
                             size_t i_layer, kf_error *err)
 {
@@ -164,6 +186,9 @@ static kf_status take_layers(kfi_resumed *resumed, const kfi_writer *writer, siz
         KFI_TRY(take_activation(&linear->activation, reports, name.text, err));
         KFI_TRY(take_map(linear, resumed->file, name.text, err));
         KFI_TRY(take_layer(linear, writer, resumed->file, name.text, err));
+        if (linear->weights == NULL) {
+            KFI_TRY(take_outliers(linear, writer, resumed->file, name.text, err));
+        }
     }
     return KF_OK;
 }

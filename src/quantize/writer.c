@@ -112,6 +112,20 @@ static void add_packed(contents *c, const kfi_layer *layer)
                       layer->pair_bytes[i]);
         }
     }
+    if (layer->outliers != NULL) {
+        const kfi_name name = kfi_name_side(layer->name.text, KFI_SIDE_OUTLIERS);
+        (void)add(c, kfi_name_packed(name.text).text, KFI_DTYPE_U8, layer->outliers,
+                  layer->outliers_bytes);
+    }
+}
+
+static void add_outlier_columns(contents *c, const kfi_layer *layer)
+{
+    if (layer->outlier_columns != NULL) {
+        (void)add(c, kfi_name_side(layer->name.text, KFI_SIDE_COLUMNS).text, KFI_DTYPE_U32,
+                  layer->outlier_columns,
+                  layer->linear.side.outliers.cols * sizeof *layer->outlier_columns);
+    }
 }
 
 /* A kept matrix: in the source's own half precision where it has one, which is exact. */
@@ -165,6 +179,9 @@ static kf_status add_block(contents *c, const kfi_writer *writer, const kfi_bloc
         if (layer->packed != NULL) {
             add_packed(c, layer);
         }
+    }
+    for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
+        add_outlier_columns(c, &result->layers[role]);
     }
     for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
         const kfi_layer *layer = &result->layers[role];

@@ -72,7 +72,9 @@ static void every_recipe_makes_a_checkpoint_that_opens_and_verifies(void **state
             CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "out"), NULL, &err), &err);
             kf_model_get_info(made, &info);
             assert_true(info.is_kerf);
-            assert_non_null(strstr(kf_recipe_json(f->recipe), info.activations));
+            if (strstr(kf_recipe_json(f->recipe), "\"search\"") == NULL) { /* else found per layer */
+                assert_non_null(strstr(kf_recipe_json(f->recipe), info.activations));
+            }
             assert_int_equal(info.bytes, result.bytes);
             assert_int_equal(info.parameters, result.parameters);
             assert_true(fabs(info.bits_per_weight - result.bits_per_weight) < 1e-12);
