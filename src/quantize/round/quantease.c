@@ -12,7 +12,7 @@
  * every weight is on its grid no step can raise f: a code is only replaced by one that is strictly
  * nearer to beta.
  *
- * Rows are independent. A task takes 32 of them through all sweeps, and its columns in blocks:
+ * Rows are independent. A task takes 64 of them through all sweeps, and its columns in blocks:
  *
  *              block
  *     ┌───┬────┬────┬─────────┐      G = D H[:, block]          a matrix product
@@ -38,8 +38,11 @@
 #include "linalg/matrix.h"
 #include "quantize/round/gptq.h"
 
-/* Columns of a block: as many rows of D as columns keep the product's operands in cache. */
-#define BLOCK 96u
+/* Rows of a task and columns of a block. 576 rows of 1 536 columns, 3 bits, a core of a Zen 5: a
+ * sweep runs at 118 GFLOP/s, where the product alone has 200; with 32 rows at 95, and blocks of 96
+ * columns at 63, since the updates inside a block are no products. */
+#define ROWS  64u
+#define BLOCK 32u
 
 enum {
     KNOB_GRID, /* the first of KFI_ROUND_GRID_N_KNOBS */
@@ -87,25 +90,25 @@ typedef struct descent {
 typedef struct descent_tile {
     size_t first, n; /* rows */
     bool on_grid;    /* W~ are the codes' values */
-    float *d;        /* [KFI_ROUND_ROWS][cols]: W - W~ */
-    float *product;  /* [KFI_ROUND_ROWS][BLOCK] */
-    float *g;        /* [BLOCK][KFI_ROUND_ROWS] */
+    float *d;        /* [ROWS][cols]: W - W~ */
+    float *product;  /* [ROWS][BLOCK] */
+    float *g;        /* [BLOCK][ROWS] */
 } descent_tile;
 
 static size_t tile_floats(size_t cols)
 {
-    return kfi_round_up(KFI_ROUND_ROWS * (cols + 2 * BLOCK), 16);
+    return kfi_round_up(ROWS * (cols + 2 * BLOCK), 16);
 }
 
 static descent_tile tile_begin(const descent *run, size_t i_task, size_t i_thread)
 {
     const kfi_round_job *job = run->job;
     const size_t cols = job->cols;
-    descent_tile tile = {.first = i_task * KFI_ROUND_ROWS, .on_grid = run->starts_on_grid};
-    tile.n = job->rows - tile.first < KFI_ROUND_ROWS ? job->rows - tile.first : KFI_ROUND_ROWS;
+    descent_tile tile = {.first = i_task * ROWS, .on_grid = run->starts_on_grid};
+    tile.n = job->rows - tile.first < ROWS ? job->rows - tile.first : ROWS;
     tile.d = run->scratch + i_thread * run->scratch_n;
-    tile.product = tile.d + KFI_ROUND_ROWS * cols;
-    tile.g = tile.product + KFI_ROUND_ROWS * BLOCK;
+    tile.product = tile.d + ROWS * cols;
+    tile.g = tile.product + ROWS * BLOCK;
     memset(tile.d, 0, run->scratch_n * sizeof *tile.d);
     for (size_t r = 0; r < tile.n && tile.on_grid; r++) {
         for (size_t c = 0; c < cols; c++) {
@@ -135,7 +138,7 @@ static void multiply_block(const descent *run, const descent_tile *tile, size_t 
     kfi_matrix_multiply(NULL, &of_errors);
     for (size_t r = 0; r < tile->n; r++) {
         for (size_t i = 0; i < n; i++) {
-            tile->g[i * KFI_ROUND_ROWS + r] = tile->product[r * BLOCK + i];
+            tile->g[i * ROWS + r] = tile->product[r * BLOCK + i];
         }
     }
 }
@@ -188,18 +191,18 @@ static bool move_column(const descent *run, const descent_tile *tile, size_t c, 
 static bool sweep(const descent *run, const descent_tile *tile, bool relaxed)
 {
     const size_t cols = run->job->cols;
-    float change[KFI_ROUND_ROWS] = {0};
+    float change[ROWS] = {0};
     bool changed = false;
     for (size_t begin = 0; begin < cols; begin += BLOCK) {
         const size_t n = cols - begin < BLOCK ? cols - begin : BLOCK;
         multiply_block(run, tile, begin, n);
         for (size_t i = 0; i < n; i++) {
             const float *h = run->gram + (begin + i) * cols + begin;
-            const float *g = tile->g + i * KFI_ROUND_ROWS;
+            const float *g = tile->g + i * ROWS;
             changed = move_column(run, tile, begin + i, g, relaxed, change) || changed;
             for (size_t k = i + 1; k < n; k++) {
-                float *later = tile->g + k * KFI_ROUND_ROWS;
-                for (size_t r = 0; r < KFI_ROUND_ROWS; r++) {
+                float *later = tile->g + k * ROWS;
+                for (size_t r = 0; r < ROWS; r++) {
                     later[r] += change[r] * h[k];
                 }
             }
@@ -239,7 +242,7 @@ static kf_status descend(descent *run, kf_error *err)
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "work space for %zu x %zu weights", job->rows,
                         job->cols);
     }
-    kfi_pool_run(job->pool, descend_rows, run, (job->rows + KFI_ROUND_ROWS - 1) / KFI_ROUND_ROWS);
+    kfi_pool_run(job->pool, descend_rows, run, (job->rows + ROWS - 1) / ROWS);
     kfi_free(job->alloc, run->scratch, threads * run->scratch_n * sizeof *run->scratch);
     return KF_OK;
 }
