@@ -18,6 +18,7 @@
  * of n inputs are some 4 n^2 multiplications a row: as many as 4 n tokens take. */
 #define PASSES_PER_FORWARD 2.5
 #define PASSES_A_TRANSFORM 1.5 /* that asks for statistics */
+#define PASS_THAT_WEIGHS   1.0 /* tokens, by the attention that they get */
 #define SOLVER_TOKENS      4.0
 /* A repair multiplies E with R and with itself, 2 n^2 a row, and reduces a matrix of the smaller
  * side, at a fraction of the speed. */
@@ -313,6 +314,12 @@ static uint64_t table_parameters(const estimate *e)
     return (uint64_t)e->config->vocabulary * e->config->hidden * (e->config->tied ? 1 : 2);
 }
 
+static double products_a_row(const kf_recipe *recipe)
+{
+    const kfi_method_use *use = kfi_treatment_round(&recipe->linears);
+    return use->method->products != NULL ? use->method->products(use->knobs) : 0.0;
+}
+
 static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t source_bytes,
                                   kf_error *err)
 {
@@ -327,10 +334,12 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t s
     }
     const double widths = (double)(e->config->hidden + e->config->feed_forward);
     const double solver = ((calibrates ? SOLVER_TOKENS : 0.0) + repair) * widths / 2;
-    const double passes =
-        PASSES_PER_FORWARD + PASSES_A_TRANSFORM * (double)kfi_recipe_asking(e->recipe);
-    double tokens = (double)e->n_tokens * passes + solver;
-    tokens += tries ? TRIALS * ((double)e->n_trial_tokens * passes + solver / 2) : 0.0;
+    const double products = calibrates ? products_a_row(e->recipe) * widths / 2 : 0.0;
+    const double passes = PASSES_PER_FORWARD +
+                          PASSES_A_TRANSFORM * (double)kfi_recipe_asking(e->recipe) +
+                          (kfi_recipe_weighs(e->recipe) ? PASS_THAT_WEIGHS : 0.0);
+    double tokens = (double)e->n_tokens * passes + solver + products;
+    tokens += tries ? TRIALS * ((double)e->n_trial_tokens * passes + solver / 2 + products) : 0.0;
     *seconds = forward * tokens * (double)e->config->n_layers +
                fit * (double)kfi_model_linear_parameters(e->model) *
                    ((calibrates ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0)) +

@@ -67,6 +67,9 @@ typedef struct kfi_method {
                    const double *knobs);
     /* All rows of a matrix must be there at once: not for tables, which are rounded in pieces. */
     bool is_whole;
+    /* Products of a row with the Gram matrix that it costs beside solving once and measuring: what
+     * a dry run makes of its time. NULL: none. */
+    double (*products)(const double *knobs);
     /* Codes and grids of one layer. */
     kf_status (*round)(kfi_round_job *job, const void *shared, kf_error *err);
 

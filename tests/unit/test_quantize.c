@@ -408,6 +408,44 @@ static void a_dry_run_foretells_the_memory_of_a_trial(void **state)
     }
 }
 
+static void a_dry_run_foretells_the_memory_of_every_recipe(void **state)
+{
+    (void)state;
+    const char *name = NULL;
+    const char *description = NULL;
+    for (size_t i = 0; kf_recipe_at(i, &name, &description); i++) {
+        quantize_fixture *f = quantize_fixture_new("llama", name, 2);
+        kf_quantize_result plan;
+        kf_quantize_result result;
+        f->options.dry_run = true;
+        quantize_to(f, "out", &plan);
+        f->options.dry_run = false;
+        quantize_to(f, "out", &result);
+        if (plan.memory_bytes < result.memory_bytes) {
+            fail_msg("%s: %llu bytes foretold, %llu used", name,
+                     (unsigned long long)plan.memory_bytes,
+                     (unsigned long long)result.memory_bytes);
+        }
+        quantize_fixture_free(f);
+    }
+}
+
+/* A sweep more is a product with the Gram matrix more. */
+static void a_dry_run_foretells_that_sweeps_take_time(void **state)
+{
+    (void)state;
+    quantize_fixture *f = quantize_fixture_new("llama", "quantease-w3", 1);
+    kf_quantize_result one;
+    kf_quantize_result many;
+    f->options.dry_run = true;
+    quantize_fixture_set(f, "quantease.sweeps=1");
+    quantize_to(f, "out", &one);
+    quantize_fixture_set(f, "quantease.sweeps=1000");
+    quantize_to(f, "out", &many);
+    assert_true(many.seconds > 3.0 * one.seconds);
+    quantize_fixture_free(f);
+}
+
 static kf_status try_with(quantize_fixture *f, kf_error *err)
 {
     return kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options,
@@ -709,6 +747,8 @@ int main(void)
         cmocka_unit_test(every_knob_of_gptq_is_heard),
         cmocka_unit_test(a_dry_run_foretells_the_size_and_writes_nothing),
         cmocka_unit_test(a_dry_run_foretells_the_memory_of_a_trial),
+        cmocka_unit_test(a_dry_run_foretells_the_memory_of_every_recipe),
+        cmocka_unit_test(a_dry_run_foretells_that_sweeps_take_time),
         cmocka_unit_test(one_block_of_the_source_is_in_memory_at_a_time),
         cmocka_unit_test(refuses_what_cannot_be_done),
         cmocka_unit_test(refuses_a_kerf_checkpoint_as_its_source),

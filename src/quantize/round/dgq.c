@@ -199,6 +199,11 @@ static kf_status dgq_round(kfi_round_job *job, const void *shared, kf_error *err
     return KF_OK;
 }
 
+static double dgq_products(const double *values)
+{
+    return values[KNOB_ROW_STEPS];
+}
+
 const kfi_method kfi_method_dgq = {
     .about = {.name = "dgq",
               .stage = "round",
@@ -211,5 +216,6 @@ const kfi_method kfi_method_dgq = {
     .stage = KFI_STAGE_ROUND,
     .request = dgq_request,
     .grid = dgq_grid,
+    .products = dgq_products,
     .round = dgq_round,
 };

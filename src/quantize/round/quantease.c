@@ -346,6 +346,12 @@ static void quantease_request(kfi_statistics_request *request, const double *val
     request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
 }
 
+/* A sweep is one, at 118 of 200 GFLOP/s. */
+static double quantease_products(const double *values)
+{
+    return 1.7 * values[KNOB_SWEEPS];
+}
+
 const kfi_method kfi_method_quantease = {
     .about = {.name = "quantease",
               .stage = "round",
@@ -361,5 +367,6 @@ const kfi_method kfi_method_quantease = {
     .grid = kfi_round_grid_read,
     .prepare = quantease_prepare,
     .release = quantease_release,
+    .products = quantease_products,
     .round = quantease_round,
 };
