@@ -120,7 +120,8 @@ static void write_kerfs(const char *directory, const char *scratch)
     static const uint32_t ids[] = {1, 2};
     static const float rows[] = {0.5f, -0.25f, 1.0f, 2.0f, -1.0f, 0.125f, 3.0f, -0.5f};
     tiny_kerf_options kerf = tiny_kerf_defaults();
-    kerf.more = ",\"activation_overrides\":{\"model.layers.0.mlp.down_proj.weight\":\"float\"}";
+    kerf.more = ",\"kv\":\"q4\""
+                ",\"activation_overrides\":{\"model.layers.0.mlp.down_proj.weight\":\"float\"}";
     kerf.n_prefix = 2;
     kerf.prefix_ids = ids;
     kerf.prefix_keys = rows;

@@ -138,7 +138,7 @@ static void check_exact(const packed_case *c, size_t token, size_t head)
     const float *y = c->actual + token * c->args.ld_dst + head * dim;
     const double scale = (double)c->args.scale;
     double *p = kfi_calloc(NULL, n, sizeof *p);
-    double max = -INFINITY;
+    double max = -(double)INFINITY;
     double error = 0.0;
     double sum = 0.0;
     double q_max = 0.0;
