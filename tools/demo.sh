@@ -54,6 +54,12 @@ model=$demo_model
 [ -n "$model" ] || find_model
 [ -n "$model" ] || fail "the default model is not there and cannot be fetched; give --model FILE"
 
+# Unless told otherwise, two ways of rounding at four widths: all recipes would take half an hour.
+case " $* " in
+*" --recipes"* | *" -r "*) ;;
+*) set -- --recipes rtn-w8,gptq-w8,rtn-w4,gptq-w4,rtn-w3,gptq-w3,rtn-w2,gptq-w2 "$@" ;;
+esac
+
 # Four windows of calibration and four of measuring are enough to see what is lost, not to publish:
 # the table's standard errors say how much to believe.
 build/kerf compare "$model" --texts "$demo_text" --windows 4 --set calib.samples=4 "$@"
