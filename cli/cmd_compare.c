@@ -10,10 +10,14 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Two ways of rounding at four widths: minutes on a small model, where all recipes take an hour. */
+#define DEFAULT_RECIPES "rtn-w8,gptq-w8,rtn-w4,gptq-w4,rtn-w3,gptq-w3,rtn-w2,gptq-w2"
 
 /* ---- directories ---- */
 
@@ -148,15 +152,30 @@ static kf_status open_recipe(cli_comparison *c, const char *name, kf_error *err)
     return quantize_job_recipe(&c->recipes[c->n_recipes++], name, &c->options->set, err);
 }
 
-static kf_status open_known_recipes(cli_comparison *c, kf_error *err)
+/* Opens all recipes of Kerf's own whose name matches a shell pattern. */
+static kf_status open_matching_recipes(cli_comparison *c, const char *pattern, kf_error *err)
 {
     const char *name = NULL;
     const char *description = NULL;
+    const size_t n_before = c->n_recipes;
     kf_status st = KF_OK;
     for (size_t i = 0; st == KF_OK && kf_recipe_at(i, &name, &description); i++) {
-        st = open_recipe(c, name, err);
+        if (fnmatch(pattern, name, 0) == 0) {
+            st = open_recipe(c, name, err);
+        }
     }
-    return st;
+    return st == KF_OK && c->n_recipes == n_before
+               ? set_error(err, KF_INVALID, "--recipes: no recipe is called like '%s'", pattern)
+               : st;
+}
+
+static kf_status open_named_recipes(cli_comparison *c, const char *name, kf_error *err)
+{
+    if (strcmp(name, "all") == 0) {
+        return open_matching_recipes(c, "*", err);
+    }
+    return strpbrk(name, "*?[") != NULL ? open_matching_recipes(c, name, err)
+                                        : open_recipe(c, name, err);
 }
 
 /* All of them before any work: a misspelled name is told at once. */
@@ -164,16 +183,13 @@ static kf_status open_recipes(cli_comparison *c, kf_error *err)
 {
     kf_status st = KF_OK;
     char *rest = NULL;
-    if (c->options->recipes == NULL) {
-        return open_known_recipes(c, err);
-    }
     char *list = strdup(c->options->recipes);
     if (list == NULL) {
         return set_error(err, KF_NOMEM, "names of recipes");
     }
     for (char *name = strtok_r(list, ",", &rest); st == KF_OK && name != NULL;
          name = strtok_r(NULL, ",", &rest)) {
-        st = open_recipe(c, name, err);
+        st = open_named_recipes(c, name, err);
     }
     free(list);
     return st == KF_OK && c->n_recipes == 0
@@ -322,7 +338,8 @@ static void comparison_close(cli_comparison *c)
 
 static int run(const cli_command *command, int argc, char **argv)
 {
-    compare_options options = {.window = 2048,
+    compare_options options = {.recipes = DEFAULT_RECIPES,
+                               .window = 2048,
                                .tokens = 96,
                                .seeds = 1,
                                .layers = 1,
@@ -357,10 +374,12 @@ static int run(const cli_command *command, int argc, char **argv)
 }
 
 static const cli_option options_table[] = {
-    {"recipes", 'r', OPTION_TEXT, "A,B,…", "recipes to compare (default: all that come with Kerf)",
+    {"recipes", 'r', OPTION_TEXT, "NAMES",
+     "recipes to compare, between commas: names, files, patterns such as 'quarot-*', or 'all' "
+     "(default: rtn and gptq at 8, 4, 3 and 2 bits)",
      offsetof(compare_options, recipes), 0, 0},
-    {"texts", 0, OPTION_TEXT, "F,G,…", "texts to measure on", offsetof(compare_options, texts), 0,
-     0},
+    {"texts", 0, OPTION_TEXT, "FILES", "texts to measure on, between commas",
+     offsetof(compare_options, texts), 0, 0},
     {"calib", 0, OPTION_TEXT, "FILE", "text to calibrate on (default: the first half of the text)",
      offsetof(compare_options, calib), 0, 0},
     OPTION_WINDOW(compare_options),
@@ -392,7 +411,7 @@ static const cli_option options_table[] = {
 const cli_command command_compare = {
     .name = "compare",
     .summary = "quantize a model by several recipes and put them side by side",
-    .usage = "MODEL --texts FILES [--recipes A,B] [--calib FILE] [options]",
+    .usage = "MODEL --texts FILES [--recipes NAMES] [--calib FILE] [options]",
     .description =
         "One row a recipe, seed and text: bits per weight, perplexity, paired difference and divergence from the source, top-1, tokens a second, time "
         "and memory of quantizing, and a paragraph that it wrote. A checkpoint that stores an exact prefix has it in front of every window: perplexities "

@@ -92,7 +92,7 @@ static void print_lists(void)
     }
     (void)puts("\nrecipes:");
     for (size_t i = 0; kf_recipe_at(i, &name, &description); i++) {
-        (void)printf("  %-12s %s\n", name, description);
+        (void)printf("  %-22s %s\n", name, description);
     }
 }
 

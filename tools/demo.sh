@@ -1,7 +1,7 @@
 # demo.sh - ./dev demo [--text FILE] [--model MODEL] [OPTION of kerf compare...]
 #
-# Sourced by dev. Fetches a small real model once, quantizes it to 8, 4, 3 and 2 bits by rounding to
-# the nearest and by GPTQ, and puts them beside full precision. The text is the Debian Policy Manual
+# Sourced by dev. Fetches a small real model once, quantizes it by the recipes that kerf compare takes
+# unless told otherwise, and puts them beside full precision. The text is the Debian Policy Manual
 # of the package debian-policy (GPL), unless told otherwise: its first half calibrates, its second
 # half is measured, and the table says so.
 #
@@ -53,12 +53,6 @@ fi
 model=$demo_model
 [ -n "$model" ] || find_model
 [ -n "$model" ] || fail "the default model is not there and cannot be fetched; give --model FILE"
-
-# Unless told otherwise, two ways of rounding at four widths: all recipes would take half an hour.
-case " $* " in
-*" --recipes"* | *" -r "*) ;;
-*) set -- --recipes rtn-w8,gptq-w8,rtn-w4,gptq-w4,rtn-w3,gptq-w3,rtn-w2,gptq-w2 "$@" ;;
-esac
 
 # Four windows of calibration and four of measuring are enough to see what is lost, not to publish:
 # the table's standard errors say how much to believe.

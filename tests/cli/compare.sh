@@ -95,6 +95,19 @@ run compare "$model" --recipes rtn-w4 --texts "$scratch/a.txt" $options \
 cmp -s "$scratch/rows.jsonl" "$scratch/first"
 result "what needs no calibration does not depend on its text" $?
 
+# --- recipes -------------------------------------------------------------------------------------
+
+once="--texts $scratch/a.txt $options -n 0 --layers 0 --json"
+run compare "$model" $once
+checks "without --recipes two ways of rounding at four widths" '
+assert [r["recipe"] for r in rows] == ["float"] + [
+    f"{way}-w{bits}" for bits in (8, 4, 3, 2) for way in ("rtn", "gptq")]'
+run compare "$model" $once --recipes "mxint4,rtn-w[34]"
+checks "names and patterns stand for themselves and for all that match" '
+assert [r["recipe"] for r in rows] == ["float", "mxint4", "rtn-w4", "rtn-w3"]'
+fails 2 "no recipe is called like 'quorat-[*]'" "a pattern that matches nothing" \
+    compare "$model" $once --recipes "quorat-*"
+
 # --- the table and the page ----------------------------------------------------------------------
 
 run compare "$model" --recipes rtn-w4,gptq-w3 --texts "$texts" $options -n 4 --seeds 2 \
