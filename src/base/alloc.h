@@ -64,6 +64,11 @@ static inline size_t kfi_round_up(size_t n, size_t multiple)
     return (n + multiple - 1) / multiple * multiple;
 }
 
+static inline size_t kfi_least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 /* An arena: many small blocks freed in one call. Blocks come from chunks that double up to 1 MiB.
  */
 typedef struct kfi_arena_chunk kfi_arena_chunk;

@@ -4,6 +4,8 @@
  */
 #include "linalg/matrix.h"
 
+#include "base/alloc.h"
+
 /* Rows a tile: enough that packing the other operand costs little, few enough to find their way
  * into the caches again for each of its panels. */
 #define TILE_M 256
@@ -16,11 +18,6 @@
 #define GRAM_TILE   96
 #define GRAM_WIDE   2048
 #define MIRROR_TILE 16
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 static size_t tiles(size_t n, size_t tile)
 {
@@ -40,7 +37,7 @@ static void run_tile(void *ctx, size_t i_item, size_t i_thread)
     const size_t i = i_item / p->columns.n_pieces * TILE_M;
     const size_t i_piece = i_item % p->columns.n_pieces;
     const size_t j = kfi_split_begin(&p->columns, i_piece);
-    g.m = least(TILE_M, g.m - i);
+    g.m = kfi_least(TILE_M, g.m - i);
     g.n = kfi_split_begin(&p->columns, i_piece + 1) - j;
     g.a += g.kind == KFI_GEMM_TN ? i : i * g.ld_a;
     g.b += g.kind == KFI_GEMM_NT ? j * g.ld_b : j;
@@ -87,7 +84,7 @@ static area triangle_area(const triangle *t, size_t i_tile)
     }
     const size_t i = i_row * t->tile;
     const size_t j = i_tile * t->tile;
-    return (area){i, least(i + t->tile, t->n), j, least(j + t->tile, t->n)};
+    return (area){i, kfi_least(i + t->tile, t->n), j, kfi_least(j + t->tile, t->n)};
 }
 
 typedef struct gram_sum {
@@ -102,7 +99,7 @@ static void add_block(const gram_sum *t, size_t row, area to)
 {
     kfi_gemm g = {.kind = KFI_GEMM_TN,
                   .add = true,
-                  .k = least(KFI_GEMM_DEPTH, t->m - row),
+                  .k = kfi_least(KFI_GEMM_DEPTH, t->m - row),
                   .ld_a = t->ld_x,
                   .ld_b = t->ld_x,
                   .ld_c = t->gram.n};
@@ -110,7 +107,7 @@ static void add_block(const gram_sum *t, size_t row, area to)
     for (size_t j = to.j; j < to.j_end; j += TILE_N_QUANTUM) {
         i = i > j ? i : j;
         g.m = to.i_end - i;
-        g.n = least(TILE_N_QUANTUM, to.j_end - j);
+        g.n = kfi_least(TILE_N_QUANTUM, to.j_end - j);
         g.a = t->x + row * t->ld_x + i;
         g.b = t->x + row * t->ld_x + j;
         g.c = t->gram.a + i * t->gram.n + j;
@@ -144,8 +141,8 @@ static void run_mirror_tile(void *ctx, size_t i_item, size_t i_thread)
     const area from = triangle_area(t, i_item);
     for (size_t c = from.j; c < from.j_end; c += MIRROR_TILE) {
         for (size_t r = from.i > c ? from.i : c; r < from.i_end; r += MIRROR_TILE) {
-            for (size_t q = c; q < least(c + MIRROR_TILE, from.j_end); q++) {
-                for (size_t p = r > q ? r : q; p < least(r + MIRROR_TILE, from.i_end); p++) {
+            for (size_t q = c; q < kfi_least(c + MIRROR_TILE, from.j_end); q++) {
+                for (size_t p = r > q ? r : q; p < kfi_least(r + MIRROR_TILE, from.i_end); p++) {
                     t->a[q * t->n + p] = t->a[p * t->n + q];
                 }
             }

@@ -11,6 +11,7 @@
  */
 #include <math.h>
 
+#include "base/alloc.h"
 #include "kernels/attention_inline.h"
 #include "model/forward.h"
 #include "model/rope.h"
@@ -121,11 +122,6 @@ static void put_all(attending *a)
 }
 
 /* ---- newest tokens ---- */
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
 
 static size_t most(size_t a, size_t b)
 {
@@ -287,7 +283,7 @@ static void attend_blocks(const attending *a, size_t i_head, size_t begin, size_
         size_t n = end - begin;
         if (a->kv->keeps_newest) {
             const size_t start = kfi_kv_block_start(a->kv, a->first + begin);
-            n = least(n, start + KFI_KV_NEWEST - a->first - begin);
+            n = kfi_least(n, start + KFI_KV_NEWEST - a->first - begin);
         }
         attend_packed(a, i_head, begin, n, i_thread);
         begin += n;
@@ -352,7 +348,7 @@ static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_t
         kfi_attention_args args = head_args(a, i_head, 0, 1, begin, i_thread);
         args.dst = dst;
         args.state = state;
-        args.n_keys = least(n_float - begin, KFI_ATTENTION_CHUNK);
+        args.n_keys = kfi_least(n_float - begin, KFI_ATTENTION_CHUNK);
         w->kernels->attention(&args);
         if (n_float <= a->first && kfi_kv_is_packed(a->kv)) {
             lower_states(&args, a, i_head);
@@ -364,7 +360,7 @@ static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_t
                                             : packed_args(a, i_head, 0, 1, begin, i_thread);
         args.dst = dst;
         args.state = state;
-        args.n_keys = least(args.n_keys, KFI_ATTENTION_CHUNK);
+        args.n_keys = kfi_least(args.n_keys, KFI_ATTENTION_CHUNK);
         w->kernels->attention_packed(&args);
     }
 }
@@ -374,7 +370,7 @@ static void attend_chunks(void *ctx, size_t i_item, size_t i_thread)
 {
     const attending *a = ctx;
     const size_t begin = i_item / a->kv->n_kv_heads * a->chunks_a_piece;
-    const size_t end = least(begin + a->chunks_a_piece, a->n_chunks);
+    const size_t end = kfi_least(begin + a->chunks_a_piece, a->n_chunks);
     for (size_t i = begin; i < end; i++) {
         attend_chunk(a, i_item % a->kv->n_kv_heads, i, i_thread);
     }

@@ -15,11 +15,6 @@
 #include "base/fail.h"
 #include "linalg/matrix.h"
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 static size_t scores_n(const kfi_concentration *c)
 {
     return c->n_threads * KFI_CONCENTRATION_ROWS * c->capacity;
@@ -112,7 +107,7 @@ static void give_head(void *ctx, size_t i_head, size_t i_thread)
     const float scale = 1.0f / sqrtf((float)g->kv->head_dim);
     float *scores = c->scores + i_thread * KFI_CONCENTRATION_ROWS * c->capacity;
     for (size_t i = 0; i < g->n; i += KFI_CONCENTRATION_ROWS) {
-        const size_t n = least(g->n - i, KFI_CONCENTRATION_ROWS);
+        const size_t n = kfi_least(g->n - i, KFI_CONCENTRATION_ROWS);
         score(g, scores, i_head, i, n, g->first + i + n);
         for (size_t t = 0; t < n; t++) {
             give(c->heads + i_head * c->capacity, scores + t * c->capacity, g->first + i + t + 1,

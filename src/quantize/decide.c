@@ -21,16 +21,12 @@ typedef struct trial {
     size_t offsets[TRIAL_WINDOWS + TRIAL_HELD_BACK];
 } trial;
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Tokens of a window: with the start token no more than the model's context, which a recipe that
  * calibrates nothing may exceed. */
 static size_t trial_length(const kf_model *model, const kf_recipe *recipe)
 {
-    return least(least(recipe->length, TRIAL_LENGTH_MOST), kfi_model_config(model)->context - 1);
+    return kfi_least(kfi_least(recipe->length, TRIAL_LENGTH_MOST),
+                     kfi_model_config(model)->context - 1);
 }
 
 /* False where the text is too short for it. */
@@ -39,7 +35,7 @@ static bool trial_init(trial *t, kf_model *model, const kf_recipe *recipe, const
 {
     const size_t n_ids = options->n_calibration;
     const size_t length = trial_length(model, recipe);
-    const size_t n_windows = least(recipe->samples, TRIAL_WINDOWS);
+    const size_t n_windows = kfi_least(recipe->samples, TRIAL_WINDOWS);
     const size_t end = n_ids - n_ids / HELD_BACK_PART;
     if (options->calibration == NULL || length < KFI_WINDOW_LEAST || end < length ||
         n_ids - end < length) {

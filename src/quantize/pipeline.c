@@ -11,11 +11,6 @@
  * transform that asks for statistics. */
 #define PASSES_A_BLOCK 5u
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- pieces of a block ---- */
 
 void kfi_piece_norm(kfi_pipeline *pipeline, const float *weight, const float *x, size_t n)
@@ -94,7 +89,7 @@ static void rotate_window(kfi_pipeline *p, float *x)
     const size_t length = p->options.windows.length;
     for (size_t t = 0; t < length; t += p->batch) {
         kfi_residual_rotate(p->workspace, p->residual_signs, x + t * p->config->hidden,
-                            least(p->batch, length - t));
+                            kfi_least(p->batch, length - t));
     }
 }
 

@@ -10,11 +10,6 @@
 #include "base/fail.h"
 #include "quantize/clip_search.h"
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* ---- statistics of the steps ---- */
 
 /* A block on its way. */
@@ -73,7 +68,7 @@ static kf_status begin_gathering(block_work *work, size_t i_step,
     /* The prefix's tokens stand in front of every window, so they count once for each. */
     for (size_t first = 0; first < p->prefix.n; first += p->batch) {
         const float *x = p->prefix.inputs[i_step] + first * kfi_step_width(p->config, i_step);
-        const size_t n_tokens = least(p->batch, p->prefix.n - first);
+        const size_t n_tokens = kfi_least(p->batch, p->prefix.n - first);
         kfi_gathering_prefix(&work->gatherings[i_step], map_input(work, i_step, x, n_tokens),
                              n_tokens, p->options.windows.n - p->options.n_held_back);
     }
@@ -145,7 +140,7 @@ static kf_status each_batch(block_work *work, batch_task *task, kf_error *err)
             }
             const batch b = {.row = w * windows->length + t,
                              .position = p->prefix.n + t,
-                             .n = least(p->batch, windows->length - t),
+                             .n = kfi_least(p->batch, windows->length - t),
                              .is_first = t == 0,
                              .is_held_back = w >= windows->n - p->options.n_held_back};
             task(work, &b);
