@@ -73,13 +73,8 @@ struct kf_recipe {
     kfi_buf json; /* the resolved recipe */
 };
 
-/* Resolves the overrides for a tensor of a model, by Hugging Face's name. Where embedding and head
- * are one tensor, either name gives the treatment of the head; patterns may use both. */
-void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
-                          const kfi_config *config, const char *tensor);
-/* Whether a pattern matches a tensor's Hugging Face or GGUF name. */
-bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architecture,
-                        const char *tensor);
+/* ---- recipe.c ---- */
+
 /* The i-th transform, or NULL past the last: they change whole blocks, so that no override has any.
  */
 const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i);
@@ -93,6 +88,18 @@ size_t kfi_recipe_asking(const kf_recipe *recipe);
 bool kfi_recipe_weighs(const kf_recipe *recipe);
 /* What packed layers of the blocks take where nothing else is said of one of them. */
 kf_activation kfi_recipe_activations(const kf_recipe *recipe);
+/* The largest rank that a linear layer may get; 0: none is repaired. */
+size_t kfi_recipe_rank(const kf_recipe *recipe, const kfi_config *config);
+
+/* ---- recipe_treatment.c ---- */
+
+/* Resolves the overrides for a tensor of a model, by Hugging Face's name. Where embedding and head
+ * are one tensor, either name gives the treatment of the head; patterns may use both. */
+void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
+                          const kfi_config *config, const char *tensor);
+/* Whether a pattern matches a tensor's Hugging Face or GGUF name. */
+bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architecture,
+                        const char *tensor);
 /* The method that rounds. */
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
 /* The method that repairs a block's linear layer, or NULL. */
@@ -101,8 +108,8 @@ const kfi_method_use *kfi_treatment_repair(const kfi_treatment *treatment);
 kfi_repair_plan kfi_treatment_pair(const kfi_treatment *treatment, size_t rows, size_t cols);
 /* What rounding and repair ask of calibration, as one. */
 kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment);
-/* The largest rank that a linear layer may get; 0: none is repaired. */
-size_t kfi_recipe_rank(const kf_recipe *recipe, const kfi_config *config);
+
+/* ---- recipe_open.c ---- */
 
 /* A recipe by the name of n bytes from its document; kf_recipe_free(). As kf_recipe_open(). */
 KF_NODISCARD kf_status kfi_recipe_from_json(kf_recipe **recipe, const kfi_json *root,
