@@ -19,14 +19,12 @@
  *
  * Inside a block the 32 rows lie column-major (T), one vector operation a column pair.
  *
- * Differences from the authors' code: U comes from one reversed Cholesky and a triangular inverse,
- * in double, without H^-1; H is a sum over tokens, not a mean (the damping is relative, so that
- * nothing changes); a dead column (H_ii = 0) gets the mean diagonal instead of 1; when the Cholesky
- * fails, lambda is multiplied by ten and it is tried again; the loss has no factor 1/2. act_order
- * (columns by descending H_ii) implies static groups: every grid is fitted to the original weights,
- * so that groups stay contiguous and nothing is gathered at run time. With two-level scales and
- * groups that are not static, the row's scale is fitted to the original weights, the multipliers on
- * the way.
+ * Differences from the authors' code: how U is computed (gptq_factor.h); H is a sum over tokens,
+ * not a mean (the damping is relative, so that nothing changes); a dead column (H_ii = 0) gets the
+ * mean diagonal instead of 1; the loss has no factor 1/2. act_order (columns by descending H_ii)
+ * implies static groups: every grid is fitted to the original weights, so that groups stay
+ * contiguous and nothing is gathered at run time. With two-level scales and groups that are not
+ * static, the row's scale is fitted to the original weights, the multipliers on the way.
  *
  * The first token of a sequence (an attention sink) decides which settings carry. SmolLM2-135M, W4
  * with zero points, groups of 64, the exact start token, float activations, WikiText-2 test
@@ -38,12 +36,11 @@
  */
 #include "quantize/round/gptq.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/fail.h"
 #include "linalg/matrix.h"
+#include "quantize/round/gptq_factor.h"
 
 enum {
     KNOB_GRID, /* the first of KFI_ROUND_GRID_N_KNOBS */
@@ -71,168 +68,9 @@ static const kf_knob knobs[] = {
      "true"},
 };
 
-/* ---- what layers with the same input share: the order of the columns, and U ---- */
-
-typedef struct gptq_factor {
-    size_t n;
-    uint32_t *order; /* column that is rounded i-th */
-    uint8_t *dead;   /* [n] by column: 1 where the input was always 0 */
-    float *u;        /* [n][n] in rounding order; below the diagonal 0 */
-} gptq_factor;
-
-static void gptq_release(void *shared, const kf_allocator *alloc)
-{
-    gptq_factor *factor = shared;
-    if (factor == NULL) {
-        return;
-    }
-    const size_t n = factor->n;
-    kfi_free(alloc, factor->order, n * sizeof *factor->order);
-    kfi_free(alloc, factor->dead, n);
-    kfi_free(alloc, factor->u, n * n * sizeof *factor->u);
-    kfi_free(alloc, factor, sizeof *factor);
-}
-
-static kf_status factor_new(gptq_factor **dst, size_t n, const kf_allocator *alloc, kf_error *err)
-{
-    gptq_factor *factor = kfi_calloc(alloc, 1, sizeof *factor);
-    if (factor != NULL) {
-        factor->n = n;
-        factor->order = kfi_alloc(alloc, n * sizeof *factor->order);
-        factor->dead = kfi_alloc(alloc, n);
-        factor->u = kfi_alloc(alloc, n * n * sizeof *factor->u);
-    }
-    if (factor == NULL || factor->order == NULL || factor->dead == NULL || factor->u == NULL) {
-        gptq_release(factor, alloc);
-        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "factor of a Gram matrix of %zu columns", n);
-    }
-    *dst = factor;
-    return KF_OK;
-}
-
-typedef struct column {
-    float h;
-    uint32_t index;
-} column;
-
-static int by_falling_h(const void *a, const void *b)
-{
-    const column *x = a;
-    const column *y = b;
-    if (x->h != y->h) { /* float ==: ties go by index */
-        return x->h < y->h ? 1 : -1;
-    }
-    return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* Those of outliers come last, where they take up the errors of all others in 8 bits. */
-static kf_status order_columns(gptq_factor *factor, const kfi_statistics *statistics,
-                               bool act_order, const kf_allocator *alloc, kf_error *err)
-{
-    const size_t n = factor->n;
-    const size_t first_outlier = n - statistics->n_outliers;
-    const float *gram = statistics->gram;
-    column *columns = kfi_alloc(alloc, n * sizeof *columns);
-    if (columns == NULL) {
-        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "order of %zu columns", n);
-    }
-    for (size_t i = 0; i < n; i++) {
-        columns[i] = (column){gram[i * n + i], (uint32_t)i};
-    }
-    if (act_order) {
-        qsort(columns, first_outlier, sizeof *columns, by_falling_h);
-        qsort(columns + first_outlier, n - first_outlier, sizeof *columns, by_falling_h);
-    }
-    for (size_t i = 0; i < n; i++) {
-        factor->order[i] = columns[i].index;
-    }
-    kfi_free(alloc, columns, n * sizeof *columns);
-    return KF_OK;
-}
-
-/* Marks dead columns; returns the mean of the live diagonal. */
-static double mean_diagonal(gptq_factor *factor, const float *gram)
-{
-    const size_t n = factor->n;
-    double sum = 0.0;
-    size_t n_live = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float h = gram[i * n + i];
-        factor->dead[i] = h == 0.0f; /* exact: a sum of squares is 0 only for zeros */
-        sum += (double)h;
-        n_live += factor->dead[i] == 0;
-    }
-    return n_live > 0 ? sum / (double)n_live : 1.0;
-}
-
-/* H in rounding order, damped. */
-static void permute(double *h, const gptq_factor *factor, const float *gram, double mean,
-                    double lambda)
-{
-    const size_t n = factor->n;
-    for (size_t i = 0; i < n; i++) {
-        const float *row = gram + (size_t)factor->order[i] * n;
-        for (size_t j = 0; j < n; j++) {
-            h[i * n + j] = (double)row[factor->order[j]];
-        }
-        h[i * n + i] += lambda + (factor->dead[factor->order[i]] != 0 ? mean : 0.0);
-    }
-}
-
-static kf_status factorize(gptq_factor *factor, const float *gram, double damping, double *h,
-                           kf_error *err)
-{
-    enum {
-        N_TRIES = 10
-    };
-    const size_t n = factor->n;
-    const double mean = mean_diagonal(factor, gram);
-    if (!isfinite(mean)) {
-        return kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "inputs of %zu columns are not finite", n);
-    }
-    double lambda = damping * mean;
-    kf_status st = KF_RANGE;
-    for (int i_try = 0; i_try < N_TRIES && st == KF_RANGE; i_try++) {
-        permute(h, factor, gram, mean, lambda);
-        st = kfi_matrix_inverse_cholesky_upper(h, h, n, err);
-        lambda = lambda > 0.0 ? lambda * 10.0 : mean * 1e-6;
-    }
-    for (size_t i = 0; i < n * n && st == KF_OK; i++) {
-        factor->u[i] = (float)h[i];
-    }
-    return st;
-}
-
-static kf_status gptq_prepare(void **shared, const kfi_statistics *statistics, const double *values,
-                              const kf_allocator *alloc, kf_error *err)
-{
-    const size_t n = statistics->n;
-    gptq_factor *factor = NULL;
-    *shared = NULL;
-    KFI_TRY(factor_new(&factor, n, alloc, err));
-
-    kf_status st = order_columns(factor, statistics, values[KNOB_ACT_ORDER] > 0.5, alloc, err);
-    double *h = st == KF_OK ? kfi_alloc(alloc, n * n * sizeof *h) : NULL;
-    if (st == KF_OK && h == NULL) {
-        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a matrix of %zu x %zu doubles", n, n);
-    }
-    if (st == KF_OK) {
-        st = factorize(factor, statistics->gram, values[KNOB_DAMPING], h, err);
-    }
-    kfi_free(alloc, h, n * n * sizeof *h);
-    if (st != KF_OK) {
-        gptq_release(factor, alloc);
-        return st;
-    }
-    *shared = factor;
-    return KF_OK;
-}
-
-/* ---- one layer ---- */
-
 typedef struct gptq_pass {
     kfi_round_job *job;
-    const gptq_factor *factor;
+    const kfi_gptq_factor *factor;
     const float *importance; /* [cols], or NULL */
     kfi_fit fit;
     kfi_levels levels;
@@ -432,7 +270,7 @@ done:
 
 static kf_status gptq_round(kfi_round_job *job, const void *shared, kf_error *err)
 {
-    const gptq_factor *factor = shared;
+    const kfi_gptq_factor *factor = shared;
     kfi_round_grid grid;
     kfi_round_grid_read(&grid, job->knobs + KNOB_GRID);
     gptq_pass pass = {.job = job,
@@ -485,6 +323,21 @@ static void gptq_request(kfi_statistics_request *request, const double *values)
     request->needs |= KFI_NEED_GRAM;
     request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
     request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+}
+
+static kf_status gptq_prepare(void **shared, const kfi_statistics *statistics, const double *values,
+                              const kf_allocator *alloc, kf_error *err)
+{
+    kfi_gptq_factor *factor = NULL;
+    const kf_status st = kfi_gptq_factor_new(&factor, statistics, values[KNOB_ACT_ORDER] > 0.5,
+                                             values[KNOB_DAMPING], alloc, err);
+    *shared = factor;
+    return st;
+}
+
+static void gptq_release(void *shared, const kf_allocator *alloc)
+{
+    kfi_gptq_factor_free(shared, alloc);
 }
 
 static bool gptq_is_sequential(const double *values)
