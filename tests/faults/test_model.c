@@ -16,18 +16,6 @@
 
 #define N_MUTATIONS 1500
 
-static int make_directory(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
-
 /* Opens and runs a few tokens; any status is fine, as long as its report is filled in. */
 static bool try_model(const char *path)
 {
@@ -177,7 +165,6 @@ static void survives_a_changed_kerf_checkpoint(void **state)
 
 int main(void)
 {
-#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(survives_a_changed_gguf),
         IN_DIRECTORY(survives_a_changed_llama2c_file),

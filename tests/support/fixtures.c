@@ -72,6 +72,18 @@ void fixture_directory_free(char *directory)
     kfi_free_text(NULL, directory);
 }
 
+int fixture_directory_set_up(void **state)
+{
+    *state = fixture_directory_new();
+    return 0;
+}
+
+int fixture_directory_tear_down(void **state)
+{
+    fixture_directory_free(*state);
+    return 0;
+}
+
 /* In front of each block: the size asked for. One alignment unit, so that the block stays aligned.
  */
 #define HEADER_BYTES KFI_ALIGN

@@ -37,6 +37,12 @@ const char *fixture_data(const char *relative);
 char *fixture_directory_new(void);
 void fixture_directory_free(char *directory);
 
+/* A cmocka test whose state is such a directory, a char *. */
+#define IN_DIRECTORY(test)                                                                         \
+    cmocka_unit_test_setup_teardown(test, fixture_directory_set_up, fixture_directory_tear_down)
+int fixture_directory_set_up(void **state);
+int fixture_directory_tear_down(void **state);
+
 /* An allocator that counts what is live and fails on the n-th allocation (counted from 1; 0 never
  * fails). Use &a.allocator. Blocks are also checked against the size that is freed. */
 typedef struct fixture_allocator {

@@ -17,18 +17,6 @@
 
 #define N_IDS 60u
 
-static int make_directory(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
-
 /* A Kerf checkpoint of a tiny model: the model holds what it stores. */
 typedef struct packed_model {
     tiny_model *tiny;
@@ -966,7 +954,6 @@ static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
 
 int main(void)
 {
-#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(packed_weights_compute_what_they_decode_to),
         IN_DIRECTORY(side_paths_compute_what_they_decode_to),

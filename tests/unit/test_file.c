@@ -12,18 +12,6 @@
 #include "base/file.h"
 #include "fixtures.h"
 
-static int make_directory(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
-
 /* "DIRECTORY/name"; four results stay valid. */
 static const char *in(const char *directory, const char *name)
 {
@@ -504,7 +492,6 @@ static void tells_free_space_also_for_what_is_not_there_yet(void **state)
 
 int main(void)
 {
-#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(maps_a_whole_file),
         IN_DIRECTORY(maps_an_empty_file_to_nothing),

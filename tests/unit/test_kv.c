@@ -22,18 +22,6 @@ static const kf_kv all_codes[] = {KF_KV_K8V8,         KF_KV_K8V4, KF_KV_K4V4, KF
 
 #define N_CODES (sizeof all_codes / sizeof all_codes[0])
 
-static int make_directory(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
-
 /* A packed model with room for all ids, and a prefix that is the first of them. */
 typedef struct subject {
     tiny_model *tiny;
@@ -607,7 +595,6 @@ static void refuses_heads_that_are_too_wide(void **state)
 
 int main(void)
 {
-#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(fewer_bits_lose_more),
         IN_DIRECTORY(what_all_keys_share_costs_nothing),

@@ -8,18 +8,7 @@
 #include "fixtures.h"
 #include "kerf/pool.h"
 
-/* A directory that stands for /. */
-static int make_root(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_root(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
+/* In all tests a directory of their own stands for /. */
 
 static void put(const char *root, const char *path, const char *text)
 {
@@ -139,14 +128,13 @@ static void peak_memory_follows_use(void **state)
 
 int main(void)
 {
-#define WITH_ROOT(test) cmocka_unit_test_setup_teardown(test, make_root, remove_root)
     const struct CMUnitTest tests[] = {
-        WITH_ROOT(knows_nothing_of_an_empty_system),
-        WITH_ROOT(takes_the_least_quota_on_the_way_up),
-        WITH_ROOT(falls_back_to_the_mount_in_a_container),
-        WITH_ROOT(reads_the_older_control_groups),
-        WITH_ROOT(takes_the_least_memory),
-        WITH_ROOT(survives_files_that_make_no_sense),
+        IN_DIRECTORY(knows_nothing_of_an_empty_system),
+        IN_DIRECTORY(takes_the_least_quota_on_the_way_up),
+        IN_DIRECTORY(falls_back_to_the_mount_in_a_container),
+        IN_DIRECTORY(reads_the_older_control_groups),
+        IN_DIRECTORY(takes_the_least_memory),
+        IN_DIRECTORY(survives_files_that_make_no_sense),
         cmocka_unit_test(counts_the_cpus_of_the_affinity_mask),
         cmocka_unit_test(peak_memory_follows_use),
     };

@@ -12,18 +12,6 @@
 #include "model/model.h"
 #include "tiny_model.h"
 
-static int make_directory(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
-
 static kf_model *open_model(const char *path)
 {
     kf_error err = {0};
@@ -369,7 +357,6 @@ static void opening_reports_a_failing_allocator_and_leaks_nothing(void **state)
 
 int main(void)
 {
-#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(finds_the_weights_of_every_container_in_one_order),
         IN_DIRECTORY(finds_the_weights_of_every_element_type),

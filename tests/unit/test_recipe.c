@@ -8,18 +8,6 @@
 #include "model/architecture.h"
 #include "quantize/recipe.h"
 
-static int make_directory(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
-
 /* Writes a recipe file and opens it. */
 static kf_status open_text(kf_recipe **recipe, const char *directory, const char *text,
                            kf_error *err)
@@ -420,21 +408,15 @@ int main(void)
         cmocka_unit_test(every_recipe_that_comes_along_opens),
         cmocka_unit_test(an_unknown_recipe_names_those_that_exist),
         cmocka_unit_test(float_is_another_word_for_keep),
-        cmocka_unit_test_setup_teardown(an_unknown_key_is_called_so_whatever_its_value,
-                                        make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(a_resolved_recipe_reads_back_as_itself, make_directory,
-                                        remove_directory),
-        cmocka_unit_test_setup_teardown(bad_recipes_are_refused_with_the_right_status,
-                                        make_directory, remove_directory),
+        IN_DIRECTORY(an_unknown_key_is_called_so_whatever_its_value),
+        IN_DIRECTORY(a_resolved_recipe_reads_back_as_itself),
+        IN_DIRECTORY(bad_recipes_are_refused_with_the_right_status),
         cmocka_unit_test(assignments_change_the_resolved_recipe),
         cmocka_unit_test(bad_assignments_change_nothing),
         cmocka_unit_test(patterns_match_both_names_of_a_tensor),
-        cmocka_unit_test_setup_teardown(later_overrides_win_key_by_key, make_directory,
-                                        remove_directory),
-        cmocka_unit_test_setup_teardown(activations_are_clipped_and_kept_where_the_recipe_says,
-                                        make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(a_pattern_set_again_is_changed_and_wins, make_directory,
-                                        remove_directory),
+        IN_DIRECTORY(later_overrides_win_key_by_key),
+        IN_DIRECTORY(activations_are_clipped_and_kept_where_the_recipe_says),
+        IN_DIRECTORY(a_pattern_set_again_is_changed_and_wins),
         cmocka_unit_test(without_memory_nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,18 +13,6 @@
 
 #define N_IDS 100u
 
-static int make_directory(void **state)
-{
-    *state = fixture_directory_new();
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    fixture_directory_free(*state);
-    return 0;
-}
-
 /* A tiny model, open, with a session and ids. */
 typedef struct running {
     tiny_model *tiny;
@@ -490,7 +478,6 @@ static void without_a_prefix_a_session_begins_empty(void **state)
 
 int main(void)
 {
-#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(logits_agree_with_a_model_in_double),
         IN_DIRECTORY(logits_agree_for_other_shapes),
