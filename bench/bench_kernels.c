@@ -273,6 +273,8 @@ typedef struct vectors {
     kfi_attention_args attention;
     kfi_attention_args attention_packed;
     kfi_rotation rotation;
+    kfi_sparse sparse;
+    kfi_token_panels tokens;
     float exponent; /* of the error of a grid */
     double sink;
 } vectors;
@@ -336,6 +338,13 @@ static void run_rotate(void *ctx)
 {
     const vectors *v = ctx;
     kfi_kernels_get()->rotate(v->c, &v->rotation);
+}
+
+static void run_sparse(void *ctx)
+{
+    const vectors *v = ctx;
+    kfi_kernels_get()->matmul_sparse(v->b, v->sparse.rows, &v->sparse, 0, v->sparse.rows,
+                                     &v->tokens);
 }
 
 static void run_grid_error(void *ctx)
@@ -462,6 +471,41 @@ static void bench_rotations(const options *o, vectors *v)
     }
 }
 
+/* A layer 576 x 576 with 0.5 and 10 % of its weights beside it, of one token and of a batch. */
+static void bench_sparse(const options *o, vectors *v, kfi_rng *rng)
+{
+    enum {
+        n = 576,
+        batch = 64, /* as many as the vectors have room for */
+        most = n * n / 9
+    };
+    uint32_t starts[n + 1];
+    uint16_t *columns = must(kfi_alloc(NULL, most * sizeof *columns));
+    uint16_t *values = must(kfi_alloc(NULL, most * sizeof *values));
+    static const size_t steps[] = {200, 10};
+    for (size_t i = 0; i < 2; i++) {
+        starts[0] = 0;
+        for (size_t r = 0, k = 0; r < n; r++) {
+            for (size_t c = kfi_rng_below(rng, (uint32_t)steps[i]); c < n; c += steps[i]) {
+                columns[k] = (uint16_t)c;
+                values[k++] = 0x2C00;
+            }
+            starts[r + 1] = (uint32_t)k;
+        }
+        v->sparse = (kfi_sparse){n, n, starts, columns, values};
+        for (size_t n_tokens = 1; n_tokens <= batch; n_tokens *= batch) {
+            char name[64];
+            v->tokens = (kfi_token_panels){n_tokens, n, v->a};
+            (void)snprintf(name, sizeof name, "matmul_sparse %dx%d, %u weights, M=%zu", n, n,
+                           starts[n], n_tokens);
+            bench_vector(o, name, run_sparse, v, 4.0 * starts[n],
+                         2.0 * starts[n] * (double)n_tokens);
+        }
+    }
+    kfi_free(NULL, columns, most * sizeof *columns);
+    kfi_free(NULL, values, most * sizeof *values);
+}
+
 static void bench_vectors(const options *o)
 {
     static vectors v;
@@ -478,6 +522,7 @@ static void bench_vectors(const options *o)
     bench_vector(o, "hadamard 24x64", run_hadamard, &v, 8.0 * vector_n, 6.0 * vector_n);
     bench_vector(o, "log_sum_exp 49152", run_log_sum_exp, &v, 4.0 * vocabulary, 2.0 * vocabulary);
     bench_rotations(o, &v);
+    bench_sparse(o, &v, &rng);
     v.exponent = 2.0f;
     bench_vector(o, "grid_error 64, squares", run_grid_error, &v, 256.0, 0.0);
     v.exponent = 2.4f;

@@ -20,6 +20,9 @@
  *                     acc = fma(t, s, acc)                    two-level scales: s = S m
  *                 zero kind offset: t over q x, u += x_k for k ascending, and then
  *                     acc = fma(u, o, acc)
+ *   matmul_sparse per row:
+ *                     acc = fma(v, x_k, acc) for its weights ascending in k, from acc = 0
+ *                     y = y + acc
  *   gemm          per element, for each block of KFI_GEMM_DEPTH products ascending in k (the last
  *                 block may be shorter):
  *                     t = fma(a_k, b_k, t) for k ascending, from t = 0
@@ -54,6 +57,11 @@ typedef void kfi_matmul_int8_fn(float *y, size_t ld_y, const kfi_packed *w, size
 /* The same against float activations. */
 typedef void kfi_matmul_float_fn(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                                  size_t panel_end, const kfi_float_activations *x, void *scratch);
+
+/* y[t * ld_y + row] += sum over the row's single weights of v x[t][column], for rows row_begin …
+ * row_end-1 and all tokens of x. */
+typedef void kfi_matmul_sparse_fn(float *y, size_t ld_y, const kfi_sparse *w, size_t row_begin,
+                                  size_t row_end, const kfi_token_panels *x);
 
 /* Products that are summed before they are added to an element: a constant of the definition. A
  * panel of b of this depth and 32 columns is 24 KiB and stays in the first-level cache; and the
@@ -248,6 +256,7 @@ size_t kfi_attention_packed_scratch_bytes(size_t head_dim);
 typedef struct kfi_kernels {
     kfi_matmul_int8_fn *matmul_int8;
     kfi_matmul_float_fn *matmul_float;
+    kfi_matmul_sparse_fn *matmul_sparse;
     kfi_gemm_fn *gemm;
     kfi_quantize_fn *quantize;
     kfi_round_fp8_fn *round_fp8;

@@ -15,6 +15,7 @@
 #define KFI_FAMILIES(F)                                                                            \
     F(matmul_int8)                                                                                 \
     F(matmul_float)                                                                                \
+    F(matmul_sparse)                                                                               \
     F(gemm)                                                                                        \
     F(quantize)                                                                                    \
     F(round_fp8)                                                                                   \

@@ -108,4 +108,30 @@ typedef struct kfi_float_activations {
     size_t ld;
 } kfi_float_activations;
 
+/* Single weights that stand beside a packed matrix, compressed by rows: those of row r are
+ * starts[r] … starts[r + 1] - 1, in ascending columns, each column of a row once. */
+#define KFI_SPARSE_COLS_MOST 65536u /* columns are 16 bits */
+
+typedef struct kfi_sparse {
+    size_t rows, cols;
+    const uint32_t *starts;  /* [rows + 1], from 0 on; NULL: there are none */
+    const uint16_t *columns; /* [starts[rows]] */
+    const uint16_t *values;  /* [starts[rows]], fp16 */
+} kfi_sparse;
+
+/* Tokens whose columns lie together: of one token alone [cols]; of more panels of 16, [n_tokens /
+ * 16, rounded up][cols][16], in which tokens that do not exist may be anything. */
+#define KFI_TOKEN_PANEL 16u
+
+typedef struct kfi_token_panels {
+    size_t n_tokens, cols;
+    const float *x;
+} kfi_token_panels;
+
+/* Where a token's column 0 lies; the next is KFI_TOKEN_PANEL behind it, or 1 of a token alone. */
+static inline size_t kfi_token_place(size_t n_tokens, size_t cols, size_t t)
+{
+    return n_tokens == 1 ? 0 : t / KFI_TOKEN_PANEL * KFI_TOKEN_PANEL * cols + t % KFI_TOKEN_PANEL;
+}
+
 #endif /* KFI_KERNELS_PACKED_H */

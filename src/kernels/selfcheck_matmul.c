@@ -217,6 +217,43 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
     return true;
 }
 
+/* A row without weights, one with more than a vector kernel reads ahead, and others with a few. */
+bool kfi_selfcheck_matmul_sparse(kfi_matmul_sparse_fn *kernel)
+{
+    enum {
+        n_tokens = 18, /* a whole panel and a part of one */
+        most = cols + rows * 6
+    };
+    uint32_t starts[rows + 1] = {0};
+    uint16_t columns[most];
+    uint16_t values[most];
+    float x[2 * KFI_TOKEN_PANEL * cols];
+    float expected[n_tokens * rows];
+    float actual[n_tokens * rows];
+    for (size_t r = 0, n = 0; r < rows; r++) {
+        const size_t step = r == 20 ? 1 : 12 + r;
+        for (size_t c = r % 7; r != 3 && c < cols; c += step) {
+            columns[n] = (uint16_t)c;
+            values[n] = (uint16_t)(0x2C00u + 37u * n); /* 2^-4 and more */
+            n++;
+        }
+        starts[r + 1] = (uint32_t)n;
+    }
+    const kfi_sparse w = {rows, cols, starts, columns, values};
+    fill(x, sizeof x / sizeof x[0], 26);
+    for (size_t n = 1; n <= n_tokens; n += n_tokens - 1) {
+        const kfi_token_panels tokens = {n, cols, x};
+        fill(expected, n * rows, 27);
+        memcpy(actual, expected, n * rows * sizeof *actual);
+        kfi_matmul_sparse_generic(expected, rows, &w, 0, rows, &tokens);
+        kernel(actual, rows, &w, 0, rows, &tokens);
+        if (!same(expected, actual, n * rows)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Random operands for two panels, the last of them short, and two blocks of depth. */
 static bool gemm_agrees(kfi_gemm_fn *kernel, kfi_gemm_kind kind, size_t m)
 {

@@ -99,6 +99,12 @@ static void wrong_gemm(const kfi_gemm *g)
     *last = nextafterf(*last, g->kind == KFI_GEMM_TN ? INFINITY : *last);
 }
 
+static void wrong_matmul_sparse(float *y, size_t ld_y, const kfi_sparse *w, size_t row_begin,
+                                size_t row_end, const kfi_token_panels *x)
+{
+    kfi_matmul_sparse_generic(y, ld_y, w, row_begin, row_end - (x->n_tokens > 1), x);
+}
+
 static void wrong_for_a_vector_gemm(const kfi_gemm *g)
 {
     kfi_gemm_generic(g);
