@@ -41,6 +41,7 @@ typedef struct kfi_checkpoint {
 
     bool is_kerf;
     bool has_side_paths;                  /* of a version that knows them, or drawn with them */
+    bool has_sparse;                      /* of a version that knows single weights */
     bool has_online;                      /* of a version that knows maps of inputs */
     const int8_t *residual_signs;         /* [hidden], or NULL */
     const char *recipe;                   /* of a Kerf checkpoint */

@@ -58,13 +58,14 @@ static kf_status read_settings(kfi_checkpoint *checkpoint, const kfi_json *quant
 {
     const kfi_json *version = kfi_json_get(quantization, KFI_KEY_VERSION);
     const int64_t number = kfi_json_is_integer(version) ? kfi_json_integer(version) : 0;
-    if (number < KFI_CHECKPOINT_VERSION || number > KFI_CHECKPOINT_VERSION_INPUTS) {
+    if (number < KFI_CHECKPOINT_VERSION || number > KFI_CHECKPOINT_VERSION_MOST) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "%s: '%s' is not %d to %d, those that this version of Kerf reads",
                         KFI_FILE_CONFIG, KFI_KEY_VERSION, KFI_CHECKPOINT_VERSION,
-                        KFI_CHECKPOINT_VERSION_INPUTS);
+                        KFI_CHECKPOINT_VERSION_MOST);
     }
     checkpoint->has_side_paths = number >= KFI_CHECKPOINT_VERSION_SIDE;
+    checkpoint->has_sparse = number >= KFI_CHECKPOINT_VERSION_SPARSE;
     checkpoint->has_online = number >= KFI_CHECKPOINT_VERSION_INPUTS;
     checkpoint->overrides_kept = number >= KFI_CHECKPOINT_VERSION_INPUTS;
     KFI_TRY(parse_activation(&checkpoint->activation,

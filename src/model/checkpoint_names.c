@@ -61,10 +61,10 @@ size_t kfi_name_unpacked(const char *name)
 }
 
 static const char *const side_suffixes[KFI_SIDE_PARTS] = {
-    [KFI_SIDE_LOW_RANK_A] = ".low_rank_a",
-    [KFI_SIDE_LOW_RANK_B] = ".low_rank_b",
-    [KFI_SIDE_OUTLIERS] = ".outliers",
-    [KFI_SIDE_COLUMNS] = ".outlier_columns",
+    [KFI_SIDE_LOW_RANK_A] = ".low_rank_a",       [KFI_SIDE_LOW_RANK_B] = ".low_rank_b",
+    [KFI_SIDE_OUTLIERS] = ".outliers",           [KFI_SIDE_COLUMNS] = ".outlier_columns",
+    [KFI_SIDE_SPARSE_STARTS] = ".sparse_starts", [KFI_SIDE_SPARSE_COLUMNS] = ".sparse_columns",
+    [KFI_SIDE_SPARSE_VALUES] = ".sparse_values",
 };
 
 kfi_name kfi_name_side(const char *name, kfi_side_part part)

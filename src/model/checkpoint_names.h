@@ -27,6 +27,11 @@
  *     NAME.input_signs (I8 [cols])                               its input is rotated
  *     NAME.input_columns, NAME.input_second (U32 [cols])         its input is gathered
  *
+ * and from format_version 4 on beside the packed weight of a block's linear layer
+ *
+ *     NAME.sparse_starts (U32 [rows + 1]), NAME.sparse_columns (U16 [n]),
+ *     NAME.sparse_values (F16 [n])                               single weights
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef KFI_MODEL_CHECKPOINT_NAMES_H
@@ -50,6 +55,10 @@
 #define KFI_CHECKPOINT_VERSION_SIDE  2 /* with side paths, which a reader must not ignore */
 /* With maps of inputs, a rotated stream or activations of kept matrices, likewise. */
 #define KFI_CHECKPOINT_VERSION_INPUTS 3
+/* With single weights beside a packed matrix, likewise. */
+#define KFI_CHECKPOINT_VERSION_SPARSE 4
+/* The highest that is read. */
+#define KFI_CHECKPOINT_VERSION_MOST KFI_CHECKPOINT_VERSION_SPARSE
 
 #define KFI_TENSOR_EMBEDDING  "model.embed_tokens.weight"
 #define KFI_TENSOR_HEAD       "lm_head.weight"
@@ -72,6 +81,9 @@ typedef enum kfi_side_part {
     KFI_SIDE_LOW_RANK_B,
     KFI_SIDE_OUTLIERS,
     KFI_SIDE_COLUMNS,
+    KFI_SIDE_SPARSE_STARTS,
+    KFI_SIDE_SPARSE_COLUMNS,
+    KFI_SIDE_SPARSE_VALUES,
     KFI_SIDE_PARTS
 } kfi_side_part;
 
@@ -120,9 +132,15 @@ typedef struct kfi_side_tensors {
 } kfi_side_tensors;
 
 /* Checks side paths whose packed parts are opened already (codes NULL: not packed), against the
- * matrix that they stand beside, and points to their columns. */
+ * matrix that they stand beside, and points to their columns and single weights. */
 KF_NODISCARD kf_status kfi_side_check(kfi_side_paths *side, const kfi_side_tensors *tensors,
                                       const kfi_packed *matrix, kf_error *err);
+
+/* Checks single weights beside a matrix of this shape and points to them where they lie; starts
+ * NULL where there are none. KF_FORMAT, naming tensor and byte; KF_UNSUPPORTED for a matrix wider
+ * than KFI_SPARSE_COLS_MOST. checkpoint_sparse.c */
+KF_NODISCARD kf_status kfi_sparse_open(kfi_sparse *sparse, const kfi_side_tensors *tensors,
+                                       size_t rows, size_t cols, kf_error *err);
 
 /* The parts of a map beside the matrix of this name; NULL where one is missing. */
 typedef struct kfi_online_tensors {

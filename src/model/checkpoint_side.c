@@ -107,16 +107,19 @@ kf_status kfi_side_check(kfi_side_paths *side, const kfi_side_tensors *tensors,
     KFI_TRY(check_low_rank(tensors, side, matrix, err));
     KFI_TRY(check_outliers(tensors, side, matrix, err));
     side->columns = columns_of(tensors->found[KFI_SIDE_COLUMNS]);
-    return KF_OK;
+    return kfi_sparse_open(&side->sparse, tensors, matrix->rows, matrix->cols, err);
 }
 
-/* What there is of a matrix's side paths; nothing where the checkpoint's version knows none. */
+/* What there is of a matrix's side paths; nothing of what the checkpoint's version does not know.
+ */
 static kfi_side_tensors find(const kfi_checkpoint *checkpoint, const char *name)
 {
     kfi_side_tensors tensors = {.name = name};
-    for (size_t i = 0; i < KFI_SIDE_PARTS && checkpoint->has_side_paths; i++) {
-        tensors.found[i] =
-            kfi_checkpoint_find(checkpoint, kfi_name_side(name, (kfi_side_part)i).text);
+    for (size_t i = 0; i < KFI_SIDE_PARTS; i++) {
+        if (i < KFI_SIDE_SPARSE_STARTS ? checkpoint->has_side_paths : checkpoint->has_sparse) {
+            tensors.found[i] =
+                kfi_checkpoint_find(checkpoint, kfi_name_side(name, (kfi_side_part)i).text);
+        }
     }
     return tensors;
 }

@@ -24,6 +24,10 @@ void kfi_workspace_free(kfi_workspace *workspace);
 KF_NODISCARD kf_status kfi_workspace_reserve_side(kfi_workspace *workspace, size_t width,
                                                   kf_error *err);
 
+/* Room for layers with single weights beside their matrix, if there is none yet. KF_NOMEM: what
+ * there was stays. */
+KF_NODISCARD kf_status kfi_workspace_reserve_panels(kfi_workspace *workspace, kf_error *err);
+
 /* Room for layers with this map, and for those of a block with their side paths, if there is none
  * yet; whoever runs such layers asks for it before. KF_NOMEM; KF_UNSUPPORTED for a width without a
  * Hadamard matrix. */

@@ -104,6 +104,7 @@ static void prepare_tokens(void *ctx, size_t i_item, size_t i_thread)
     }
     if (p->has_side) {
         kfi_side_project(&p->side, &p->activations, begin, end, scratch);
+        kfi_side_spread(&p->side, &p->activations, begin, end);
     }
 }
 
@@ -273,7 +274,7 @@ static size_t run_together(kfi_workspace *workspace, const kfi_linear *const *li
         p.linears[p.n_linears] = linears[p.n_linears];
         p.ys[p.n_linears] = ys[p.n_linears];
         p.ends[p.n_linears] = n_panels;
-        p.has_side = p.has_side || kfi_side_width(&linears[p.n_linears]->side) > 0;
+        p.has_side = p.has_side || kfi_side_is_set(&linears[p.n_linears]->side);
         p.n_linears++;
     }
     prepare_input(&p, first->activation, x, first->cols, n);

@@ -62,13 +62,14 @@ typedef struct kfi_architecture {
 /* Most columns of a side path's input: the rank of a pair, or the number of outliers. */
 #define KFI_SIDE_MOST 512u
 
-/* What a packed layer adds to the product with its matrix, itself packed; codes NULL where it has
- * none. The columns of outliers are 0 in the matrix and in A. */
+/* What a packed layer adds to the product with its matrix: packed matrices, codes NULL where it has
+ * none, and single weights. The columns of outliers are 0 in the matrix and in A. */
 typedef struct kfi_side_paths {
     kfi_packed low_rank_a;   /* [rank][cols] */
     kfi_packed low_rank_b;   /* [rows][rank]: y += (x A^T) B^T */
     kfi_packed outliers;     /* [rows][n]: y += x[columns] O^T */
     const uint32_t *columns; /* [n], ascending */
+    kfi_sparse sparse;       /* [rows][cols], none in the columns of outliers */
 } kfi_side_paths;
 
 /* Of a second column: there is none. */

@@ -69,6 +69,9 @@ kf_status kfi_workspace_reserve_block(kfi_workspace *workspace, const kfi_block 
         const kfi_linear *linear = &block->linears[role];
         KFI_TRY(kfi_workspace_reserve_online(workspace, &linear->online, err));
         KFI_TRY(kfi_workspace_reserve_side(workspace, kfi_side_width(&linear->side), err));
+        if (linear->side.sparse.starts != NULL) {
+            KFI_TRY(kfi_workspace_reserve_panels(workspace, err));
+        }
     }
     return KF_OK;
 }

@@ -21,6 +21,11 @@ size_t kfi_side_width(const kfi_side_paths *side)
     return rank > n_outliers ? rank : n_outliers;
 }
 
+bool kfi_side_is_set(const kfi_side_paths *side)
+{
+    return kfi_side_width(side) > 0 || side->sparse.starts != NULL;
+}
+
 static size_t count_outliers(const kfi_side_paths *side)
 {
     return side->outliers.codes == NULL ? 0 : side->outliers.cols;
@@ -157,6 +162,48 @@ void kfi_side_project(const kfi_side_run *run, const kfi_activations *x, size_t 
     }
 }
 
+/* ---- panels of tokens ---- */
+
+/* n columns of a token from c on, `step` apart: what its codes stand for, or its floats. The
+ * columns share a scale. */
+static void spread_columns(float *dst, size_t step, const kfi_side_run *run,
+                           const kfi_activations *x, size_t t, size_t c, size_t n)
+{
+    if (run->floats != NULL) {
+        for (size_t i = 0; i < n; i++) {
+            dst[i * step] = run->floats[t * run->cols + c + i];
+        }
+        return;
+    }
+    const int8_t *codes = x->codes + t * x->cols_padded + c;
+    const float scale = x->scales[t * x->n_groups + c / x->group];
+    for (size_t i = 0; i < n; i++) {
+        dst[i * step] = scale * (float)codes[i];
+    }
+}
+
+static bool has_sparse(const kfi_side_run *run)
+{
+    bool has = false;
+    for (size_t i = 0; i < run->n_linears; i++) {
+        has = has || run->linears[i]->side.sparse.starts != NULL;
+    }
+    return has;
+}
+
+/* A chunk of columns of all tokens at a time: what they write to stays in the first-level cache. */
+void kfi_side_spread(const kfi_side_run *run, const kfi_activations *x, size_t begin, size_t end)
+{
+    const size_t step = run->n_tokens == 1 ? 1 : KFI_TOKEN_PANEL;
+    for (size_t c = 0; has_sparse(run) && c < run->cols; c += KFI_CHUNK_COLS) {
+        const size_t n = run->cols - c < KFI_CHUNK_COLS ? run->cols - c : KFI_CHUNK_COLS;
+        for (size_t t = begin; t < end; t++) {
+            float *dst = run->workspace->panels + kfi_token_place(run->n_tokens, run->cols, t);
+            spread_columns(dst + c * step, step, run, x, t, c, n);
+        }
+    }
+}
+
 /* ---- products ---- */
 
 static void multiply(float *dst, const kfi_side_run *run, size_t i_input, const kfi_packed *w,
@@ -200,4 +247,11 @@ void kfi_side_add(const kfi_side_run *run, size_t i_linear, float *y, size_t beg
     const kfi_side_paths *side = &run->linears[i_linear]->side;
     add_product(run, 0, &side->outliers, y, begin, end, i_thread);
     add_product(run, 1 + i_linear, &side->low_rank_b, y, begin, end, i_thread);
+    if (side->sparse.starts != NULL) {
+        const size_t rows = side->sparse.rows;
+        const size_t row_end = end * KFI_PANEL_ROWS < rows ? end * KFI_PANEL_ROWS : rows;
+        const kfi_token_panels x = {run->n_tokens, run->cols, run->workspace->panels};
+        run->workspace->kernels->matmul_sparse(y, rows, &side->sparse, begin * KFI_PANEL_ROWS,
+                                               row_end, &x);
+    }
 }

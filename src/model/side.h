@@ -1,16 +1,18 @@
-/* side.h - side paths of packed layers: low-rank pairs and outlier columns, for linear.c.
+/* side.h - side paths of packed layers: low-rank pairs, outlier columns and single weights, for
+ * linear.c.
  *
- *     y = x^ W^T + (x^ A^T) B^T + x_o O^T        x^ = x quantized, its outlier columns 0
- *                                                x_o = x[columns]
+ *     y = x^ W^T + x_o O^T + (x^ A^T) B^T + x^ S^T     x^ = x quantized, its outlier columns 0
+ *                                                      x_o = x[columns], S sparse
  *
  * x_o and t = x^ A^T are quantized to 8 bits with a scale a token and 32 values, whatever the
  * format of x^, and go through the kernels of every packed matrix; where x^ has no codes but is
  * float or rounded to 8-bit floats, they stay float. Per element the order is: the matrix, +
- * outliers, + low rank, + bias, so that no split of tokens or rows shows.
+ * outliers, + low rank, + single weights, + bias, so that no split of tokens or rows shows. S
+ * multiplies what the codes of x^ stand for, in float.
  *
- * None of this costs a hand-over to the pool. x_o and t are made by who quantizes a token; the
- * products with O and B follow the panels of the matrix, by the same thread, into a buffer of its
- * own that is then added.
+ * None of this costs a hand-over to the pool. x_o, t and the floats for S, which lie in panels of
+ * 16 tokens, are made by who quantizes a token; the products with O and B follow the panels of the
+ * matrix, by the same thread, into a buffer of its own that is then added; that with S adds to y.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -51,8 +53,10 @@ typedef struct kfi_side_run {
     const float *floats;
 } kfi_side_run;
 
-/* Columns of the widest side path of a layer; 0: it has none. */
+/* Columns of the widest packed side path of a layer; 0: it has none. */
 size_t kfi_side_width(const kfi_side_paths *side);
+/* Whether a layer has any side path. */
+bool kfi_side_is_set(const kfi_side_paths *side);
 /* Whether layers with these can share their quantized input: the same columns are left out. */
 bool kfi_side_shares_input(const kfi_side_paths *a, const kfi_side_paths *b);
 
@@ -63,6 +67,8 @@ const float *kfi_side_gather(const kfi_side_run *run, size_t t, float *scratch);
  * where run->floats is set. scratch: of the kernels. */
 void kfi_side_project(const kfi_side_run *run, const kfi_activations *x, size_t begin, size_t end,
                       void *scratch);
+/* Puts tokens begin … end-1 into panels where a layer has single weights. x as above. */
+void kfi_side_spread(const kfi_side_run *run, const kfi_activations *x, size_t begin, size_t end);
 /* Adds the side paths of layer i to panels begin … end-1 of y, for all tokens. */
 void kfi_side_add(const kfi_side_run *run, size_t i_linear, float *y, size_t begin, size_t end,
                   size_t i_thread);

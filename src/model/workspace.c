@@ -47,6 +47,9 @@ static void lay_out_inputs(kfi_workspace *w, cutter *c, bool has_maps)
     w->scales = cut_floats(c, w->batch, n_chunks);
     w->sums = cut(c, w->batch, n_chunks * sizeof(int32_t));
     w->rounded = cut_floats(c, w->batch, w->input_width);
+    w->panels = w->has_panels
+                    ? cut_floats(c, kfi_round_up(w->batch, KFI_TOKEN_PANEL), w->input_width)
+                    : NULL;
     w->scratch_bytes = kfi_round_up(most(kfi_matmul_scratch_bytes(w->input_width),
                                          most(kfi_attention_scratch_bytes(w->head_dim),
                                               kfi_attention_packed_scratch_bytes(w->head_dim))),
@@ -82,12 +85,15 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->head_piece = cut_floats(c, KFI_HEAD_ROWS, w->hidden);
 }
 
-/* The pieces for inputs of this width in place of those there are. */
-static kf_status allocate_inputs(kfi_workspace *w, size_t width, bool has_maps, kf_error *err)
+/* The pieces for inputs of this width, with panels of tokens or without, in place of those there
+ * are. */
+static kf_status allocate_inputs(kfi_workspace *w, size_t width, bool has_maps, bool has_panels,
+                                 kf_error *err)
 {
     kfi_workspace wider = *w;
     cutter count = {NULL, 0, false};
     wider.input_width = width;
+    wider.has_panels = has_panels;
     lay_out_inputs(&wider, &count, has_maps);
     wider.input_bytes = count.used;
     wider.input_memory = count.overflow ? NULL : kfi_alloc(w->alloc, count.used);
@@ -108,7 +114,15 @@ kf_status kfi_workspace_reserve_mapped(kfi_workspace *workspace, size_t width, k
     if (workspace->online.mapped != NULL && width <= workspace->input_width) {
         return KF_OK;
     }
-    return allocate_inputs(workspace, most(width, workspace->input_width), true, err);
+    return allocate_inputs(workspace, most(width, workspace->input_width), true,
+                           workspace->has_panels, err);
+}
+
+kf_status kfi_workspace_reserve_panels(kfi_workspace *workspace, kf_error *err)
+{
+    return workspace->has_panels ? KF_OK
+                                 : allocate_inputs(workspace, workspace->input_width,
+                                                   workspace->online.mapped != NULL, true, err);
 }
 
 kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_config *config, kf_pool *pool,
@@ -142,7 +156,7 @@ kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_config *config,
     cutter hand_out = {w->memory, 0, false};
     lay_out(w, &hand_out);
     const size_t widest = most(most(w->hidden, w->feed_forward), w->n_heads * w->head_dim);
-    const kf_status st = allocate_inputs(w, widest, false, err);
+    const kf_status st = allocate_inputs(w, widest, false, false, err);
     if (st != KF_OK) {
         kfi_workspace_free(w);
         return st;

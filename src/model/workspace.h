@@ -22,6 +22,7 @@ struct kfi_workspace {
     int8_t *codes;
     float *scales;
     int32_t *sums;
+    float *panels;  /* the same by kfi_token_panels, where has_panels */
     float *rounded; /* [batch][widest input], where the format has no codes or the weights none */
 
     /* One piece of scratch a thread, `scratch_bytes` apart. */
@@ -47,6 +48,7 @@ struct kfi_workspace {
     size_t memory_bytes;
 
     size_t input_width; /* of the widest input, behind its map */
+    bool has_panels;    /* of tokens, for layers with single weights */
     void *input_memory; /* scratch, what inputs become, and online.mapped */
     size_t input_bytes;
 

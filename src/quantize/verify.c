@@ -226,6 +226,27 @@ static kf_status check_zero_columns(const kfi_packed *matrix, const kfi_side_pat
     return KF_OK;
 }
 
+static kf_status check_zero_sparse(const kfi_side_paths *side, const char *name, kf_error *err)
+{
+    const size_t n_outliers = side->outliers.codes == NULL ? 0 : side->outliers.cols;
+    const kfi_sparse *s = &side->sparse;
+    for (size_t r = 0; s->starts != NULL && n_outliers > 0 && r < s->rows; r++) {
+        size_t k = 0; /* both ascend */
+        for (size_t i = s->starts[r]; i < s->starts[r + 1]; i++) {
+            while (k < n_outliers && side->columns[k] < s->columns[i]) {
+                k++;
+            }
+            if (k < n_outliers && side->columns[k] == s->columns[i]) {
+                return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                                "tensor '%s': row %zu has a weight in column %u, which is one of "
+                                "outliers",
+                                name, r, s->columns[i]);
+            }
+        }
+    }
+    return KF_OK;
+}
+
 static kf_status check_side_paths(kf_model *model, kf_error *err)
 {
     const size_t n_layers =
@@ -239,6 +260,8 @@ static kf_status check_side_paths(kf_model *model, kf_error *err)
             KFI_TRY(check_zero_columns(&linear->packed, &linear->side, name.text, err));
             KFI_TRY(check_zero_columns(&linear->side.low_rank_a, &linear->side,
                                        kfi_name_side(name.text, KFI_SIDE_LOW_RANK_A).text, err));
+            KFI_TRY(check_zero_sparse(&linear->side,
+                                      kfi_name_side(name.text, KFI_SIDE_SPARSE_COLUMNS).text, err));
         }
     }
     return KF_OK;

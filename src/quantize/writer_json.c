@@ -219,11 +219,13 @@ static kf_status put_overrides(void *ctx, const char *name, const kfi_safetensor
 
 static int64_t version_of_tensor(const char *name)
 {
-    return kfi_name_online_part(name) < KFI_ONLINE_PARTS ||
+    const kfi_side_part part = kfi_name_side_part(name);
+    return part >= KFI_SIDE_SPARSE_STARTS && part < KFI_SIDE_PARTS ? KFI_CHECKPOINT_VERSION_SPARSE
+           : kfi_name_online_part(name) < KFI_ONLINE_PARTS ||
                    strcmp(name, KFI_TENSOR_RESIDUAL_SIGNS) == 0
                ? KFI_CHECKPOINT_VERSION_INPUTS
-           : kfi_name_side_part(name) < KFI_SIDE_PARTS ? KFI_CHECKPOINT_VERSION_SIDE
-                                                       : KFI_CHECKPOINT_VERSION;
+           : part < KFI_SIDE_PARTS ? KFI_CHECKPOINT_VERSION_SIDE
+                                   : KFI_CHECKPOINT_VERSION;
 }
 
 /* The oldest version whose readers understand what the files hold. */

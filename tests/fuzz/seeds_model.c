@@ -138,6 +138,11 @@ static void write_kerfs(const char *directory, const char *scratch)
     kerf.maps = kerf.rotated = true;
     write_kerf(directory, scratch, "checkpoint/kerf_maps", "llama", &kerf);
     kerf = tiny_kerf_defaults();
+    kerf.version = KFI_CHECKPOINT_VERSION_SPARSE;
+    kerf.rank = 3;
+    kerf.sparse = true;
+    write_kerf(directory, scratch, "checkpoint/kerf_sparse", "llama", &kerf);
+    kerf = tiny_kerf_defaults();
     kerf.format = "mxint3g32";
     kerf.head = NULL;
     kerf.activations = "int4tg64ac90";

@@ -16,9 +16,10 @@
 #include "model/checkpoint_names.h"
 #include "model/config.h"
 #include "tiny_maps.h"
+#include "tiny_sparse.h"
 #include "tiny_write.h"
 
-#define MAX_ENTRIES  80u
+#define MAX_ENTRIES  96u
 #define MAX_OUTLIERS 32u
 #define TEXT_MAX     ((size_t)1 << 20)
 
@@ -245,6 +246,25 @@ static void add_low_rank(file_entries *f, tiny_tensor *t, const tiny_kerf_option
     kfi_free(NULL, b.data, 0);
 }
 
+static bool is_outlier(size_t column, size_t n_outliers)
+{
+    return column % 3 == 1 && column / 3 < n_outliers;
+}
+
+static void init_sparse(tiny_sparse *s, const tiny_tensor *t, size_t cols,
+                        const tiny_kerf_options *o)
+{
+    const bool any = flaw_of(o, t) == TINY_SPARSE_IN_OUTLIERS;
+    tiny_sparse_init(s, t->rows, cols, is_outlier, any ? 0 : o->n_outliers);
+}
+
+static void fold_sparse(tiny_tensor *t, const tiny_kerf_options *o)
+{
+    static tiny_sparse s;
+    init_sparse(&s, t, t->cols, o);
+    tiny_sparse_fold(t, &s);
+}
+
 /* A packed matrix with its side paths; the tensor's data become what all of it computes. */
 static void add_with_side(file_entries *f, tiny_tensor *t, const tiny_kerf_options *o)
 {
@@ -265,11 +285,12 @@ static void add_with_side(file_entries *f, tiny_tensor *t, const tiny_kerf_optio
             }
         }
     }
+    if (o->sparse) {
+        fold_sparse(t, o);
+    }
     kfi_free(NULL, outliers.data, 0);
     kfi_free(NULL, original, 0);
 }
-
-/* ---- maps ---- */
 
 static kfi_safetensors_entry *add_copy(file_entries *f, const char *name, kfi_dtype dtype,
                                        const void *data, size_t n)
@@ -280,6 +301,45 @@ static kfi_safetensors_entry *add_copy(file_entries *f, const char *name, kfi_dt
     f->owned[f->n - 1] = (void *)(uintptr_t)e->data;
     return e;
 }
+
+/* Row 0 has weights in columns 0, 9, 18, …, row 1 in 7, 16, …, row 4 none. */
+static void spoil_sparse(tiny_sparse *s, tiny_side_flaw flaw)
+{
+    s->starts[0] = flaw == TINY_SPARSE_FIRST_1;
+    s->starts[2] = flaw == TINY_SPARSE_FALLING ? s->starts[1] - 1
+                   : flaw == TINY_SPARSE_FAR   ? (uint32_t)s->n + 1
+                                               : s->starts[2];
+    s->starts[s->rows] -= flaw == TINY_SPARSE_LEFT;
+    s->columns[2] = flaw == TINY_SPARSE_BEYOND     ? (uint16_t)s->cols
+                    : flaw == TINY_SPARSE_TWICE    ? s->columns[1]
+                    : flaw == TINY_SPARSE_UNSORTED ? 0
+                                                   : s->columns[2];
+    s->values[3] = flaw == TINY_SPARSE_NAN        ? 0x7E00
+                   : flaw == TINY_SPARSE_INFINITE ? 0xFC00
+                                                  : s->values[3];
+}
+
+/* Where single weights stand: behind all packed tensors, columns and values in a multiple of 4
+ * bytes. */
+static void add_sparse(file_entries *f, const tiny_tensor *t, size_t cols,
+                       const tiny_kerf_options *o)
+{
+    static tiny_sparse s;
+    const tiny_side_flaw flaw = flaw_of(o, t);
+    init_sparse(&s, t, cols, o);
+    spoil_sparse(&s, flaw);
+    (void)add_copy(f, kfi_name_side(t->name, KFI_SIDE_SPARSE_STARTS).text,
+                   flaw == TINY_SPARSE_STARTS_F32 ? KFI_DTYPE_F32 : KFI_DTYPE_U32, s.starts,
+                   s.rows + 1 - (flaw == TINY_SPARSE_FEW_STARTS));
+    (void)add_copy(f, kfi_name_side(t->name, KFI_SIDE_SPARSE_COLUMNS).text,
+                   flaw == TINY_SPARSE_COLUMNS_U32 ? KFI_DTYPE_U32 : KFI_DTYPE_U16, s.columns, s.n);
+    if (flaw != TINY_SPARSE_NO_VALUES) {
+        (void)add_copy(f, kfi_name_side(t->name, KFI_SIDE_SPARSE_VALUES).text, KFI_DTYPE_F16,
+                       s.values, s.n - (flaw == TINY_SPARSE_FEW_VALUES ? 2 : 0));
+    }
+}
+
+/* ---- maps ---- */
 
 static tiny_map_flaw map_flaw_of(const tiny_kerf_options *o, const tiny_tensor *t)
 {
@@ -325,6 +385,13 @@ static void add_map(file_entries *f, const tiny_tensor *t, const tiny_kerf_optio
     if (online->second != NULL || flaw == TINY_MAP_LONE_SECOND) {
         (void)add_copy(f, second.text, KFI_DTYPE_U32, map.second, online->n_outputs);
     }
+}
+
+static size_t cols_behind_map(const tiny_tensor *t)
+{
+    static tiny_map map;
+    tiny_map_init(&map, t);
+    return map.online.n_outputs;
 }
 
 /* A layer's matrix behind its map; the tensor's data become what both compute. */
@@ -380,6 +447,9 @@ static void add_tensors(file_entries *f, const tiny_model *model, const tiny_ker
         }
         if (!packed && has_side) {
             add_columns(f, t, o);
+        }
+        if (!packed && has_side && o->sparse) {
+            add_sparse(f, t, has_map ? cols_behind_map(t) : t->cols, o);
         }
         if (!packed && has_map) {
             add_map(f, t, o);

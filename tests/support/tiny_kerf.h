@@ -25,7 +25,22 @@ typedef enum tiny_side_flaw {
     TINY_SIDE_FEW_COLUMNS,
     TINY_SIDE_NOT_ZERO,    /* the matrix in an outlier's column: only verify looks */
     TINY_SIDE_KEPT_MATRIX, /* the matrix is not packed */
-    TINY_SIDE_WIDE         /* a rank of 513 */
+    TINY_SIDE_WIDE,        /* a rank of 513 */
+    TINY_SPARSE_NO_VALUES,
+    TINY_SPARSE_FEW_STARTS,
+    TINY_SPARSE_STARTS_F32,
+    TINY_SPARSE_FIRST_1, /* the first row begins behind a weight */
+    TINY_SPARSE_FALLING, /* a row ends before it begins */
+    TINY_SPARSE_FAR,     /* a row ends behind all weights */
+    TINY_SPARSE_LEFT,    /* the last row ends in front of the last weight */
+    TINY_SPARSE_COLUMNS_U32,
+    TINY_SPARSE_BEYOND, /* a column behind the last */
+    TINY_SPARSE_TWICE,  /* a column of a row */
+    TINY_SPARSE_UNSORTED,
+    TINY_SPARSE_FEW_VALUES,
+    TINY_SPARSE_NAN,
+    TINY_SPARSE_INFINITE,
+    TINY_SPARSE_IN_OUTLIERS /* a weight in a column of outliers: only verify looks */
 } tiny_side_flaw;
 
 /* What may be wrong with the maps of block 0: of its down projection, which is rotated, or of its q
@@ -56,6 +71,7 @@ typedef struct tiny_kerf_options {
     bool misaligned;         /* the norms of a block come first */
     size_t rank;             /* > 0: a pair that corrects the first so many columns; of int8 */
     size_t n_outliers;       /* > 0: every third column from the second is one, of int8 */
+    bool sparse;             /* single weights, see tiny_sparse.h */
     tiny_side_flaw flaw;
     bool maps;    /* the inputs of all layers go through maps, see tiny_maps.h */
     bool rotated; /* the stream runs rotated; gains of the blocks' norms become 1 */
@@ -70,8 +86,8 @@ typedef struct tiny_kerf_options {
 tiny_kerf_options tiny_kerf_defaults(void);
 
 /* Writes the model as a Kerf checkpoint into path, a directory to make. Side paths need version 2,
- * maps 3. The model's matrices become what the checkpoint holds; so write one only once. Aborts the
- * test program on failure. */
+ * maps 3, single weights 4. The model's matrices become what the checkpoint holds; so write one
+ * only once. Aborts the test program on failure. */
 void tiny_kerf_write(const char *path, tiny_model *model, const tiny_kerf_options *options);
 /* And a kerf.json that names one file, so that kf_verify() goes on to the tensors. */
 void tiny_kerf_write_sums(const char *path);

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "base/half.h"
 #include "format/format.h"
 #include "kernels/kernels_list.h"
 #include "model/workspace.h"
@@ -30,6 +31,7 @@ static kfi_workspace *new_workspace(kf_pool *pool)
                                .vocabulary = ROWS};
     CHECK_OK(kfi_workspace_new(&w, &config, pool, TOKENS, NULL, &err), &err);
     CHECK_OK(kfi_workspace_reserve_side(w, RANK, &err), &err);
+    CHECK_OK(kfi_workspace_reserve_panels(w, &err), &err);
     return w;
 }
 
@@ -112,6 +114,13 @@ static sum expected_of(const kfi_linear *linear, size_t row, const float *x, con
         }
         half_steps(off, t, side->low_rank_a.rows, is_float);
         add_row(&s, &side->low_rank_b, row, t, off);
+    }
+    const kfi_sparse *sparse = &side->sparse;
+    for (size_t i = sparse->starts == NULL ? 0 : sparse->starts[row];
+         sparse->starts != NULL && i < sparse->starts[row + 1]; i++) {
+        const double term = (double)kfi_half_to_float(sparse->values[i]) * in[sparse->columns[i]];
+        s.value += term;
+        s.size += fabs(term);
     }
     return s;
 }
@@ -280,12 +289,32 @@ static random_packed pack(const char *name, const float *weights, size_t rows, s
     return m;
 }
 
-/* A layer with both paths, and what it is made of. */
+/* A layer with all paths, and what it is made of. */
 typedef struct side_layer {
     random_packed matrix, a, b, outliers;
     uint32_t columns[RANK];
+    uint32_t starts[ROWS + 1];
+    uint16_t sparse_columns[ROWS * COLS];
+    uint16_t values[ROWS * COLS];
     kfi_linear linear;
 } side_layer;
+
+/* Every one_in-th weight by chance, but none in row 2. */
+static void add_sparse(side_layer *l, unsigned one_in, kfi_rng *rng)
+{
+    size_t n = 0;
+    for (size_t r = 0; r < ROWS; r++) {
+        for (size_t c = 0; c < COLS && r != 2; c++) {
+            const bool is_taken = l->linear.side.columns != NULL && c % 4 == 3;
+            if (!is_taken && kfi_rng_below(rng, one_in) == 0) {
+                l->sparse_columns[n] = (uint16_t)c;
+                l->values[n++] = kfi_half_from_float(kfi_rng_normal(rng));
+            }
+        }
+        l->starts[r + 1] = (uint32_t)n;
+    }
+    l->linear.side.sparse = (kfi_sparse){ROWS, COLS, l->starts, l->sparse_columns, l->values};
+}
 
 static random_packed pack_without(const char *name, float *weights, size_t rows,
                                   const uint32_t *columns, size_t n)
@@ -341,14 +370,18 @@ static void side_layer_free(side_layer *l)
 static const struct side_case {
     const char *activation;
     size_t rank, n_outliers;
+    unsigned one_in; /* single weights; 0: none */
 } side_cases[] = {
-    {"int8tg64", 32, 0}, {"int8tg64", 0, 32},  {"int8t", 4, 0}, {"int4tg64", 8, 5},
-    {"int3t", 40, 40},   {"int4tg128", 1, 32}, {"float", 8, 0}, {"float", 0, 5},
-    {"float", 32, 32},   {"fp8tg64", 32, 32},  {"fp8t", 0, 5},  {"int4tg64ac90", 8, 5},
+    {"int8tg64", 32, 0, 0},  {"int8tg64", 0, 32, 0},     {"int8t", 4, 0, 9},
+    {"int4tg64", 8, 5, 0},   {"int3t", 40, 40, 0},       {"int4tg128", 1, 32, 0},
+    {"float", 8, 0, 0},      {"float", 0, 5, 0},         {"float", 32, 32, 50},
+    {"fp8tg64", 32, 32, 7},  {"fp8t", 0, 5, 0},          {"int4tg64ac90", 8, 5, 0},
+    {"int8tg64", 0, 0, 200}, {"int8tg64", 32, 32, 3},    {"float", 0, 0, 20},
+    {"int4ta", 0, 0, 1},     {"int8tg64c90", 5, 0, 100},
 };
 #define N_CASES (sizeof side_cases / sizeof side_cases[0])
 
-static void adds_low_rank_pairs_and_outliers(void **state)
+static void adds_low_rank_pairs_outliers_and_single_weights(void **state)
 {
     (void)state;
     static float y[TOKENS * ROWS];
@@ -357,8 +390,11 @@ static void adds_low_rank_pairs_and_outliers(void **state)
     kfi_rng_init(&rng, 2);
     for (size_t i = 0; i < N_CASES; i++) {
         const struct side_case *c = &side_cases[i];
-        side_layer l;
+        static side_layer l;
         side_layer_init(&l, c->activation, c->rank, c->n_outliers, &rng);
+        if (c->one_in > 0) {
+            add_sparse(&l, c->one_in, &rng);
+        }
         float *x = random_floats(TOKENS * COLS, &rng);
         for (size_t t = 0; t < TOKENS && c->n_outliers > 0; t++) {
             x[t * COLS + COLS - 1] *= 1000.0f; /* would drown the others in one step */
@@ -379,10 +415,12 @@ static void shared_inputs_give_the_same_bits(void **state)
     static float alone[TOKENS * ROWS];
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
-    side_layer l[3];
+    static side_layer l[3];
     side_layer_init(&l[0], "int4tg64", 8, 32, &rng);
     side_layer_init(&l[1], "int4tg64", 32, 32, &rng);
     side_layer_init(&l[2], "int4tg64", 0, 5, &rng);
+    add_sparse(&l[1], 9, &rng);
+    add_sparse(&l[2], 30, &rng);
     const kfi_linear *const linears[] = {&l[0].linear, &l[1].linear, &l[2].linear};
     float *const ys[] = {y[0], y[1], y[2]};
     assert_true(kfi_side_shares_input(&linears[0]->side, &linears[1]->side));
@@ -402,6 +440,7 @@ static void shared_inputs_give_the_same_bits(void **state)
 /* The definition: every kernel in plain C. */
 static const kfi_kernels plain = {.matmul_int8 = kfi_matmul_int8_generic,
                                   .matmul_float = kfi_matmul_float_generic,
+                                  .matmul_sparse = kfi_matmul_sparse_generic,
                                   .quantize = kfi_quantize_generic,
                                   .round_fp8 = kfi_round_fp8_generic,
                                   .add = kfi_add_generic};
@@ -417,9 +456,12 @@ static void threads_batches_and_kernels_do_not_show(void **state)
     kfi_rng_init(&rng, 4);
     float *x = random_floats(TOKENS * COLS, &rng);
     for (size_t i = 0; i < N_CASES; i++) {
-        side_layer l;
+        static side_layer l;
         side_layer_init(&l, side_cases[i].activation, side_cases[i].rank, side_cases[i].n_outliers,
                         &rng);
+        if (side_cases[i].one_in > 0) {
+            add_sparse(&l, side_cases[i].one_in, &rng);
+        }
         for (size_t n_threads = 1; n_threads <= 3; n_threads++) {
             kf_pool *pool = NULL;
             CHECK_OK(kf_pool_new(&pool, n_threads, NULL, &err), &err);
@@ -450,7 +492,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(computes_what_the_codes_of_both_sides_say),
         cmocka_unit_test(kept_layers_multiply_what_the_codes_stand_for),
-        cmocka_unit_test(adds_low_rank_pairs_and_outliers),
+        cmocka_unit_test(adds_low_rank_pairs_outliers_and_single_weights),
         cmocka_unit_test(shared_inputs_give_the_same_bits),
         cmocka_unit_test(threads_batches_and_kernels_do_not_show),
     };
