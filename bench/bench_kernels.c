@@ -233,7 +233,7 @@ static void bench_products(const options *o, kf_pool *pool, const machine_limits
 {
     static const char *const formats[] = {"int2g64", "int3g64", "int4g64", "int5g64",
                                           "int6g64", "int7g64", "int8g64", "ternaryg64",
-                                          "nf2g64",  "nf3g64",  "nf4g64"};
+                                          "nf2g64",  "nf3g64",  "nf4g64",  "fp6e3m2g64"};
     static const size_t shapes[][2] = {{1536, 576}, {576, 1536}, {5632, 2048}};
     static const size_t tokens[] = {1, 4, 16, 512};
     for (size_t s = 0; s < 3; s++) {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROWS, COLS = 18, 72  # neither a multiple of 16 rows nor of 32 columns or a group
 MIX = 0xFFFFFFFF
-INTEGER, MXINT, TERNARY, CODEBOOK, NF, E2M1 = 1, 2, 3, 4, 5, 6
+INTEGER, MXINT, TERNARY, CODEBOOK, NF, E2M1, E3M2 = 1, 2, 3, 4, 5, 6, 7
 HALF, EXPONENT, TWO_LEVEL = 1, 2, 3
 NONE, ZERO, OFFSET = 0, 1, 2
 PLANES = {8: [8], 7: [4, 2, 1], 6: [4, 2], 5: [4, 1], 4: [4], 3: [2, 1], 2: [2]}
@@ -163,6 +163,7 @@ def main():
     formats["ternaryg32"] = (TERNARY, 2, NONE, 32)
     formats["ternaryg32r"] = (TERNARY, 2, NONE, 32, TWO_LEVEL)
     formats["fp4e2m1g32"] = (E2M1, 4, NONE, 32)
+    formats["fp6e3m2g32"] = (E3M2, 6, NONE, 32)
     for bits in range(2, 5):
         formats[f"nf{bits}g32"] = (NF, bits, NONE, 32)
         formats[f"cb{2**bits}g32"] = (CODEBOOK, bits, NONE, 32)

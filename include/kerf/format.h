@@ -8,7 +8,7 @@
  *                  mxint2 ... mxint8    integers under power-of-two scales
  *                  ternary              -1, 0, 1 in two bits; then (with a group) r
  *                  nf2 nf3 nf4          NormalFloat of 2, 3, 4 bits
- *                  fp4e2m1              4-bit floats
+ *                  fp4e2m1 fp6e3m2      floats of 4 and 6 bits
  *                  cb4 cb8 cb16         a codebook of 4, 8, 16 entries (2, 3, 4 bits) that is
  *                                       learned for each tensor
  *                  int4g64  int3g128a  int4g32o  mxint8g32  int2g64ar  ternaryg128  nf4g64  cb8g64
@@ -52,7 +52,9 @@ typedef enum kf_element {
      */
     KF_ELEMENT_NF = 5,
     /** The same with twice the values of a 4-bit float: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and a sign. */
-    KF_ELEMENT_E2M1 = 6
+    KF_ELEMENT_E2M1 = 6,
+    /** w = s v, v sixteen times a 6-bit float: a sign, 3 bits of exponent, 2 of fraction. */
+    KF_ELEMENT_E3M2 = 7
 } kf_element;
 
 /** How the scales of a format are stored. */

@@ -61,6 +61,7 @@ double kfi_fit_error(const kfi_fit_group *group, const kfi_grid *grid)
                                       .zero = grid->zero,
                                       .q_max = group->levels.q_max,
                                       .table = group->levels.table,
+                                      .is_e3m2 = group->levels.is_e3m2,
                                       .exponent = group->exponent};
     return (double)kfi_kernels_get()->grid_error(&args);
 }

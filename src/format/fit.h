@@ -27,6 +27,7 @@ kfi_fit_fn kfi_two_level_fit;
 kfi_fit_fn kfi_mxint_fit;
 kfi_fit_fn kfi_ternary_fit;
 kfi_fit_fn kfi_codebook_fit;
+kfi_fit_fn kfi_e3m2_fit;
 
 /* Chooses the float32 of a row, and the multiplier of each group of it. */
 void kfi_two_level_fit_row(kfi_grid *grids, kf_format format, const kfi_fit_group *row,

@@ -112,7 +112,7 @@ kf_status kf_format_parse(kf_format *format, const char *name, kf_error *err)
     return kfi_fail(
         err, KF_INVALID, KF_NO_OFFSET,
         "unknown weight format '%.40s'; expected float, or int2 to int8, mxint2 to mxint8, "
-        "ternary, nf2 to nf4, fp4e2m1, cb4, cb8 or cb16 with g32, g64, g128 or row, int also with "
+        "ternary, nf2 to nf4, fp4e2m1, fp6e3m2, cb4, cb8 or cb16 with g32, g64, g128 or row, int also with "
         "a, o, r or ar behind it (int4g64, int3g128a)",
         name);
 }
@@ -184,7 +184,8 @@ kfi_levels kfi_format_levels(kf_format format, const int8_t *table)
     const int8_t *fixed = kfi_format_table(format);
     return (kfi_levels){
         .q_max = format.element == KF_ELEMENT_TERNARY ? 2 : (int32_t)(1u << format.bits) - 1,
-        .table = format.element == KF_ELEMENT_CODEBOOK ? table : fixed};
+        .table = format.element == KF_ELEMENT_CODEBOOK ? table : fixed,
+        .is_e3m2 = format.element == KF_ELEMENT_E3M2};
 }
 
 static kfi_fit_group described(kf_format format, const float *weights, const float *importance,

@@ -19,16 +19,17 @@
 typedef struct kfi_grid {
     float scale;
     float offset;       /* zero kind offset, else 0 */
-    int32_t zero;       /* symmetric formats: 2^(bits-1); ternary 1; codebooks: not used */
+    int32_t zero;       /* symmetric formats: 2^(bits-1); ternary 1; codebooks, floats: not used */
     float row_scale;    /* two-level scales, else 0 */
     int32_t multiplier; /* the same; it has a sign where the format is symmetric */
 } kfi_grid;
 
-/* What the codes of a tensor stand for, the same in all groups: their distance from the zero, or
- * the entries of a codebook, w = scale * table[q]. */
+/* What the codes of a tensor stand for, the same in all groups: their distance from the zero, the
+ * entries of a codebook, w = scale * table[q], or the levels of floats of 6 bits (e3m2.h). */
 typedef struct kfi_levels {
     int32_t q_max;       /* the greatest code */
     const int8_t *table; /* q_max + 1 entries, ascending (equal ones allowed); borrowed; or NULL */
+    bool is_e3m2;
 } kfi_levels;
 
 /* The entries of a codebook that the format fixes, for ever (KFI_TABLE_ENTRIES, zeros behind
@@ -86,9 +87,10 @@ static inline uint8_t kfi_table_nearest(kfi_levels levels, float v)
 static inline uint8_t kfi_grid_encode(const kfi_grid *grid, kfi_levels levels, float w)
 {
     const float q_max = (float)levels.q_max;
-    if (levels.table != NULL) {
+    if (levels.table != NULL || levels.is_e3m2) {
         const float steps = grid->scale == 0.0f ? 0.0f : w / grid->scale; /* exact: as below */
-        return kfi_table_nearest(levels, steps);
+        return levels.is_e3m2 ? kfi_e3m2_code(kfi_e3m2_round(steps))
+                              : kfi_table_nearest(levels, steps);
     }
     if (grid->scale == 0.0f) { /* exact: an all-zero group */
         return (uint8_t)grid->zero;
@@ -99,11 +101,18 @@ static inline uint8_t kfi_grid_encode(const kfi_grid *grid, kfi_levels levels, f
     return (uint8_t)(q < 0.0f ? 0.0f : q > q_max ? q_max : q);
 }
 
+/* What a code stands for, in steps of the scale. */
+static inline int32_t kfi_level_of(kfi_levels levels, int32_t zero, uint8_t code)
+{
+    return levels.table != NULL ? levels.table[code]
+           : levels.is_e3m2     ? kfi_e3m2_level(code)
+                                : (int32_t)code - zero;
+}
+
 /* The value of a code. */
 static inline float kfi_grid_decode(const kfi_grid *grid, kfi_levels levels, uint8_t code)
 {
-    const int32_t level = levels.table != NULL ? levels.table[code] : (int32_t)code - grid->zero;
-    return grid->scale * (float)level + grid->offset;
+    return grid->scale * (float)kfi_level_of(levels, grid->zero, code) + grid->offset;
 }
 
 /* Packs a matrix: kfi_packed_begin writes the header (table: as kfi_format_levels() has it) and

@@ -174,7 +174,9 @@ static kfi_grid read_grid(const kfi_packed *packed, size_t row, size_t group)
     const size_t index = kfi_packed_grid_index(packed, row, group);
     kfi_grid grid = {.scale = kfi_packed_scale(packed, row, group),
                      .offset = kfi_packed_offset(packed, index),
-                     .zero = packed->table == NULL ? kfi_packed_zero(packed, index) : 0};
+                     .zero = kfi_element_is_integer(packed->format.element)
+                                 ? kfi_packed_zero(packed, index)
+                                 : 0};
     if (packed->row_scales != NULL) {
         grid.row_scale = kfi_packed_row_scale(packed, row);
         grid.multiplier = kfi_packed_multiplier(packed, index);

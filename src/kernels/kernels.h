@@ -6,7 +6,7 @@
  * The order of float steps:
  *
  *   matmul_int8   per row, for each segment ascending in k (the finer of weight group and
- *                 activation group, at most 32 768 columns):
+ *                 activation group, at most 32 768 columns, half as many of e3m2.h):
  *                     isum = sum q x - z sum x, exact in int32
  *                     acc = fma((float)isum, s_w s_x, acc)
  *                 zero kind offset: isum = sum q x, and then
@@ -167,7 +167,8 @@ typedef double kfi_log_sum_exp_fn(const float *x, size_t n, size_t *arg_max);
 /* Sum over n weights of importance |w - w~|^exponent, w~ being w on the grid scale (q - zero) +
  * offset, q = 0 … q_max: what a fit of the grid makes small. With a table, q_max + 1 ascending
  * entries, the grid is scale * table[q]. q is found by multiplying with 1 / scale, so that a weight
- * halfway between two codes may take the other one. scale 0: all weights on the offset. importance
+ * halfway between two codes may take the other one. With is_e3m2 it is scale * level, the levels
+ * those of e3m2.h. scale 0: all weights on the offset. importance
  * NULL: all 1. Over 16 lanes; the power is exact for exponent 2, within 1e-4 for others (power.h).
  */
 typedef struct kfi_grid_error_args {
@@ -177,6 +178,7 @@ typedef struct kfi_grid_error_args {
     float scale, offset;
     int32_t zero, q_max;
     const int8_t *table; /* or NULL */
+    bool is_e3m2;
     float exponent;
 } kfi_grid_error_args;
 typedef float kfi_grid_error_fn(const kfi_grid_error_args *args);

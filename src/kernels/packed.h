@@ -26,6 +26,7 @@
  *     ternary: bits 2, q = 0, 1, 2 and z = 1
  *     codebooks: w = s table[q], 2^bits entries of -128 … 127 that the tensor has in its header.
  *     One byte shuffle after unpacking makes table[q] + 128 of q, an 8-bit code with z = 128.
+ *     floats of 6 bits: w = s level(q), e3m2.h
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -37,6 +38,7 @@
 #include <stdint.h>
 
 #include "kerf/format.h"
+#include "kernels/e3m2.h"
 
 #define KFI_PANEL_ROWS   16u
 #define KFI_CHUNK_COLS   32u
@@ -71,10 +73,18 @@ static inline bool kfi_element_has_table(unsigned element)
     return element == KF_ELEMENT_CODEBOOK || element == KF_ELEMENT_NF || element == KF_ELEMENT_E2M1;
 }
 
-/* What kernels take off a code of a format that stores no zeros. */
+/* Whether codes are the levels themselves, less a zero. */
+static inline bool kfi_element_is_integer(unsigned element)
+{
+    return element == KF_ELEMENT_INT || element == KF_ELEMENT_MXINT ||
+           element == KF_ELEMENT_TERNARY;
+}
+
+/* What kernels take off a code, or what they have made of it, of a format that stores no zeros. */
 static inline int32_t kfi_format_zero(kf_format format)
 {
     return kfi_element_has_table(format.element)  ? KFI_TABLE_ZERO
+           : format.element == KF_ELEMENT_E3M2    ? KFI_E3M2_ZERO
            : format.element == KF_ELEMENT_TERNARY ? 1
                                                   : (int32_t)1 << (format.bits - 1);
 }

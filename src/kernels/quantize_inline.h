@@ -82,12 +82,9 @@ static inline kfi_code_grid kfi_code_grid_of(kfi_extent extent, const kfi_quanti
 
 /* ---- E4M3: a sign, 4 bits of exponent, 3 of fraction; no infinity ---- */
 
-#define KFI_FP8_MOST          448.0f
-#define KFI_FP8_LEAST_NORMAL  0x1p-6f
-#define KFI_FP8_EXPONENT_MASK 0x7F800000
-/* 2^e times it, added to 2^e <= x < 2^(e + 1), leaves 3 bits of fraction, rounded half to even:
- * KFI_ROUND_MAGIC in units of 2^(e - 3). */
-#define KFI_FP8_MAGIC 0x1.8p20f
+#define KFI_FP8_MOST         448.0f
+#define KFI_FP8_LEAST_NORMAL 0x1p-6f
+#define KFI_FP8_MAGIC        KFI_FRACTION_MAGIC(3)
 
 static inline kfi_code_grid kfi_fp8_grid_of(kfi_extent extent)
 {

@@ -4,6 +4,8 @@
  * and a segment is the finer. One piece is cut shorter than a row of more than 32 768 columns: its
  * sum of 255 * 127 a column, and as much again for the zero, then fits 32 bits.
  *
+ * Levels of e3m2.h are as good as 10 bits: half as many columns.
+ *
  * With two-level scales a sum goes on over the segments of one activation scale, and over 65 536
  * columns at most: |m (q - z) x| <= 255 * 127 a column fits too.
  *
@@ -16,8 +18,9 @@
 
 #include "kernels/kernels.h"
 
-#define KFI_SEGMENT_COLS_MAX 32768u
-#define KFI_SUM_COLS_MAX     65536u
+#define KFI_SEGMENT_COLS_MAX      32768u
+#define KFI_SEGMENT_COLS_MAX_E3M2 16384u /* (8 * 112 + 32) * 127 a column */
+#define KFI_SUM_COLS_MAX          65536u
 
 typedef struct kfi_segments {
     size_t n;              /* in a row */
@@ -42,8 +45,10 @@ static inline unsigned kfi_segment_shift(size_t group, size_t cols_padded, size_
 
 static inline kfi_segments kfi_segments_make(const kfi_packed *w, const kfi_activations *x)
 {
+    const size_t most =
+        w->format.element == KF_ELEMENT_E3M2 ? KFI_SEGMENT_COLS_MAX_E3M2 : KFI_SEGMENT_COLS_MAX;
     size_t cols = w->group < x->group ? w->group : x->group;
-    cols = cols < KFI_SEGMENT_COLS_MAX ? cols : KFI_SEGMENT_COLS_MAX;
+    cols = cols < most ? cols : most;
     cols = cols < x->cols_padded ? cols : x->cols_padded;
     const size_t sum_cols = x->group < KFI_SUM_COLS_MAX ? x->group : KFI_SUM_COLS_MAX;
     return (kfi_segments){

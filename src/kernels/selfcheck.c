@@ -307,9 +307,10 @@ bool kfi_selfcheck_grid_error(kfi_grid_error_fn *kernel)
                                 .offset = 0.01f,
                                 .zero = 7,
                                 .q_max = 15};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         args.exponent = i == 0 ? 2.0f : 2.4f;
         args.table = i == 2 ? table : NULL;
+        args.is_e3m2 = i == 3;
         const float expected = kfi_grid_error_generic(&args);
         const float actual = kernel(&args);
         if (!same(&expected, &actual, 1)) {

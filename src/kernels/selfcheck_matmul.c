@@ -105,6 +105,14 @@ static void make_codebook(small_matrix *m)
     m->packed.table = m->table;
 }
 
+/* Its codes of 6 bits as floats. */
+static void make_e3m2(small_matrix *m)
+{
+    m->packed.format.element = KF_ELEMENT_E3M2;
+    m->packed.format.zero = KF_ZERO_NONE;
+    m->packed.zero = kfi_format_zero(m->packed.format);
+}
+
 /* The results of n tokens, which plain C gives once, by the paths of one token, a few, and n. */
 static bool matmul_int8_agrees(kfi_matmul_int8_fn *kernel, const small_matrix *m, size_t n,
                                size_t group)
@@ -170,6 +178,11 @@ bool kfi_selfcheck_matmul_int8(kfi_matmul_int8_fn *kernel)
         }
     }
     small_matrix m;
+    small_matrix_fill(&m, KFI_E3M2_BITS);
+    make_e3m2(&m);
+    if (!matmul_int8_agrees(kernel, &m, more, 64)) {
+        return false;
+    }
     small_matrix_fill(&m, 4);
     make_wide(&m, wide);
     if (!matmul_int8_agrees(kernel, &m, 16, wide)) {
@@ -214,7 +227,10 @@ bool kfi_selfcheck_matmul_float(kfi_matmul_float_fn *kernel)
             return false;
         }
     }
-    return true;
+    small_matrix m;
+    small_matrix_fill(&m, KFI_E3M2_BITS);
+    make_e3m2(&m);
+    return matmul_float_agrees(kernel, &m);
 }
 
 /* A row without weights, one with more than a vector kernel reads ahead, and others with a few. */

@@ -89,7 +89,7 @@ static void draw_codes(uint8_t *codes, size_t n, kf_format format, kfi_rng *rng)
     const bool is_ternary = format.element == KF_ELEMENT_TERNARY;
     const uint8_t lone = is_ternary ? 3 : 0;
     const uint8_t zero =
-        kfi_element_has_table(format.element) ? lone : (uint8_t)kfi_format_zero(format);
+        kfi_element_is_integer(format.element) ? (uint8_t)kfi_format_zero(format) : lone;
     for (size_t i = 0; i < n; i += sizeof(uint64_t)) {
         const uint64_t random = kfi_rng_next(rng);
         for (size_t j = 0; j < sizeof random && i + j < n; j++) {
@@ -113,10 +113,11 @@ static float middle_scale(kf_format format, size_t cols)
     const double n = (double)(1u << format.bits);
     const double most = 0.5 * n - 1.0;
     double variance = most * (most + 1.0) * (2.0 * most + 1.0) / 3.0 / n;
-    if (levels.table != NULL) {
+    if (!kfi_element_is_integer(format.element)) {
         variance = 0.0;
         for (int32_t q = 0; q <= levels.q_max; q++) {
-            variance += (double)levels.table[q] * (double)levels.table[q] / n;
+            const double level = (double)kfi_level_of(levels, 0, (uint8_t)q);
+            variance += level * level / n;
         }
     }
     return (float)(1.0 / sqrt((double)cols * variance));

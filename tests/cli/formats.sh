@@ -49,6 +49,7 @@ done <<END
 ternaryg64r cb4g32
 nf4g64 cb8row
 cb16g64 nf2g128
+fp6e3m2row fp6e3m2g64
 END
 
 run quantize "$model" -o "$scratch/other" --recipe "$scratch/recipe.json" --set weights=cb5g64

@@ -29,7 +29,7 @@ static void write_packed(const char *directory)
     static const char *const formats[] = {"int2g32a",   "int3g32o",    "int4g64",  "int5rowo",
                                           "mxint4g32",  "int8g32",     "int3g64r", "int4g32ar",
                                           "ternaryg64", "ternaryg32r", "nf4g64",   "fp4e2m1row",
-                                          "cb4g32",     "cb8g128",     "cb16g64"};
+                                          "cb4g32",     "cb8g128",     "cb16g64",  "fp6e3m2g32"};
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {

@@ -40,8 +40,8 @@ static const struct {
 } kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}, {"int", "r"}, {"int", "ar"}};
 
 /* Formats whose names do not go over the bits, or have no zeros. */
-static const char *const elements[] = {"ternary", "nf2", "nf3", "nf4",
-                                       "fp4e2m1", "cb4", "cb8", "cb16"};
+static const char *const elements[] = {"ternary", "nf2", "nf3", "nf4", "fp4e2m1",
+                                       "fp6e3m2", "cb4", "cb8", "cb16"};
 
 /* Shapes around panels of 16 rows and chunks of 32 columns, and widths of real models. */
 static const size_t shapes[][2] = {{1, 1},    {15, 15},  {17, 17},  {31, 33},  {33, 31},
@@ -101,10 +101,21 @@ static void check_bound(float y, double exact, double magnitude, size_t n_operat
     assert_true(fabs((double)y - exact) <= nu / (1.0 - nu) * magnitude + 1e-37);
 }
 
+/* Sixteen times the 6-bit float: (1 + m / 4) 2^(e - 3), or m / 4 2^-2 where e is 0. */
+static int32_t float_level(uint8_t code)
+{
+    const int e = (code >> 5 & 1) * 4 + (code >> 2 & 3);
+    const double m = (code & 3) / 4.0;
+    const double value = e == 0 ? m * 0.25 : (1.0 + m) * ldexp(1.0, e - 3);
+    return (int32_t)((code & 16) != 0 ? -16.0 * value : 16.0 * value);
+}
+
 /* What a code stands for, in steps of the scale. */
 static int32_t level_of(const kfi_packed *w, const kfi_grid *grid, uint8_t code)
 {
-    return w->table != NULL ? w->table[code] : (int32_t)code - grid->zero;
+    return w->table != NULL                       ? w->table[code]
+           : w->format.element == KF_ELEMENT_E3M2 ? float_level(code)
+                                                  : (int32_t)code - grid->zero;
 }
 
 static double exact_int8(double *magnitude, const kfi_packed *w, const kfi_activations *x,
@@ -262,6 +273,47 @@ static void does_not_saturate_or_overflow(void **state)
     }
 }
 
+/* Of 6-bit floats: all the greatest of either sign, and every code in turn. */
+static void floats_of_6_bits_do_not_overflow(void **state)
+{
+    (void)state;
+    enum {
+        cols = 70000
+    };
+    kfi_rng rng;
+    kfi_rng_init(&rng, 7);
+    for (size_t i = 0; i < 3; i++) {
+        random_packed m = random_packed_make("fp6e3m2row", 17, cols, i == 2, &rng);
+        kfi_activations x = extreme_activations(cols, &rng);
+        const size_t n_chunk = KFI_E3M2_BITS * KFI_LINE_BYTES;
+        for (size_t c = 0; c < 2 * m.packed.n_chunks && i < 2; c++) { /* codes 63 and 47 */
+            uint8_t *chunk = (uint8_t *)m.bytes + KFI_HEADER_BYTES + c * n_chunk;
+            memset(chunk, 0xFF, n_chunk);
+            memset(chunk + 4 * KFI_LINE_BYTES, i == 0 ? 0xFF : 0xAA, 2 * KFI_LINE_BYTES);
+        }
+        float expected[EXTREME_TOKENS * 17];
+        float actual[EXTREME_TOKENS * 17];
+        scratch s = scratch_make(cols);
+        kfi_matmul_int8_generic(expected, 17, &m.packed, 0, 2, &x, s.bytes);
+        MATMUL_INT8(actual, 17, &m.packed, 0, 2, &x, s.bytes);
+        check_same(expected, actual, EXTREME_TOKENS * 17, "fp6e3m2row", 17, cols, EXTREME_TOKENS);
+        const kfi_activations one = kfi_activations_from(&x, 0, 1);
+        MATMUL_INT8(actual, 17, &m.packed, 0, 2, &one, s.bytes);
+        check_same(expected, actual, 17, "fp6e3m2row", 17, cols, 1);
+        for (size_t r = 0; r < 17 && i < 2; r++) {
+            const size_t i_scale = r / 16 * 16 + r % 16;
+            const uint16_t half = ((const uint16_t *)m.packed.scales)[i_scale];
+            const double level = i == 0 ? -448.0 : 448.0;
+            const double exact =
+                (double)kfi_half_to_float(half) * level * 127.0 * cols * (double)x.scales[0];
+            check_bound(actual[r], exact, fabs(exact), 16);
+        }
+        scratch_free(&s);
+        random_activations_free(&x);
+        random_packed_free(&m);
+    }
+}
+
 /* A sum of 65 536 columns of the largest products there are, and a second one of what is left. */
 static void two_level_sums_do_not_overflow(void **state)
 {
@@ -374,9 +426,11 @@ static void gives_the_same_for_every_batch(void **state)
     static const char *const zeros[] = {"", "ar", "o", "r"};
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
-    for (unsigned bits = 2; bits <= 8; bits++) {
-        char name[KF_FORMAT_NAME_BYTES];
-        (void)snprintf(name, sizeof name, "int%ug64%s", bits, zeros[bits % 4]);
+    for (unsigned bits = 2; bits <= 9; bits++) {
+        char name[KF_FORMAT_NAME_BYTES] = "fp6e3m2g64";
+        if (bits <= 8) {
+            (void)snprintf(name, sizeof name, "int%ug64%s", bits, zeros[bits % 4]);
+        }
         random_packed m = random_packed_make(name, rows, cols, false, &rng);
         kfi_activations x = random_activations_make(n, cols, 64, false, &rng);
         float *floats = random_floats(n * cols, &rng);
@@ -411,8 +465,8 @@ static void multiplies_many_tokens_as_plain_c_does(void **state)
 {
     (void)state;
     static const size_t counts[] = {255, 256, 257, 271, 272, 289, 530};
-    static const char *const names[] = {"int4g64",  "int3g32ar", "int8row",
-                                        "int5g64r", "int2g32o",  "int6row"};
+    static const char *const names[] = {"int4g64",  "int3g32ar", "int8row",    "int5g64r",
+                                        "int2g32o", "int6row",   "fp6e3m2g64", "fp6e3m2row"};
     kfi_rng rng;
     kfi_rng_init(&rng, 6);
     for (size_t i = 0; i < COUNT(counts); i++) {
@@ -478,6 +532,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiplies_int8_as_plain_c_does),
         cmocka_unit_test(does_not_saturate_or_overflow),
+        cmocka_unit_test(floats_of_6_bits_do_not_overflow),
         cmocka_unit_test(two_level_sums_do_not_overflow),
         cmocka_unit_test(multiplies_floats_as_plain_c_does),
         cmocka_unit_test(gives_the_same_for_every_batch),

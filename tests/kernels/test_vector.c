@@ -313,6 +313,44 @@ static void ranks_codebooks_as_plain_c_does(void **state)
     }
 }
 
+/* The level of 6-bit floats nearest to v: all magnitudes are tried. */
+static double float_distance(double v)
+{
+    double least = fabs(v);
+    for (int e = 0; e < 8; e++) {
+        for (int m = 0; m < 4; m++) {
+            const double level = e == 0 ? m : ldexp(4 + m, e - 1);
+            least = fmin(least, fabs(fabs(v) - level));
+        }
+    }
+    return least;
+}
+
+static void ranks_floats_of_6_bits_as_plain_c_does(void **state)
+{
+    (void)state;
+    static float weights[SIZE_MOST];
+    kfi_rng rng;
+    kfi_rng_init(&rng, 9);
+    for (size_t s = 0; s < COUNT(sizes); s++) {
+        for (size_t i = 0; i < 8; i++) {
+            const float scale = 0.01f * kfi_rng_normal(&rng);
+            double exact = 0.0;
+            for (size_t k = 0; k < sizes[s]; k++) {
+                weights[k] = kfi_rng_normal(&rng) * ldexpf(1.0f, -(int)kfi_rng_below(&rng, 8));
+                const double e = (double)scale * float_distance((double)weights[k] / (double)scale);
+                exact += e * e;
+            }
+            const kfi_grid_error_args args = {
+                .weights = weights, .n = sizes[s], .scale = scale, .is_e3m2 = true, .exponent = 2};
+            const float expected = kfi_grid_error_generic(&args);
+            const float actual = kfi_kernels_get()->grid_error(&args);
+            assert_same(&expected, &actual, 1);
+            assert_true(fabs((double)actual - exact) <= 1e-4 * exact + 1e-12);
+        }
+    }
+}
+
 static void ranks_nothing_as_no_error(void **state)
 {
     (void)state;
@@ -358,6 +396,7 @@ int main(void)
         cmocka_unit_test(sums_exponentials_as_plain_c_does),
         cmocka_unit_test(ranks_grids_as_plain_c_does),
         cmocka_unit_test(ranks_codebooks_as_plain_c_does),
+        cmocka_unit_test(ranks_floats_of_6_bits_as_plain_c_does),
         cmocka_unit_test(ranks_nothing_as_no_error),
         cmocka_unit_test(sums_every_word_of_every_line),
     };

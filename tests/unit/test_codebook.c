@@ -231,7 +231,8 @@ static void ternary_search_is_near_the_best_and_far_from_the_range(void **state)
 static void weights_on_a_grid_come_back(void **state)
 {
     (void)state;
-    static const char *const names[] = {"ternaryg64", "nf2g64", "nf3g64", "nf4g64", "fp4e2m1g64"};
+    static const char *const names[] = {"ternaryg64", "nf2g64",     "nf3g64",
+                                        "nf4g64",     "fp4e2m1g64", "fp6e3m2g64"};
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
     for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
@@ -257,7 +258,8 @@ static void weights_on_a_grid_come_back(void **state)
 static void zeros_stay_zeros(void **state)
 {
     (void)state;
-    static const char *const names[] = {"ternaryg64", "nf3g64", "fp4e2m1g64", "ternaryg64r"};
+    static const char *const names[] = {"ternaryg64", "nf3g64", "fp4e2m1g64", "fp6e3m2g64",
+                                        "ternaryg64r"};
     static const float zeros[GROUP];
     for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
         const kf_format format = format_of(names[k]);

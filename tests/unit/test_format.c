@@ -44,6 +44,7 @@ static void reads_and_writes_names_of_ternary_codes_and_codebooks(void **state)
         {"nf3row", {KF_ELEMENT_NF, 3, KF_SCALE_FP16, KF_ZERO_NONE, KF_GROUP_ROW}},
         {"nf4g64", {KF_ELEMENT_NF, 4, KF_SCALE_FP16, KF_ZERO_NONE, 64}},
         {"fp4e2m1g32", {KF_ELEMENT_E2M1, 4, KF_SCALE_FP16, KF_ZERO_NONE, 32}},
+        {"fp6e3m2row", {KF_ELEMENT_E3M2, 6, KF_SCALE_FP16, KF_ZERO_NONE, KF_GROUP_ROW}},
         {"cb4g32", {KF_ELEMENT_CODEBOOK, 2, KF_SCALE_FP16, KF_ZERO_NONE, 32}},
         {"cb8g64", {KF_ELEMENT_CODEBOOK, 3, KF_SCALE_FP16, KF_ZERO_NONE, 64}},
         {"cb16g128", {KF_ELEMENT_CODEBOOK, 4, KF_SCALE_FP16, KF_ZERO_NONE, 128}},

@@ -177,10 +177,10 @@ static const char *const activations[] = {"int8tg64",  "int4tg64",    "int4t",  
 
 /* Every kind of weights, with every number of bits and every group in some of them. */
 static const char *const weight_formats[] = {
-    "int2g64",  "int3g32a",  "int4g64",    "int4rowo",   "int5g128",     "int6row",
-    "int7g32o", "int8g64a",  "int8g64",    "int2g64ar",  "int3g128r",    "int4g64r",
-    "int8g32r", "mxint4g32", "mxint8row",  "ternaryg64", "ternaryg128r", "nf2row",
-    "nf3g128",  "nf4g64",    "fp4e2m1g32", "cb4g32",     "cb8g64",       "cb16g128"};
+    "int2g64",    "int3g32a",   "int4g64",      "int4rowo",  "int5g128", "int6row",  "int7g32o",
+    "int8g64a",   "int8g64",    "int2g64ar",    "int3g128r", "int4g64r", "int8g32r", "mxint4g32",
+    "mxint8row",  "ternaryg64", "ternaryg128r", "nf2row",    "nf3g128",  "nf4g64",   "fp4e2m1g32",
+    "fp6e3m2g64", "fp6e3m2row", "cb4g32",       "cb8g64",    "cb16g128"};
 #define N_WEIGHTS (sizeof weight_formats / sizeof weight_formats[0])
 
 static void computes_what_the_codes_of_both_sides_say(void **state)

@@ -66,10 +66,10 @@ static matrix matrix_make(const char *name, size_t rows, size_t cols, kfi_rng *r
         g->scale = m.format.scale == KF_SCALE_FP16
                        ? kfi_half_to_float(kfi_half_from_float(x))
                        : ldexpf(1.0f, (int)kfi_rng_below(rng, 255) - 127);
-        g->zero = m.format.zero == KF_ZERO_INTEGER          ? (int32_t)kfi_rng_below(rng, 256)
-                  : m.format.zero == KF_ZERO_OFFSET         ? 0
-                  : kfi_element_has_table(m.format.element) ? 0
-                                                            : kfi_format_zero(m.format);
+        g->zero = m.format.zero == KF_ZERO_INTEGER           ? (int32_t)kfi_rng_below(rng, 256)
+                  : m.format.zero == KF_ZERO_OFFSET          ? 0
+                  : kfi_element_is_integer(m.format.element) ? kfi_format_zero(m.format)
+                                                             : 0;
         g->offset = m.format.zero == KF_ZERO_OFFSET
                         ? kfi_half_to_float(kfi_half_from_float(kfi_rng_normal(rng)))
                         : 0.0f;
@@ -147,8 +147,8 @@ static void reads_back_what_was_written(void **state)
     }
 }
 
-static const char *const others[] = {"ternary", "nf2", "nf3", "nf4",
-                                     "fp4e2m1", "cb4", "cb8", "cb16"};
+static const char *const others[] = {"ternary", "nf2", "nf3", "nf4", "fp4e2m1",
+                                     "fp6e3m2", "cb4", "cb8", "cb16"};
 
 static void reads_ternary_codes_and_codebooks_back(void **state)
 {

@@ -25,7 +25,8 @@ enum {
     TERNARY = 3,
     CODEBOOK = 4,
     NF = 5,
-    E2M1 = 6
+    E2M1 = 6,
+    E3M2 = 7
 };
 
 static uint8_t expected_code(uint32_t row, uint32_t col, uint32_t bits, unsigned element)
@@ -219,6 +220,15 @@ static double document_scale(const document *d, size_t row, size_t group)
     }
 }
 
+/* Sixteen times the float of a code: e2 s e1 e0 m1 m0. */
+static double document_float(unsigned code)
+{
+    const int e = (int)((code >> 5) * 4 + (code >> 2) % 4);
+    const int m = (int)(code % 4);
+    const double magnitude = e == 0 ? m : ldexp(4 + m, e - 1);
+    return (code >> 4) % 2 == 1 ? -magnitude : magnitude;
+}
+
 /* A weight in double, where s q is exact and the sum with an offset is too. */
 static double document_weight(const document *d, size_t row, size_t col)
 {
@@ -227,9 +237,10 @@ static double document_weight(const document *d, size_t row, size_t col)
     const double q = document_code(d, row, col);
     switch (d->zero) {
     case 0:
-        return d->element >= CODEBOOK  ? s * (int8_t)d->bytes[40 + (size_t)q]
-               : d->element == TERNARY ? s * (q - 1.0)
-                                       : s * (q - (double)(1u << (d->bits - 1)));
+        return d->element == E3M2       ? s * document_float((unsigned)q)
+               : d->element >= CODEBOOK ? s * (int8_t)d->bytes[40 + (size_t)q]
+               : d->element == TERNARY  ? s * (q - 1.0)
+                                        : s * (q - (double)(1u << (d->bits - 1)));
     case 1:
         return s * (q - (double)zero_bits(d, row, group));
     default:
@@ -247,7 +258,7 @@ static const char *const names[] = {
     "int4g64",   "int3g128a", "int4rowo",   "mxint4row", "int2g32r",   "int2g32ar",   "int3g32r",
     "int3g32ar", "int4g32r",  "int4g32ar",  "int5g32r",  "int5g32ar",  "int6g32r",    "int6g32ar",
     "int7g32r",  "int7g32ar", "int8g32r",   "int8g32ar", "ternaryg32", "ternaryg32r", "nf2g32",
-    "nf3g32",    "nf4g32",    "fp4e2m1g32", "cb4g32",    "cb8g32",     "cb16g32",
+    "nf3g32",    "nf4g32",    "fp4e2m1g32", "cb4g32",    "cb8g32",     "cb16g32",     "fp6e3m2g32",
 };
 #define N_NAMES (sizeof names / sizeof names[0])
 
@@ -381,7 +392,8 @@ static void sizes_are_those_of_the_document(void **state)
     } examples[] = {{"int4g64", 576, 576, 176320},    {"int3g128a", 192, 576, 44416},
                     {"mxint4row", 18, 72, 1664},      {"int2g64ar", 576, 576, 95680},
                     {"nf4g64", 576, 576, 176320},     {"ternaryg64", 576, 576, 93376},
-                    {"ternaryg64r", 576, 576, 90496}, {"cb8g128", 192, 576, 43456}};
+                    {"ternaryg64r", 576, 576, 90496}, {"cb8g128", 192, 576, 43456},
+                    {"fp6e3m2row", 576, 576, 250048}};
     for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++) {
         kf_format format = {0};
         uint64_t bytes = 0;

@@ -43,8 +43,8 @@ static reports quantize_codes(quantize_fixture *f, const char *format, const cha
 static void gptq_beats_rounding_to_the_nearest_in_every_kind_of_code(void **state)
 {
     (void)state;
-    static const char *const formats[] = {"ternaryg64", "ternaryg64r", "nf4g64", "fp4e2m1g32",
-                                          "cb4g32"};
+    static const char *const formats[] = {"ternaryg64", "ternaryg64r", "nf4g64",
+                                          "fp4e2m1g32", "fp6e3m2row",  "cb4g32"};
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
         quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 2);
         const reports r = quantize_codes(f, formats[i], "out");

@@ -7,10 +7,10 @@
 #include "fixtures.h"
 #include "round_fixture.h"
 
-static const char *const formats[] = {"int4g64",    "int4g64a",    "int3g32a",  "int2g64a",
-                                      "int8row",    "int4g32o",    "mxint4g32", "int4g64r",
-                                      "int3g32ar",  "int2g64ar",   "nf4g64",    "fp4e2m1g32",
-                                      "ternaryg64", "ternaryg32r", "cb16g64",   "cb8row"};
+static const char *const formats[] = {
+    "int4g64",    "int4g64a",    "int3g32a",  "int2g64a",  "int8row",    "int4g32o",
+    "mxint4g32",  "int4g64r",    "int3g32ar", "int2g64ar", "nf4g64",     "fp4e2m1g32",
+    "ternaryg64", "ternaryg32r", "cb16g64",   "cb8row",    "fp6e3m2g64", "fp6e3m2row"};
 #define N_FORMATS (sizeof formats / sizeof formats[0])
 
 static void gptq_with_a_diagonal_gram_is_rtn_bit_for_bit(void **state)

@@ -409,6 +409,23 @@ INLINE bytes bytes_lookup(bytes table, bytes places)
     return vqtbl1q_u8(table, places);
 }
 
+/* Places above 15 give 0. */
+INLINE bytes bytes_lookup_below(bytes table, bytes places)
+{
+    return vqtbl1q_u8(table, vandq_u8(places, vdupq_n_u8(0x8F)));
+}
+
+INLINE bytes bytes_add(bytes a, bytes b)
+{
+    return vaddq_u8(a, b);
+}
+
+INLINE bytes bytes_negate(bytes x, bytes where)
+{
+    const uint8x16_t all = vcltzq_s8(vreinterpretq_s8_u8(where));
+    return vsubq_u8(veorq_u8(x, all), all);
+}
+
 INLINE bytes bytes_or(bytes a, bytes b)
 {
     return vorrq_u8(a, b);

@@ -9,7 +9,7 @@
 #include "kernels/kernels_list.h"
 
 /* One group of one row of the matrix, whose panel is unpacked. */
-static float add_group(float acc, const kfi_packed *w, const uint8_t *panel, size_t row,
+static float add_group(float acc, const kfi_packed *w, const int16_t *panel, size_t row,
                        size_t group, const float *x)
 {
     const size_t begin = group * w->group;
@@ -33,7 +33,7 @@ static float add_group(float acc, const kfi_packed *w, const uint8_t *panel, siz
 void kfi_matmul_float_generic(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                               size_t panel_end, const kfi_float_activations *x, void *scratch)
 {
-    uint8_t *const panel = scratch;
+    int16_t *const panel = scratch;
     for (size_t p = panel_begin; p < panel_end; p++) {
         kfi_unpack_panel(panel, w, p);
         for (size_t t = 0; t < x->n_tokens; t++) {

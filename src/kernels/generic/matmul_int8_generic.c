@@ -10,11 +10,11 @@
 #include "kernels/segments_inline.h"
 
 /* isum[r] += sum of q x over the chunks begin … end-1 of one token. */
-static void dot_chunks(int32_t isum[KFI_PANEL_ROWS], const uint8_t *panel, const int8_t *x,
+static void dot_chunks(int32_t isum[KFI_PANEL_ROWS], const int16_t *panel, const int8_t *x,
                        size_t begin, size_t end)
 {
     for (size_t quad = 8 * begin; quad < 8 * end; quad++) {
-        const uint8_t *line = panel + quad * KFI_LINE_BYTES;
+        const int16_t *line = panel + quad * KFI_LINE_BYTES;
         for (size_t r = 0; r < KFI_PANEL_ROWS; r++) {
             for (size_t c = 0; c < 4; c++) {
                 isum[r] += (int32_t)line[4 * r + c] * x[4 * quad + c];
@@ -40,7 +40,7 @@ static void add_segment(float acc[KFI_PANEL_ROWS], const int32_t isum[KFI_PANEL_
 }
 
 static void multiply_token(float acc[KFI_PANEL_ROWS], const kfi_packed *w, size_t i_panel,
-                           const uint8_t *panel, const kfi_activations *x, size_t token,
+                           const int16_t *panel, const kfi_activations *x, size_t token,
                            const kfi_segments *segments)
 {
     const size_t n_chunks = x->cols_padded / KFI_CHUNK_COLS;
@@ -60,7 +60,7 @@ static void multiply_token(float acc[KFI_PANEL_ROWS], const kfi_packed *w, size_
 
 /* sum[r] += m (sum of q x - z sum of x) of one segment. */
 static void add_multiplied(int32_t sum[KFI_PANEL_ROWS], const kfi_packed *w, size_t i_panel,
-                           const uint8_t *panel, const kfi_activations *x, size_t token,
+                           const int16_t *panel, const kfi_activations *x, size_t token,
                            const kfi_segments *segments, size_t s)
 {
     const size_t n_chunks = x->cols_padded / KFI_CHUNK_COLS;
@@ -78,7 +78,7 @@ static void add_multiplied(int32_t sum[KFI_PANEL_ROWS], const kfi_packed *w, siz
 }
 
 static void multiply_token_two_level(float acc[KFI_PANEL_ROWS], const kfi_packed *w, size_t i_panel,
-                                     const uint8_t *panel, const kfi_activations *x, size_t token,
+                                     const int16_t *panel, const kfi_activations *x, size_t token,
                                      const kfi_segments *segments)
 {
     for (size_t s = 0; s < segments->n;) {
@@ -101,7 +101,7 @@ void kfi_matmul_int8_generic(float *y, size_t ld_y, const kfi_packed *w, size_t 
                              size_t panel_end, const kfi_activations *x, void *scratch)
 {
     const kfi_segments segments = kfi_segments_make(w, x);
-    uint8_t *const panel = scratch;
+    int16_t *const panel = scratch;
     for (size_t p = panel_begin; p < panel_end; p++) {
         const size_t first_row = p * KFI_PANEL_ROWS;
         kfi_unpack_panel(panel, w, p);

@@ -68,10 +68,7 @@ static float round_fp8(float x, const kfi_code_grid *grid)
     const float scaled = x * grid->inverse;
     const float raised = scaled > grid->least ? scaled : grid->least;
     const float cut = raised < grid->greatest ? raised : grid->greatest;
-    const uint32_t exponent = kfi_float_bits(cut) & KFI_FP8_EXPONENT_MASK;
-    const uint32_t least = kfi_float_bits(KFI_FP8_LEAST_NORMAL);
-    const float magic = kfi_bits_float(exponent > least ? exponent : least) * KFI_FP8_MAGIC;
-    return (cut + magic - magic) * grid->scale;
+    return kfi_round_fraction(cut, KFI_FP8_LEAST_NORMAL, KFI_FP8_MAGIC) * grid->scale;
 }
 
 void kfi_round_fp8_generic(float *dst, const float *x, size_t cols, size_t group)
@@ -180,13 +177,23 @@ static float on_table(const kfi_grid_error_args *a, float inverse, float w)
     return a->scale * level;
 }
 
+static float on_e3m2(const kfi_grid_error_args *a, float inverse, float w)
+{
+    return a->scale * kfi_e3m2_round(w * inverse);
+}
+
+static float nearest(const kfi_grid_error_args *a, float inverse, float w)
+{
+    return (a->is_e3m2 ? on_e3m2 : a->table != NULL ? on_table : on_grid)(a, inverse, w);
+}
+
 float kfi_grid_error_generic(const kfi_grid_error_args *a)
 {
     float lanes[KFI_LANES] = {0};
     const float inverse = a->scale == 0.0f ? 0.0f : 1.0f / a->scale; /* 0: all on the offset */
     for (size_t i = 0; i < a->n; i++) {
         const float w = a->weights[i];
-        const float e = w - (a->table != NULL ? on_table : on_grid)(a, inverse, w);
+        const float e = w - nearest(a, inverse, w);
         const float importance = a->importance != NULL ? a->importance[i] : 1.0f;
         float *const lane = &lanes[i % KFI_LANES];
         *lane = fmaf(importance, kfi_error_power(e * e, a->exponent), *lane);

@@ -24,25 +24,46 @@
 
 /* ---- unpacking ---- */
 
+/* A line of codes as bytes, or of floats of 6 bits as two of them. */
+typedef struct code_line {
+    bytes codes[LINE_PARTS];
+    bytes high[LINE_PARTS];
+} code_line;
+
+INLINE ilanes column_codes(const int kind, const code_line *line, unsigned c)
+{
+    const ilanes codes = line_column(line->codes, c);
+    return kind == E3M2 ? ilanes_add(ilanes_shift_left(line_column(line->high, c), 3), codes)
+                        : codes;
+}
+
 INLINE void unpack_floats_of(const int kind, float *dst, const kfi_packed *w, size_t i_panel)
 {
     const size_t chunk_bytes = chunk_bytes_of(kind);
-    const bytes operands = operands_of(kind, w->table);
+    const int only = kind == E3M2 ? E3M2_LOW : kind;
+    const bytes operands = operands_of(only, w->table);
     const uint8_t *chunk = w->codes + i_panel * w->n_chunks * chunk_bytes;
     for (size_t i = 0; i < w->n_chunks; i++, chunk += chunk_bytes) {
         const size_t group = i * KFI_CHUNK_COLS / w->group;
         const ilanes zeros = panel_zeros(w, panel_grid(w, i_panel, group));
         bytes parts[LINE_PARTS][8];
+        bytes high[LINE_PARTS][8];
         for (size_t part = 0; part < LINE_PARTS; part++) {
-            unpack_chunk(parts[part], chunk + part * sizeof(bytes), kind, operands);
+            const uint8_t *half = chunk + part * sizeof(bytes);
+            unpack_chunk(parts[part], half, only, operands);
+            if (kind == E3M2) {
+                unpack_chunk(high[part], half, E3M2_HIGH, operands_of(E3M2_HIGH, NULL));
+            }
         }
         for (size_t quad = 0; quad < 8; quad++) {
-            bytes line[LINE_PARTS];
+            code_line line;
             for (size_t part = 0; part < LINE_PARTS; part++) {
-                line[part] = parts[part][quad];
+                line.codes[part] = parts[part][quad];
+                line.high[part] = kind == E3M2 ? high[part][quad] : bytes_set1(0);
             }
             for (unsigned c = 0; c < 4; c++, dst += KFI_PANEL_ROWS) {
-                lanes_store(dst, lanes_of_int(ilanes_sub(line_column(line, c), zeros)));
+                const ilanes codes = column_codes(kind, &line, c);
+                lanes_store(dst, lanes_of_int(ilanes_sub(codes, zeros)));
             }
         }
     }

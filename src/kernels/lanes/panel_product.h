@@ -83,6 +83,23 @@ INLINE void end_sums(const int n_tokens, row_sums *rows, const token_tile *tile,
     }
 }
 
+/* isum[t] = Σ q x, of floats of 6 bits from their two operands. */
+INLINE void dot_codes(const int n_tokens, const int kind, const bytes operands, ilanes *isum,
+                      const uint8_t *codes, const token_tile *tile, size_t begin, size_t end)
+{
+    ilanes low[TILE_TOKENS_MOST];
+    if (kind != E3M2) {
+        dot_panel(n_tokens, kind, operands, isum, codes, tile, begin, end);
+        return;
+    }
+    dot_panel(n_tokens, E3M2_HIGH, operands_of(E3M2_HIGH, NULL), isum, codes, tile, begin, end);
+    dot_panel(n_tokens, E3M2_LOW, operands_of(E3M2_LOW, NULL), low, codes, tile, begin, end);
+    UNROLL
+    for (int t = 0; t < n_tokens; t++) {
+        isum[t] = ilanes_add(ilanes_shift_left(isum[t], 3), low[t]);
+    }
+}
+
 INLINE void multiply_panel(const int n_tokens, const int kind, const scale_kind scales,
                            const kfi_packed *w, size_t i_panel, const token_tile *tile,
                            const kfi_segments *segments)
@@ -103,7 +120,7 @@ INLINE void multiply_panel(const int n_tokens, const int kind, const scale_kind 
                            .i_grid = panel_grid(w, i_panel, i >> segments->weight_shift),
                            .group_x = i >> segments->token_shift};
         ilanes isum[TILE_TOKENS_MOST];
-        dot_panel(n_tokens, kind, operands, isum, codes, tile, s.begin, s.end);
+        dot_codes(n_tokens, kind, operands, isum, codes, tile, s.begin, s.end);
         if (scales == ONE_LEVEL) {
             add_one_level(n_tokens, &rows, isum, w, tile, &s);
             continue;

@@ -8,7 +8,8 @@
  * or; a codebook 1 shuffle more.
  *
  * Functions get the `kind` of codes as a constant: the bits that are stored, or those with
- * LOOKED_UP, where a table of 16 bytes makes an operand of 8 bits of each code.
+ * LOOKED_UP, where a table of 16 bytes makes an operand of 8 bits of each code. Floats of 6 bits
+ * (E3M2) are unpacked twice, as the two operands of e3m2.h.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -38,10 +39,15 @@ INLINE void unpack_plane(bytes q[8], const uint8_t *lines, const int width, cons
 }
 
 #define LOOKED_UP 16
+#define E3M2      (2 * 16 + (int)KFI_E3M2_BITS)
+#define E3M2_HIGH (3 * 16 + (int)KFI_E3M2_BITS)
+#define E3M2_LOW  (4 * 16 + (int)KFI_E3M2_BITS)
 
 INLINE int kind_of(const kfi_packed *w)
 {
-    return w->format.bits + (w->table != NULL ? LOOKED_UP : 0);
+    return w->format.element == KF_ELEMENT_E3M2 ? E3M2
+           : w->table != NULL                   ? w->format.bits + LOOKED_UP
+                                                : w->format.bits;
 }
 
 INLINE int stored_bits(const int kind)
@@ -49,9 +55,10 @@ INLINE int stored_bits(const int kind)
     return kind % LOOKED_UP;
 }
 
+/* Of the greater operand where there are two. */
 INLINE int operand_bits(const int kind)
 {
-    return kind >= LOOKED_UP ? 8 : kind;
+    return kind == E3M2_LOW ? 6 : kind >= E3M2 ? 7 : kind >= LOOKED_UP ? 8 : kind;
 }
 
 /* Bytes of a chunk in memory. */
@@ -64,10 +71,33 @@ INLINE size_t chunk_bytes_of(const int kind)
  * where they are not looked up. */
 INLINE bytes operands_of(const int kind, const int8_t *table)
 {
-    if (kind < LOOKED_UP) {
+    if (kind < LOOKED_UP || kind == E3M2) {
         return bytes_set1(0);
     }
+    if (kind > E3M2) {
+        return bytes_repeat(kind == E3M2_HIGH ? kfi_e3m2_high : kfi_e3m2_low);
+    }
     return bytes_xor(bytes_repeat((const uint8_t *)table), bytes_set1(KFI_TABLE_ZERO));
+}
+
+/* One of the operands of floats of 6 bits, whose upper plane stands in bits 6 (the sign) and 7 (the
+ * table that the low bits are the place in). */
+INLINE bytes e3m2_operand(const int kind, const bytes magnitudes, bytes q)
+{
+    const bytes places = kind == E3M2_HIGH ? bytes_xor(q, bytes_set1(0x80)) : q;
+    const bytes part = bytes_negate(bytes_lookup_below(magnitudes, places), bytes_add(q, q));
+    const unsigned zero = kind == E3M2_HIGH ? KFI_E3M2_HIGH_ZERO : KFI_E3M2_LOW_ZERO;
+    return bytes_add(part, bytes_set1(zero));
+}
+
+INLINE void unpack_e3m2(bytes q[8], const uint8_t *chunk, const int kind, const bytes magnitudes)
+{
+    unpack_plane(q, chunk, 4, 0);
+    unpack_plane(q, chunk + 4 * (int)KFI_LINE_BYTES, 2, 6);
+    UNROLL
+    for (int quad = 0; quad < 8; quad++) {
+        q[quad] = e3m2_operand(kind, magnitudes, q[quad]);
+    }
 }
 
 /* The eight quads of a chunk (columns 4 quad … 4 quad + 3) as operands; kind is a constant of the
@@ -75,6 +105,10 @@ INLINE bytes operands_of(const int kind, const int8_t *table)
 INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int kind, const bytes operands)
 {
     const int bits = stored_bits(kind);
+    if (kind >= E3M2) {
+        unpack_e3m2(q, chunk, kind, operands);
+        return;
+    }
     if (bits == 8) {
         UNROLL
         for (int quad = 0; quad < 8; quad++) {
@@ -137,6 +171,9 @@ INLINE void unpack_chunk(bytes q[8], const uint8_t *chunk, const int kind, const
         break;                                                                                     \
     case LOOKED_UP + 4:                                                                            \
         F(LOOKED_UP + 4, __VA_ARGS__);                                                             \
+        break;                                                                                     \
+    case E3M2:                                                                                     \
+        F(E3M2, __VA_ARGS__);                                                                      \
         break;                                                                                     \
     default:                                                                                       \
         FOR_BITS(kind, F, __VA_ARGS__)                                                             \

@@ -71,13 +71,18 @@ void KERNEL_NAME(quantize)(int8_t *codes, float *scales, int32_t *sums, const fl
     }
 }
 
+/* kfi_round_fraction() of base/round.h. */
+INLINE lanes round_fraction(lanes x, float least_normal, float magic)
+{
+    const ilanes exponent = ilanes_and(lanes_bits(x), ilanes_set1(KFI_EXPONENT_MASK));
+    const ilanes most = ilanes_max(exponent, lanes_bits(lanes_set1(least_normal)));
+    const lanes moved = lanes_mul(lanes_of_bits(most), lanes_set1(magic));
+    return lanes_sub(lanes_add(x, moved), moved);
+}
+
 INLINE lanes round_fp8_lanes(lanes x, const kfi_code_grid *grid)
 {
-    const lanes cut = cut_lanes(x, grid);
-    const ilanes exponent = ilanes_and(lanes_bits(cut), ilanes_set1(KFI_FP8_EXPONENT_MASK));
-    const ilanes most = ilanes_max(exponent, lanes_bits(lanes_set1(KFI_FP8_LEAST_NORMAL)));
-    const lanes magic = lanes_mul(lanes_of_bits(most), lanes_set1(KFI_FP8_MAGIC));
-    const lanes rounded = lanes_sub(lanes_add(cut, magic), magic);
+    const lanes rounded = round_fraction(cut_lanes(x, grid), KFI_FP8_LEAST_NORMAL, KFI_FP8_MAGIC);
     return lanes_mul(rounded, lanes_set1(grid->scale));
 }
 
@@ -257,6 +262,22 @@ INLINE lanes on_table(const kfi_grid_error_args *a, lanes inverse, lanes w)
     return lanes_mul(lanes_set1(a->scale), level);
 }
 
+INLINE lanes on_e3m2(const kfi_grid_error_args *a, lanes inverse, lanes w)
+{
+    const lanes most = lanes_set1((float)KFI_E3M2_MOST);
+    const lanes raised = lanes_max(lanes_mul(w, inverse), lanes_negate(most));
+    const lanes level =
+        round_fraction(lanes_min(raised, most), KFI_E3M2_LEAST_NORMAL, KFI_E3M2_MAGIC);
+    return lanes_mul(lanes_set1(a->scale), level);
+}
+
+INLINE lanes nearest(const kfi_grid_error_args *a, lanes inverse, lanes w)
+{
+    return a->is_e3m2         ? on_e3m2(a, inverse, w)
+           : a->table != NULL ? on_table(a, inverse, w)
+                              : on_grid(a, inverse, w);
+}
+
 float KERNEL_NAME(grid_error)(const kfi_grid_error_args *a)
 {
     const lanes inverse = lanes_set1(a->scale == 0.0f ? 0.0f : 1.0f / a->scale); /* exact */
@@ -264,8 +285,7 @@ float KERNEL_NAME(grid_error)(const kfi_grid_error_args *a)
     for (size_t i = 0; i < a->n; i += KFI_LANES) {
         const size_t n = a->n - i;
         const lanes w = lanes_load_n(a->weights + i, n);
-        const lanes e =
-            lanes_sub(w, a->table != NULL ? on_table(a, inverse, w) : on_grid(a, inverse, w));
+        const lanes e = lanes_sub(w, nearest(a, inverse, w));
         const lanes power = lanes_error_power(lanes_mul(e, e), a->exponent);
         const lanes importance =
             a->importance != NULL ? lanes_load_n(a->importance + i, n) : lanes_set1(1.0f);

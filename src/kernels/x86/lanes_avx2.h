@@ -402,6 +402,22 @@ INLINE bytes bytes_lookup(bytes table, bytes places)
     return _mm256_shuffle_epi8(table, places);
 }
 
+INLINE bytes bytes_lookup_below(bytes table, bytes places)
+{
+    return _mm256_shuffle_epi8(table, places);
+}
+
+INLINE bytes bytes_add(bytes a, bytes b)
+{
+    return _mm256_add_epi8(a, b);
+}
+
+/* vpsignb makes 0 where the sign is 0: it never is. */
+INLINE bytes bytes_negate(bytes x, bytes where)
+{
+    return _mm256_sign_epi8(x, _mm256_or_si256(where, _mm256_set1_epi8(1)));
+}
+
 INLINE ilanes line_column(const bytes line[LINE_PARTS], unsigned c)
 {
     const __m128i count = _mm_cvtsi32_si128((int)(8 * c));

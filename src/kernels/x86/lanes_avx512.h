@@ -356,6 +356,23 @@ INLINE bytes bytes_lookup(bytes table, bytes places)
     return _mm512_shuffle_epi8(table, places);
 }
 
+/* The same by the low four bits of a place, and 0 where its bit 7 is set. */
+INLINE bytes bytes_lookup_below(bytes table, bytes places)
+{
+    return _mm512_shuffle_epi8(table, places);
+}
+
+INLINE bytes bytes_add(bytes a, bytes b)
+{
+    return _mm512_add_epi8(a, b);
+}
+
+/* -x where bit 7 of `where` is set, else x. */
+INLINE bytes bytes_negate(bytes x, bytes where)
+{
+    return _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(where), _mm512_setzero_si512(), x);
+}
+
 /* Column c of the line, one row a lane. */
 INLINE ilanes line_column(const bytes line[LINE_PARTS], unsigned c)
 {

@@ -319,12 +319,13 @@ static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t p
     }
 }
 
-/* Fewer tokens than a tile has go through vectors. */
+/* Fewer tokens than a tile has go through vectors, and so do floats of 6 bits: their sums are moved
+ * between two products. */
 void kfi_matmul_int8_amx(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                          size_t panel_end, const kfi_activations *x, void *scratch)
 {
     assert(x->cols_padded == w->n_chunks * KFI_CHUNK_COLS);
-    if (x->n_tokens < TILE_ROWS) {
+    if (x->n_tokens < TILE_ROWS || w->format.element == KF_ELEMENT_E3M2) {
         kfi_matmul_int8_avx512vnni(y, ld_y, w, panel_begin, panel_end, x, scratch);
         return;
     }

@@ -110,14 +110,17 @@ INLINE void dot_tile(ilanes isum[TILE_TOKENS][TILE_PANELS], const int n_panels,
     }
 }
 
-/* isum = -z Σ x. A zero that is the same for all rows costs no vector product, which takes the
- * place of a vpdpbusd. */
+/* isum = -z Σ x, of floats of 6 bits an eighth of it. A zero that is the same for all rows costs no
+ * vector product, which takes the place of a vpdpbusd. */
 INLINE void start_sums(ilanes isum[TILE_TOKENS][TILE_PANELS], const kfi_packed *w, size_t i_panel,
                        const int n_panels, size_t group, const token_tile *tile, size_t begin,
                        size_t end)
 {
+    const bool is_e3m2 = w->format.element == KF_ELEMENT_E3M2;
     const bool is_uniform = w->format.zero != KF_ZERO_INTEGER;
-    const int32_t zero = w->format.zero == KF_ZERO_OFFSET ? 0 : w->zero;
+    const int32_t zero = is_e3m2                            ? KFI_E3M2_ZERO / 8
+                         : w->format.zero == KF_ZERO_OFFSET ? 0
+                                                            : w->zero;
     UNROLL
     for (int t = 0; t < TILE_TOKENS; t++) {
         const int32_t sum_x = kfi_segment_sum(tile->sums[t], begin, end);
@@ -130,9 +133,27 @@ INLINE void start_sums(ilanes isum[TILE_TOKENS][TILE_PANELS], const kfi_packed *
     }
 }
 
-INLINE void multiply_tile(const kfi_packed *w, size_t i_panel, const int n_panels,
-                          const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
-                          const kfi_segments *segments)
+/* Floats of 6 bits: the sums so far, of the high operands, count eight times, and those of the low
+ * ones are added. */
+INLINE void dot_low(ilanes isum[TILE_TOKENS][TILE_PANELS], const kfi_packed *w, const int n_panels,
+                    const uint8_t *const panels[TILE_PANELS], const token_tile *tile, size_t begin,
+                    size_t end)
+{
+    const uint8_t *low[TILE_PANELS];
+    UNROLL
+    for (int p = 0; p < n_panels; p++) {
+        low[p] = panels[p] + unpacked_bytes(w);
+        UNROLL
+        for (int t = 0; t < TILE_TOKENS; t++) {
+            isum[t][p] = ilanes_shift_left(isum[t][p], 3);
+        }
+    }
+    dot_tile(isum, n_panels, low, tile, begin, end);
+}
+
+INLINE void multiply_tile(const bool is_e3m2, const kfi_packed *w, size_t i_panel,
+                          const int n_panels, const uint8_t *const panels[TILE_PANELS],
+                          const token_tile *tile, const kfi_segments *segments)
 {
     lanes acc[TILE_TOKENS][TILE_PANELS];
     UNROLL
@@ -150,6 +171,9 @@ INLINE void multiply_tile(const kfi_packed *w, size_t i_panel, const int n_panel
         ilanes isum[TILE_TOKENS][TILE_PANELS];
         start_sums(isum, w, i_panel, n_panels, group, tile, begin, end);
         dot_tile(isum, n_panels, panels, tile, begin, end);
+        if (is_e3m2) {
+            dot_low(isum, w, n_panels, panels, tile, begin, end);
+        }
         UNROLL
         for (int p = 0; p < n_panels; p++) {
             const size_t i_grid = panel_grid(w, i_panel + (size_t)p, group);
@@ -180,39 +204,53 @@ INLINE void multiply_tile(const kfi_packed *w, size_t i_panel, const int n_panel
     }
 }
 
-/* Both kinds of tile as functions of their own, so that each has the registers to itself. */
+/* Every kind of tile as a function of its own, so that each has the registers to itself. */
 static void multiply_pair(const kfi_packed *w, size_t i_panel,
                           const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
                           const kfi_segments *segments)
 {
-    multiply_tile(w, i_panel, TILE_PANELS, panels, tile, segments);
+    multiply_tile(false, w, i_panel, TILE_PANELS, panels, tile, segments);
 }
 
 static void multiply_one(const kfi_packed *w, size_t i_panel,
                          const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
                          const kfi_segments *segments)
 {
-    multiply_tile(w, i_panel, 1, panels, tile, segments);
+    multiply_tile(false, w, i_panel, 1, panels, tile, segments);
+}
+
+static void multiply_pair_e3m2(const kfi_packed *w, size_t i_panel,
+                               const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                               const kfi_segments *segments)
+{
+    multiply_tile(true, w, i_panel, TILE_PANELS, panels, tile, segments);
+}
+
+static void multiply_one_e3m2(const kfi_packed *w, size_t i_panel,
+                              const uint8_t *const panels[TILE_PANELS], const token_tile *tile,
+                              const kfi_segments *segments)
+{
+    multiply_tile(true, w, i_panel, 1, panels, tile, segments);
 }
 
 static void multiply_tokens(float *y, size_t ld_y, const kfi_packed *w, size_t panel_begin,
                             size_t panel_end, const kfi_activations *x, uint8_t *scratch)
 {
     const kfi_segments segments = kfi_segments_make(w, x);
-    const size_t panel_bytes = unpacked_bytes(w);
+    const bool is_e3m2 = w->format.element == KF_ELEMENT_E3M2;
+    const size_t panel_bytes = (is_e3m2 ? 2 : 1) * unpacked_bytes(w);
     const uint8_t *const panels[TILE_PANELS] = {scratch, scratch + panel_bytes};
     for (size_t i = panel_begin; i < panel_end; i += TILE_PANELS) {
         const bool is_pair = panel_end - i >= TILE_PANELS;
-        unpack_panel(scratch, w, i);
-        if (is_pair) {
-            unpack_panel(scratch + panel_bytes, w, i + 1);
+        for (size_t p = 0; p < (is_pair ? TILE_PANELS : 1); p++) {
+            (is_e3m2 ? unpack_panel_e3m2 : unpack_panel)(scratch + p * panel_bytes, w, i + p);
         }
         for (size_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
             const token_tile tile = tile_make(y, ld_y, x, t, TILE_TOKENS);
             if (is_pair) {
-                multiply_pair(w, i, panels, &tile, &segments);
+                (is_e3m2 ? multiply_pair_e3m2 : multiply_pair)(w, i, panels, &tile, &segments);
             } else {
-                multiply_one(w, i, panels, &tile, &segments);
+                (is_e3m2 ? multiply_one_e3m2 : multiply_one)(w, i, panels, &tile, &segments);
             }
         }
     }

@@ -42,10 +42,18 @@ INLINE void unpack_panel_of(const int kind, uint8_t *dst, const kfi_packed *w, s
     }
 }
 
-/* The same as kfi_unpack_panel() of generic/unpack_inline.h: a panel as if it had 8 bits. */
+/* The same as kfi_unpack_panel() of generic/unpack_inline.h, but bytes: a panel as if it had 8
+ * bits. Not for floats of 6 bits. */
 static inline void unpack_panel(uint8_t *dst, const kfi_packed *w, size_t i_panel)
 {
     FOR_KINDS(kind_of(w), unpack_panel_of, dst, w, i_panel);
+}
+
+/* The two operands of floats of 6 bits, one panel after the other. */
+static inline void unpack_panel_e3m2(uint8_t *dst, const kfi_packed *w, size_t i_panel)
+{
+    unpack_panel_of(E3M2_HIGH, dst, w, i_panel);
+    unpack_panel_of(E3M2_LOW, dst + unpacked_bytes(w), w, i_panel);
 }
 
 /* Unpacks a panel with two-level scales to the bytes |m| q, or |m| (q_max - q) where m < 0:
