@@ -4,6 +4,7 @@
  *     block_transform.c   the recipe's transforms
  *     block_pass.c        passes of the calibration tokens through it
  *     block_gather.c      what its steps learn of them
+ *     block_ranks.c       ranks of low-rank pairs under a budget
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -70,5 +71,16 @@ KF_NODISCARD kf_status kfi_block_gather_begin_step(kfi_block_work *work, size_t 
 /* Adds a batch's input of a step, x [n][step width] in front of the online map. */
 void kfi_block_gather(kfi_block_work *work, size_t i_step, const float *x, const kfi_batch *batch);
 void kfi_block_gather_end(kfi_block_work *work);
+
+/* ---- block_ranks.c ---- */
+
+/* Chooses the ranks of layers whose repair has a budget (repair/budget.h), all of the block's at
+ * once: work->sources have them then. Their budgets, rows cols budget bits each, are one, to which
+ * comes what the blocks before have left over. What a pair gains is found by rounding every layer
+ * as it will be, but on its inputs in the float block. Nothing where no layer has a budget. */
+KF_NODISCARD kf_status kfi_block_choose_ranks(kfi_block_work *work, kf_error *err);
+/* Adds what a quantized block leaves of those budgets to pipeline->pair_bytes. */
+KF_NODISCARD kf_status kfi_block_book_pairs(kfi_pipeline *pipeline, const kfi_block *quantized,
+                                            size_t i_layer, kf_error *err);
 
 #endif /* KFI_QUANTIZE_BLOCK_WORK_H */

@@ -11,6 +11,7 @@
 #include "quantize/clip_search.h"
 #include "quantize/decide.h"
 #include "quantize/plan.h"
+#include "quantize/repair/budget.h"
 #include "quantize/table.h"
 
 /* What the work costs in full-precision forwards of one token (the Gram matrix of a token is about
@@ -40,6 +41,7 @@ typedef struct estimate {
     const kfi_config *config;
     const kf_allocator *alloc;
     uint64_t bytes, linear_bytes, block_bytes;
+    uint64_t pair_bytes; /* that blocks so far leave of their budgets */
     uint64_t table_memory;
     size_t n_tokens, n_trial_tokens; /* of the calibration, of one trial */
 } estimate;
@@ -72,19 +74,31 @@ static kf_status matrix_bytes(uint64_t *bytes, const estimate *e, const char *na
     return KF_OK;
 }
 
-/* Of the low-rank pair that a layer gets. */
-static kf_status pair_bytes(uint64_t *bytes, const kfi_treatment *treatment, size_t rows,
-                            size_t cols, kf_error *err)
+/* Low-rank pairs of a block: of ranks that are given, and under a budget of the greatest ranks and
+ * what the budget gives. */
+typedef struct pairs {
+    uint64_t given, greatest;
+    double allowed_bits;
+} pairs;
+
+static kf_status add_pair(pairs *sum, const kfi_treatment *treatment, size_t rows, size_t cols,
+                          kf_error *err)
 {
     const kfi_repair_plan pair = kfi_treatment_pair(treatment, rows, cols);
-    uint64_t of_a = 0;
-    uint64_t of_b = 0;
-    if (pair.rank > 0) {
-        KFI_TRY(kf_format_bytes(&of_a, pair.factors, pair.rank, cols, err));
-        KFI_TRY(kf_format_bytes(&of_b, pair.factors, rows, pair.rank, err));
-    }
-    *bytes = of_a + of_b;
+    uint64_t bytes = 0;
+    KFI_TRY(kfi_pair_bytes(&bytes, pair.factors, rows, cols, pair.rank, err));
+    *(pair.budget > 0.0 ? &sum->greatest : &sum->given) += bytes;
+    sum->allowed_bits += pair.budget * (double)rows * (double)cols;
     return KF_OK;
+}
+
+/* What they take at most; budgets are spent as early as they can be. */
+static uint64_t pair_bytes(estimate *e, const pairs *sum)
+{
+    const uint64_t allowed = (uint64_t)(sum->allowed_bits / 8.0) + e->pair_bytes;
+    const uint64_t spent = sum->greatest < allowed ? sum->greatest : allowed;
+    e->pair_bytes = allowed - spent;
+    return sum->given + spent;
 }
 
 /* Of a layer: the packed columns, and which they are. */
@@ -103,6 +117,7 @@ static kf_status add_outliers(uint64_t *sum, const estimate *e, const kfi_treatm
 static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
 {
     uint64_t block_bytes = 0;
+    pairs sum = {0};
     for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
         kfi_treatment treatment;
         uint64_t bytes = 0;
@@ -112,14 +127,14 @@ static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
         kfi_recipe_treatment(&treatment, e->recipe, e->config, name.text);
         KFI_TRY(matrix_bytes(&bytes, e, name.text, &treatment, &rows, &cols, err));
         block_bytes += bytes;
-        KFI_TRY(pair_bytes(&bytes, &treatment, rows, cols, err));
-        block_bytes += bytes;
+        KFI_TRY(add_pair(&sum, &treatment, rows, cols, err));
         KFI_TRY(add_outliers(&block_bytes, e, &treatment, rows, cols, err));
         const kfi_name bias = kfi_name_bias(i_layer, (kfi_linear_role)role);
         if (kfi_model_find(e->model, bias.text, &rows, &cols)) {
             e->bytes += (uint64_t)rows * cols * sizeof(float);
         }
     }
+    block_bytes += pair_bytes(e, &sum);
     const kfi_method_use *use = NULL;
     for (size_t i = 0; (use = kfi_recipe_transform(e->recipe, i)) != NULL; i++) {
         block_bytes +=
@@ -337,11 +352,14 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t s
         KFI_TRY(time_forward(&forward, e, err));
     }
     const double widths = (double)(e->config->hidden + e->config->feed_forward);
-    const double solver = ((calibrates ? SOLVER_TOKENS : 0.0) + repair) * widths / 2;
-    const double products = calibrates ? products_a_row(e->recipe) * widths / 2 : 0.0;
+    /* For a budget every layer is rounded and its error taken apart twice. */
+    const double turns = kfi_recipe_budgets(e->recipe) ? 2.0 : 1.0;
+    const double solver = turns * ((calibrates ? SOLVER_TOKENS : 0.0) + repair) * widths / 2;
+    const double products = calibrates ? turns * products_a_row(e->recipe) * widths / 2 : 0.0;
     const double passes = PASSES_PER_FORWARD +
                           PASSES_A_TRANSFORM * (double)kfi_recipe_asking(e->recipe) +
-                          (kfi_recipe_weighs(e->recipe) ? PASS_THAT_WEIGHS : 0.0);
+                          (kfi_recipe_weighs(e->recipe) ? PASS_THAT_WEIGHS : 0.0) +
+                          PASSES_A_TRANSFORM * (turns - 1.0);
     double tokens = (double)e->n_tokens * passes + solver + products;
     tokens += tries ? TRIALS * ((double)e->n_trial_tokens * passes + solver / 2 + products) : 0.0;
     *seconds = forward * tokens * (double)e->config->n_layers +

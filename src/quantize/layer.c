@@ -230,9 +230,8 @@ static kf_status make_layer(kfi_layer *layer, kfi_round_job *job, const kfi_work
     return kfi_layer_pack(layer, job, err);
 }
 
-static kf_status quantize(kfi_layer *layer, const kfi_worker *worker,
-                          const kfi_layer_source *source, const kfi_statistics *statistics,
-                          kfi_prepared *prepared, kf_error *err)
+static kfi_round_job job_of(const kfi_worker *worker, const kfi_layer_source *source,
+                            const kfi_statistics *statistics)
 {
     const kfi_method_use *use = kfi_treatment_round(&source->treatment);
     kfi_round_job job = {.weights = source->linear->weights,
@@ -248,10 +247,47 @@ static kf_status quantize(kfi_layer *layer, const kfi_worker *worker,
     if (use->method->format != NULL) {
         use->method->format(&job.format, job.weights, job.rows, job.cols, job.knobs);
     }
+    return job;
+}
+
+static kf_status quantize(kfi_layer *layer, const kfi_worker *worker,
+                          const kfi_layer_source *source, const kfi_statistics *statistics,
+                          kfi_prepared *prepared, kf_error *err)
+{
+    kfi_round_job job = job_of(worker, source, statistics);
     kf_format_name(layer->format, job.format);
     KFI_TRY(kfi_round_job_init(&job, err));
     const kf_status st = make_layer(layer, &job, worker, &source->treatment, prepared, err);
     kfi_round_job_deinit(&job);
+    return st;
+}
+
+static kf_status find_gains(double *gains, kfi_round_job *job, const kfi_worker *worker,
+                            const kfi_treatment *treatment, kfi_prepared *prepared, kf_error *err)
+{
+    const kfi_method_use *use = kfi_treatment_round(treatment);
+    kfi_round_error error = {0};
+    KFI_TRY(prepare(prepared, worker, use, job->statistics, err));
+    KFI_TRY(use->method->round(job, prepared->shared, err));
+    KFI_TRY(kfi_round_measure(&error, job, err));
+    return kfi_repair_gains(gains, job, kfi_treatment_repair(treatment), prepared,
+                            isnan(error.output) ? error.weight : error.output, err);
+}
+
+kf_status kfi_layer_gains(double *gains, const kfi_worker *worker, const kfi_layer_source *source,
+                          const kfi_statistics *statistics, kfi_prepared *prepared, kf_error *err)
+{
+    const kfi_linear *linear = source->linear;
+    KFI_TRY(kfi_check_finite(source->name, linear->weights, linear->rows * linear->cols, 0, err));
+    kfi_round_job job = job_of(worker, source, statistics);
+    kf_status st = kfi_round_job_init(&job, err);
+    if (st == KF_OK) {
+        st = find_gains(gains, &job, worker, &source->treatment, prepared, err);
+        kfi_round_job_deinit(&job);
+    }
+    if (st != KF_OK) {
+        kfi_fail_prefix(err, "tensor '%s': ", source->name);
+    }
     return st;
 }
 

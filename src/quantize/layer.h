@@ -64,6 +64,14 @@ KF_NODISCARD kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *wo
                                           const kfi_statistics *statistics, kfi_prepared *prepared,
                                           kf_error *err);
 
+/* What the pairs of a matrix would gain, had it the greatest rank that its repair allows: gains
+ * [that rank], of the relative error of outputs, or where no Gram matrix is there of weights. It is
+ * rounded for it as it will be. As kfi_layer_quantize(). */
+KF_NODISCARD kf_status kfi_layer_gains(double *gains, const kfi_worker *worker,
+                                       const kfi_layer_source *source,
+                                       const kfi_statistics *statistics, kfi_prepared *prepared,
+                                       kf_error *err);
+
 /* Fills layer->packed and layer->linear.packed from a job's codes and grids, and what belongs to
  * its outliers. KF_UNSUPPORTED: the format has no exact zero, which the matrix needs there. */
 KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err);
@@ -74,10 +82,15 @@ KF_NODISCARD kf_status kfi_job_pack(void **dst, size_t *bytes, kfi_packed *packe
 /* ---- layer_repair.c ---- */
 
 /* Runs the treatment's repair on a job that prepared's method has rounded: packs the pair into the
- * layer and, unless it is a trial, measures what is left. The job's codes may be others then. */
+ * layer and, unless it is a trial, measures what is left. The job's codes may be others then. A
+ * rank of 0 is no repair. */
 KF_NODISCARD kf_status kfi_layer_repair(kfi_layer *layer, kfi_round_job *job,
                                         const kfi_method_use *repair, const kfi_prepared *prepared,
                                         bool is_trial, kf_error *err);
+/* gains [the greatest rank] = what the pairs take off `error`, the relative one of the job. */
+KF_NODISCARD kf_status kfi_repair_gains(double *gains, kfi_round_job *job,
+                                        const kfi_method_use *repair, const kfi_prepared *prepared,
+                                        double error, kf_error *err);
 
 /* The type that holds a kept tensor without loss: F16 or BF16 where the source has it, else F32. */
 kfi_dtype kfi_kept_dtype(const char *source_format);

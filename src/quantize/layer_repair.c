@@ -99,16 +99,27 @@ static kf_status measure(kf_layer_report *report, const kfi_repair_job *job, kf_
     return KF_OK;
 }
 
+/* A job's repair, and its memory. */
+static kf_status begin(kfi_repair_job *work, kfi_round_job *job, const kfi_method_use *repair,
+                       const kfi_prepared *prepared, size_t rank, kf_error *err)
+{
+    *work = (kfi_repair_job){.round = job,
+                             .method = prepared->use.method,
+                             .shared = prepared->shared,
+                             .knobs = repair->knobs,
+                             .rank = rank};
+    return job_init(work, err);
+}
+
 kf_status kfi_layer_repair(kfi_layer *layer, kfi_round_job *job, const kfi_method_use *repair,
                            const kfi_prepared *prepared, bool is_trial, kf_error *err)
 {
     const kfi_repair_plan plan = kfi_repair_read(repair->knobs, job->rows, job->cols);
-    kfi_repair_job work = {.round = job,
-                           .method = prepared->use.method,
-                           .shared = prepared->shared,
-                           .knobs = repair->knobs,
-                           .rank = plan.rank};
-    KFI_TRY(job_init(&work, err));
+    kfi_repair_job work;
+    if (plan.rank == 0) {
+        return KF_OK;
+    }
+    KFI_TRY(begin(&work, job, repair, prepared, plan.rank, err));
     kf_status st = repair->method->repair(&work, err);
     if (st == KF_OK) {
         kfi_low_rank pair = kfi_repair_problem(&work);
@@ -121,5 +132,20 @@ kf_status kfi_layer_repair(kfi_layer *layer, kfi_round_job *job, const kfi_metho
     job_deinit(&work);
     layer->report.repair = repair->method->about.name;
     layer->report.rank = plan.rank;
+    return st;
+}
+
+kf_status kfi_repair_gains(double *gains, kfi_round_job *job, const kfi_method_use *repair,
+                           const kfi_prepared *prepared, double error, kf_error *err)
+{
+    const size_t rank = kfi_repair_read(repair->knobs, job->rows, job->cols).rank;
+    kfi_repair_job work;
+    KFI_TRY(begin(&work, job, repair, prepared, rank, err));
+    const kf_status st = repair->method->repair(&work, err);
+    for (size_t i = 0; i < rank && st == KF_OK; i++) {
+        /* An exact layer, or one whose inputs or weights are 0, has nothing to gain. */
+        gains[i] = work.whole > 0.0 && error > 0.0 ? work.energy[i] / work.whole * error : 0.0;
+    }
+    job_deinit(&work);
     return st;
 }

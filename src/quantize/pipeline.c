@@ -155,7 +155,8 @@ kf_status kfi_pipeline_init(kfi_pipeline *pipeline, const kfi_pipeline_options *
     *pipeline = (kfi_pipeline){.options = *options,
                                .config = kfi_model_config(options->model),
                                .n_passes = PASSES_A_BLOCK + kfi_recipe_asking(options->recipe) +
-                                           kfi_recipe_weighs(options->recipe)};
+                                           kfi_recipe_weighs(options->recipe) +
+                                           kfi_recipe_budgets(options->recipe)};
     kfi_report_init(&pipeline->report, options->worker.callbacks);
     kf_status st = allocate(pipeline, err);
     if (st == KF_OK) {

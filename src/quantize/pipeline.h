@@ -66,6 +66,7 @@ typedef struct kfi_pipeline {
     kfi_buffers *buffers;
     size_t batch;
     size_t n_passes;        /* over all tokens, a block */
+    uint64_t pair_bytes;    /* that blocks so far have left of their budgets for low-rank pairs */
     int8_t *residual_signs; /* [hidden]; NULL: the residual stream is not rotated */
     float *mapped;          /* [batch][mapped_width]: an input behind its online map */
     size_t mapped_width;

@@ -186,9 +186,15 @@ kf_status kfi_pipeline_quantize(kfi_pipeline *pipeline, kfi_block_result *result
         st = kfi_block_weigh_tokens(&work, err);
     }
     if (st == KF_OK) {
+        st = kfi_block_choose_ranks(&work, err);
+    }
+    if (st == KF_OK) {
         result->block = *work.floats;
         st = work.needs_statistics && work.is_sequential ? quantize_in_steps(&work, err)
                                                          : quantize_at_once(&work, err);
+    }
+    if (st == KF_OK) {
+        st = kfi_block_book_pairs(pipeline, &result->block, i_layer, err);
     }
     kfi_block_gather_end(&work);
     kfi_concentration_deinit(&work.concentration);
@@ -211,6 +217,7 @@ kf_status kfi_pipeline_pass(kfi_pipeline *pipeline, const kfi_block *quantized, 
     }
     KFI_TRY(kfi_workspace_reserve_block(pipeline->workspace, quantized, err));
     KFI_TRY(kfi_block_pass_whole(&work, err));
+    KFI_TRY(kfi_block_book_pairs(pipeline, quantized, i_layer, err));
     pipeline->n_done = (uint64_t)pipeline->hidden.n_tokens * pipeline->n_passes * (i_layer + 1);
     return KF_OK;
 }

@@ -119,6 +119,20 @@ bool kfi_recipe_weighs(const kf_recipe *recipe)
     return any;
 }
 
+static bool has_budget(const kfi_treatment *treatment)
+{
+    return kfi_treatment_pair(treatment, SIZE_MAX, SIZE_MAX).budget > 0.0;
+}
+
+bool kfi_recipe_budgets(const kf_recipe *recipe)
+{
+    bool any = has_budget(&recipe->linears);
+    for (size_t i = 0; i < recipe->n_overrides; i++) {
+        any = any || has_budget(&recipe->overrides[i].treatment);
+    }
+    return any;
+}
+
 size_t kfi_recipe_rank(const kf_recipe *recipe, const kfi_config *config)
 {
     size_t rank = 0;

@@ -88,6 +88,8 @@ size_t kfi_recipe_asking(const kf_recipe *recipe);
 bool kfi_recipe_weighs(const kf_recipe *recipe);
 /* What packed layers of the blocks take where nothing else is said of one of them. */
 kf_activation kfi_recipe_activations(const kf_recipe *recipe);
+/* Whether ranks are chosen by a budget, in any layer. */
+bool kfi_recipe_budgets(const kf_recipe *recipe);
 /* The largest rank that a linear layer may get; 0: none is repaired. */
 size_t kfi_recipe_rank(const kf_recipe *recipe, const kfi_config *config);
 
@@ -106,6 +108,8 @@ const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
 const kfi_method_use *kfi_treatment_repair(const kfi_treatment *treatment);
 /* The low-rank pair that a linear layer of this shape gets; rank 0: none. */
 kfi_repair_plan kfi_treatment_pair(const kfi_treatment *treatment, size_t rows, size_t cols);
+/* Makes its rank another one. */
+void kfi_treatment_set_rank(kfi_treatment *treatment, size_t rank);
 /* What rounding and repair ask of calibration, as one. */
 kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment);
 

@@ -113,6 +113,15 @@ kfi_repair_plan kfi_treatment_pair(const kfi_treatment *treatment, size_t rows, 
                           : kfi_repair_read(repair->knobs, rows, cols);
 }
 
+void kfi_treatment_set_rank(kfi_treatment *treatment, size_t rank)
+{
+    for (size_t i = 0; i < treatment->n_methods; i++) {
+        if (treatment->methods[i].method->stage == KFI_STAGE_REPAIR) {
+            kfi_repair_set_rank(treatment->methods[i].knobs, rank);
+        }
+    }
+}
+
 kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment)
 {
     const kfi_method_use *round = kfi_treatment_round(treatment);

@@ -84,21 +84,28 @@ static kf_status open_packed(kfi_packed *packed, const kfi_tensor **found,
     return st;
 }
 
-/* The low-rank pair of a layer whose recipe gives it one. */
-static kf_status take_pair(kfi_linear *linear, size_t rank, const kfi_safetensors *file,
-                           const char *name, kf_error *err)
+/* The low-rank pair of a layer whose recipe gives it one: of its rank, or under a budget of that at
+ * most, or none. */
+static kf_status take_pair(kfi_linear *linear, const kfi_repair_plan *plan,
+                           const kfi_safetensors *file, const char *name, kf_error *err)
 {
     kfi_side_tensors tensors = {.name = name};
     kfi_packed *const parts[KFI_PAIR_PARTS] = {&linear->side.low_rank_a, &linear->side.low_rank_b};
+    const kfi_name first = kfi_name_packed(kfi_name_side(name, KFI_SIDE_LOW_RANK_A).text);
+    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
+    if (plan->budget > 0.0 && kfi_tensor_find(table, first.text) == NULL) {
+        return KF_OK;
+    }
     for (size_t i = 0; i < KFI_PAIR_PARTS; i++) {
         const kfi_name part = kfi_name_side(name, (kfi_side_part)i);
         KFI_TRY(open_packed(parts[i], &tensors.found[i], file, part.text, err));
     }
     KFI_TRY(kfi_side_check(&linear->side, &tensors, &linear->packed, err));
-    return linear->side.low_rank_a.rows == rank
+    const size_t rank = linear->side.low_rank_a.rows;
+    return rank == plan->rank || (plan->budget > 0.0 && rank < plan->rank)
                ? KF_OK
                : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' has rank %zu, expected %zu",
-                          tensors.found[0]->name, linear->side.low_rank_a.rows, rank);
+                          tensors.found[0]->name, rank, plan->rank);
 }
 
 static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
@@ -120,7 +127,7 @@ static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
     }
     linear->weights = NULL;
     const kfi_repair_plan pair = kfi_treatment_pair(&treatment, linear->rows, linear->cols);
-    return pair.rank == 0 ? KF_OK : take_pair(linear, pair.rank, file, name, err);
+    return pair.rank == 0 ? KF_OK : take_pair(linear, &pair, file, name, err);
 }
 
 /* The columns that stand beside a packed matrix. */

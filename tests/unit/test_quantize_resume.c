@@ -53,8 +53,9 @@ static void a_cancelled_run_resumes_to_the_same_bytes(void **state)
     (void)state;
     static const char *const settings[] = {
         "prefix=start",         "prefix=none",     "gptq.true_sequential=false",
-        "tensors.*v_proj=keep", "act_clip=search", "qera-exact.rank=8"};
-    for (size_t i = 0; i < 6; i++) {
+        "tensors.*v_proj=keep", "act_clip=search", "qera-exact.rank=8",
+        "qera-exact.budget=1.3"};
+    for (size_t i = 0; i < 7; i++) {
         kf_error err = {0};
         quantize_fixture *f =
             quantize_fixture_new("qwen2", i < 5 ? "gptq-w4" : "qera-gptq-w3-r32", 1);

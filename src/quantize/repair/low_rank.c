@@ -273,6 +273,9 @@ kf_status kfi_low_rank_solve(kfi_low_rank *problem, kf_error *err)
     if (st == KF_OK) {
         take_pair(p, vt);
     }
+    if (p->whole != NULL) {
+        *p->whole = p->total;
+    }
     kfi_free(p->alloc, x, x_bytes);
     kfi_free(p->alloc, vt, p->rank * p->rows * sizeof *vt);
     return st;

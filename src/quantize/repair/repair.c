@@ -10,7 +10,8 @@
 
 enum {
     KNOB_RANK,
-    KNOB_FACTORS
+    KNOB_FACTORS,
+    KNOB_BUDGET
 };
 
 /* A group of B is shorter where the rank is. */
@@ -23,10 +24,16 @@ kfi_repair_plan kfi_repair_read(const double *knobs, size_t rows, size_t cols)
     const size_t rank = (size_t)knobs[KNOB_RANK];
     return (kfi_repair_plan){.rank = rank < least ? rank : least,
                              .factors = {KF_ELEMENT_INT, bits[(size_t)knobs[KNOB_FACTORS]],
-                                         KF_SCALE_FP16, KF_ZERO_NONE, FACTOR_GROUP}};
+                                         KF_SCALE_FP16, KF_ZERO_NONE, FACTOR_GROUP},
+                             .budget = knobs[KNOB_BUDGET]};
 }
 
-kfi_low_rank kfi_repair_problem(const kfi_repair_job *job)
+void kfi_repair_set_rank(double *knobs, size_t rank)
+{
+    knobs[KNOB_RANK] = (double)rank;
+}
+
+kfi_low_rank kfi_repair_problem(kfi_repair_job *job)
 {
     return (kfi_low_rank){.e = job->error,
                           .rows = job->round->rows,
@@ -36,7 +43,8 @@ kfi_low_rank kfi_repair_problem(const kfi_repair_job *job)
                           .alloc = job->round->alloc,
                           .a = job->a,
                           .b = job->b,
-                          .energy = job->energy};
+                          .energy = job->energy,
+                          .whole = &job->whole};
 }
 
 kf_status kfi_repair_squares(double **squares, const kfi_repair_job *job, kf_error *err)

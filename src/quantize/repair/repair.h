@@ -26,19 +26,31 @@ struct kfi_method;
 /* The knobs that every repair method begins with. */
 #define KFI_REPAIR_KNOBS                                                                           \
     {"rank", "Rank of the pair; at most the smaller side of the matrix.", NULL, 1.0, 512.0, "32"}, \
+        {"factors",                                                                                \
+         "How A and B are stored: so many bits, a scale for 64 values.",                           \
+         "int4|int6|int8",                                                                         \
+         0,                                                                                        \
+         0,                                                                                        \
+         "int8"},                                                                                  \
     {                                                                                              \
-        "factors", "How A and B are stored: so many bits, a scale for 64 values.",                 \
-            "int4|int6|int8", 0, 0, "int8"                                                         \
+        "budget",                                                                                  \
+            "Bits a weight that pairs may take: ranks up to `rank` by what they gain. 0: that "    \
+            "rank for all.",                                                                       \
+            NULL, 0.0, 8.0, "0"                                                                    \
     }
-#define KFI_REPAIR_N_KNOBS 2u
+#define KFI_REPAIR_N_KNOBS 3u
 
 /* What they say for a matrix. */
 typedef struct kfi_repair_plan {
-    size_t rank;
+    size_t rank;       /* the greatest where there is a budget */
     kf_format factors; /* of A and B */
+    double budget;     /* bits a weight; 0: the rank is as it stands here (budget.h) */
 } kfi_repair_plan;
 
 kfi_repair_plan kfi_repair_read(const double *knobs, size_t rows, size_t cols);
+
+/* Makes the rank what a budget gave a matrix; 0: it gets no pair. */
+void kfi_repair_set_rank(double *knobs, size_t rank);
 
 /* ---- the best pair ---- */
 
@@ -54,6 +66,7 @@ typedef struct kfi_low_rank {
     float *b;       /* [rows][rank], made: orthonormal columns, or 0 past the rank of R */
     double *energy; /* [rank], made: sigma_i^2, falling */
     double total;   /* made: tr(E R E^T) */
+    double *whole;  /* or NULL: total, too */
 } kfi_low_rank;
 
 /* The smaller side decides how V is found. Up to KFI_EIGEN_DIRECT it is the whole spectrum of
@@ -84,11 +97,12 @@ typedef struct kfi_repair_job {
     size_t rank;
     float *a;       /* [rank][cols], filled by the method */
     float *b;       /* [rows][rank], filled by the method */
-    double *energy; /* [rank], filled by the method: what each pair takes of its objective */
+    double *energy; /* [rank], filled by the method: what each pair takes of its objective, */
+    double whole;   /* which was this without any */
 } kfi_repair_job;
 
 /* A problem with the job's E and memory; R is to be set. */
-kfi_low_rank kfi_repair_problem(const kfi_repair_job *job);
+kfi_low_rank kfi_repair_problem(kfi_repair_job *job);
 
 /* Mean square of each input, [cols], of the Gram matrix's diagonal or the mean squares. Returned
  * owned: free cols doubles. KF_NOMEM. */
