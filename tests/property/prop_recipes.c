@@ -29,17 +29,6 @@ static kf_status write_extra(void *ctx, const char *directory, kf_error *err)
     return kfi_file_write(path, "{}", 2, err);
 }
 
-/* Plans it, then does it. */
-static void quantize(kf_quantize_result *plan, kf_quantize_result *result, quantize_fixture *f)
-{
-    kf_error err = {0};
-    const char *out = quantize_fixture_path(f, "out");
-    f->options.dry_run = true;
-    CHECK_OK(kf_quantize(plan, f->model, out, f->recipe, &f->options, &err), &err);
-    f->options.dry_run = false;
-    CHECK_OK(kf_quantize(result, f->model, out, f->recipe, &f->options, &err), &err);
-}
-
 static void check_checkpoint(quantize_fixture *f, const kf_quantize_result *result)
 {
     kf_error err = {0};
@@ -71,7 +60,8 @@ static void check_recipe(const char *architecture, const char *name)
     f->options.layer = count_report;
     f->options.finish = write_extra;
     f->options.ctx = &r;
-    quantize(&plan, &result, f);
+    quantize_fixture_plan(f, &plan);
+    quantize_fixture_run(f, "out", &result);
     const size_t n_linears = f->tiny->config.n_layers * 7;
     assert_int_equal(r.n, n_linears + (f->tiny->config.tied ? 1 : 2));
     assert_int_equal(r.n_finish_calls, 1);

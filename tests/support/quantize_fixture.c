@@ -1,4 +1,7 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* quantize_fixture.c - a tiny model, calibration ids and a recipe, ready to be quantized.
+ *
+ * SPDX-License-Identifier: Apache-2.0
+ */
 #include "quantize_fixture.h"
 
 #include <stdlib.h>
@@ -6,6 +9,7 @@
 #include "base/file.h"
 #include "check.h"
 #include "fixtures.h"
+#include "quantize/recipe.h"
 
 quantize_fixture *quantize_fixture_new(const char *architecture, const char *recipe,
                                        size_t n_threads)
@@ -35,6 +39,23 @@ quantize_fixture *quantize_fixture_new(const char *architecture, const char *rec
     return f;
 }
 
+quantize_fixture *quantize_fixture_of(const char *architecture, const char *json, size_t n_threads)
+{
+    quantize_fixture *f = quantize_fixture_new(architecture, "rtn-w4", n_threads);
+    quantize_fixture_use(f, json);
+    return f;
+}
+
+void quantize_fixture_use(quantize_fixture *f, const char *json)
+{
+    kf_error err = {0};
+    kfi_json *root = NULL;
+    kf_recipe_free(f->recipe);
+    CHECK_OK(kfi_json_parse(&root, json, strlen(json), &err), &err);
+    CHECK_OK(kfi_recipe_from_json(&f->recipe, root, "test", 4, NULL, &err), &err);
+    kfi_json_free(root);
+}
+
 void quantize_fixture_free(quantize_fixture *f)
 {
     kf_recipe_free(f->recipe);
@@ -58,6 +79,51 @@ const char *quantize_fixture_path(const quantize_fixture *f, const char *name)
     char *path = paths[i_next++ % 4];
     (void)snprintf(path, sizeof paths[0], "%s/%s", f->directory, name);
     return path;
+}
+
+/* ---- quantizing ---- */
+
+kf_status quantize_fixture_try(quantize_fixture *f, const char *name, kf_quantize_result *result,
+                               kf_error *err)
+{
+    return kf_quantize(result, f->model, quantize_fixture_path(f, name), f->recipe, &f->options,
+                       err);
+}
+
+void quantize_fixture_run(quantize_fixture *f, const char *name, kf_quantize_result *result)
+{
+    kf_error err = {0};
+    CHECK_OK(quantize_fixture_try(f, name, result, &err), &err);
+}
+
+void quantize_fixture_plan(quantize_fixture *f, kf_quantize_result *plan)
+{
+    f->options.dry_run = true;
+    quantize_fixture_run(f, "planned", plan);
+    f->options.dry_run = false;
+}
+
+typedef struct canceller {
+    size_t n_asked, at;
+} canceller;
+
+static bool is_cancelled(void *ctx)
+{
+    canceller *c = ctx;
+    return ++c->n_asked >= c->at;
+}
+
+bool quantize_fixture_cancel(quantize_fixture *f, const char *name, size_t at)
+{
+    kf_error err = {0};
+    canceller c = {0, at};
+    const kf_callbacks callbacks = {.cancelled = is_cancelled, .ctx = &c};
+    f->options.callbacks = &callbacks;
+    const kf_status st = quantize_fixture_try(f, name, NULL, &err);
+    f->options.callbacks = NULL;
+    assert_true(st == KF_OK || st == KF_CANCELLED);
+    assert_int_equal(kfi_file_exists(quantize_fixture_path(f, name)), st == KF_OK);
+    return st == KF_OK;
 }
 
 /* ---- comparing ---- */

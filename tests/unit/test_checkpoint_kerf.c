@@ -2,7 +2,6 @@
 #include "check.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -13,6 +12,7 @@
 #include "model/checkpoint_names.h"
 #include "model/forward.h"
 #include "oracle_forward.h"
+#include "session_fixture.h"
 #include "tiny_kerf.h"
 
 #define N_IDS 60u
@@ -35,18 +35,6 @@ static packed_model write_model(const char *directory, const char *architecture,
     return p;
 }
 
-static kf_model *open_model(const char *path, kf_pool *pool, bool float_activations)
-{
-    kf_error err = {0};
-    kf_model *model = NULL;
-    kf_model_options options = KF_MODEL_OPTIONS_INIT;
-    options.pool = pool;
-    const kf_activation in_float = {.bits = 32};
-    options.activation = float_activations ? &in_float : NULL;
-    CHECK_OK(kf_model_open(&model, path, &options, &err), &err);
-    return model;
-}
-
 static kf_session *new_session(kf_model *model, size_t batch)
 {
     kf_error err = {0};
@@ -55,17 +43,6 @@ static kf_session *new_session(kf_model *model, size_t batch)
     options.batch = batch;
     CHECK_OK(kf_session_new(&session, model, &options, &err), &err);
     return session;
-}
-
-/* Evaluates in one batch: logits [n][vocabulary], or hidden states when logits is NULL. */
-static void eval(kf_session *session, float *logits, const uint32_t *ids, size_t n)
-{
-    kf_error err = {0};
-    CHECK_OK(kf_session_eval(session, ids, n, &err), &err);
-    size_t n_hidden = 0;
-    const float *hidden = kf_session_hidden(session, &n_hidden);
-    assert_int_equal(n_hidden, n);
-    CHECK_OK(kf_session_head(session, logits, hidden, n, &err), &err);
 }
 
 static float *new_logits(void)
@@ -103,14 +80,14 @@ static void check_model(const char *directory, const char *architecture,
     packed_model p = write_model(directory, architecture, options);
     float *logits = new_logits();
     for (int float_activations = 0; float_activations < 2; float_activations++) {
-        kf_model *model = open_model(p.path, NULL, float_activations != 0);
+        kf_model *model = model_open_with(p.path, NULL, float_activations != 0 ? "float" : NULL);
         kf_model_info info;
         kf_model_get_info(model, &info);
         if (options->kept == NULL) {
             assert_string_equal(info.activations, float_activations != 0 ? "float" : activations);
         }
         kf_session *session = new_session(model, 0);
-        eval(session, logits, p.ids, N_IDS);
+        session_logits(logits, session, p.ids, N_IDS);
         const double error = relative_error(logits, p.tiny, p.ids);
         const bool is_float = float_activations != 0 || strcmp(activations, "float") == 0;
         /* Rounding of x to 1/127, or 1/63 of its largest. */
@@ -203,7 +180,7 @@ static void version_3_ignores_what_has_the_name_of_single_weights(void **state)
     tiny_kerf_options o = with_sparse();
     o.version = KFI_CHECKPOINT_VERSION_INPUTS;
     packed_model p = write_model(*state, "llama", &o);
-    kf_model *model = open_model(p.path, NULL, false);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
     const kfi_block *block = NULL;
     assert_int_equal(kfi_model_block(model, 0, &block, NULL), KF_OK);
     assert_null(block->linears[KFI_LINEAR_Q].side.sparse.starts);
@@ -253,7 +230,7 @@ static void version_1_ignores_what_has_the_name_of_a_side_path(void **state)
     tiny_kerf_options o = with_side_paths();
     o.version = KFI_CHECKPOINT_VERSION;
     packed_model p = write_model(*state, "llama", &o);
-    kf_model *model = open_model(p.path, NULL, false);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
     assert_int_equal(kfi_model_side_width(model), 0);
     kf_model_close(model);
     tiny_model_free(p.tiny);
@@ -269,17 +246,18 @@ static void same_bits_for_all_splits(const char *directory, const tiny_kerf_opti
         for (size_t n_threads = 1; n_threads <= 3; n_threads++) {
             kf_pool *pool = NULL;
             CHECK_OK(kf_pool_new(&pool, n_threads, NULL, &err), &err);
-            kf_model *model = open_model(p.path, pool, float_activations != 0);
+            kf_model *model =
+                model_open_with(p.path, pool, float_activations != 0 ? "float" : NULL);
             kf_session *session = new_session(model, 0);
             if (n_threads == 1) {
-                eval(session, expected, p.ids, N_IDS);
+                session_logits(expected, session, p.ids, N_IDS);
             }
             static const size_t batches[] = {N_IDS, 1, 7, 16};
             for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {
                 kf_session_truncate(session, 0);
                 for (size_t t = 0; t < N_IDS; t += batches[i]) {
                     const size_t n = N_IDS - t < batches[i] ? N_IDS - t : batches[i];
-                    eval(session, found + t * TINY_VOCABULARY, p.ids + t, n);
+                    session_logits(found + t * TINY_VOCABULARY, session, p.ids + t, n);
                 }
                 assert_memory_equal(found, expected, LOGITS_BYTES);
             }
@@ -313,7 +291,7 @@ static void kept_tensors_and_overrides_mix(void **state)
     o.more = ",\"activation_overrides\":{\"model.layers.0.mlp.down_proj.weight\":\"float\","
              "\"model.layers.1.self_attn.k_proj.weight\":\"int7tg32ac99\"}";
     packed_model p = write_model(*state, "llama", &o);
-    kf_model *model = open_model(p.path, NULL, false);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
     kf_model_info info;
     kf_model_get_info(model, &info);
     assert_string_equal(info.activations, "mixed");
@@ -329,7 +307,7 @@ static void kept_tensors_and_overrides_mix(void **state)
     assert_null(block->linears[KFI_LINEAR_Q].weights);
     kf_session *session = new_session(model, 0);
     float *logits = new_logits();
-    eval(session, logits, p.ids, N_IDS);
+    session_logits(logits, session, p.ids, N_IDS);
     assert_true(relative_error(logits, p.tiny, p.ids) < 0.03);
     kfi_free(NULL, logits, 0);
     kf_session_free(session);
@@ -345,7 +323,7 @@ static void older_versions_keep_inputs_of_kept_tensors_float(void **state)
     o.more = ",\"activation_overrides\":{\"model.layers.1.self_attn.k_proj.weight\":\"int3t\"}";
     for (o.version = 1; o.version <= KFI_CHECKPOINT_VERSION_MOST; o.version++) {
         packed_model p = write_model(*state, "llama", &o);
-        kf_model *model = open_model(p.path, NULL, false);
+        kf_model *model = model_open_with(p.path, NULL, NULL);
         const kfi_block *block = NULL;
         kf_error err = {0};
         CHECK_OK(kfi_model_block(model, 1, &block, &err), &err);
@@ -360,7 +338,7 @@ static void says_what_a_kerf_checkpoint_weighs(void **state)
 {
     const tiny_kerf_options o = tiny_kerf_defaults();
     packed_model p = write_model(*state, "llama", &o);
-    kf_model *model = open_model(p.path, NULL, false);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
     kf_model_info info;
     kf_model_get_info(model, &info);
     assert_true(info.is_kerf);
@@ -393,7 +371,7 @@ static void side_paths_count_as_bits_of_their_layer(void **state)
     kf_error err = {0};
     const tiny_kerf_options o = with_side_paths();
     packed_model p = write_model(*state, "llama", &o);
-    kf_model *model = open_model(p.path, NULL, false);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
     kf_model_info info;
     kf_model_get_info(model, &info);
     /* rows, cols, and how many of them there are in the two blocks */
@@ -429,7 +407,7 @@ static void single_weights_count_as_bits_of_their_layer(void **state)
         tiny_kerf_options o = with_sparse();
         o.sparse = i == 1;
         packed_model p = write_model(*state, "llama", &o);
-        kf_model *model = open_model(p.path, NULL, false);
+        kf_model *model = model_open_with(p.path, NULL, NULL);
         kf_model_get_info(model, &info[i]);
         for (size_t k = 0; i == 1 && k < kf_model_tensor_count(model); k++) {
             kf_model_tensor t;
@@ -502,7 +480,7 @@ static void decoding_allocates_nothing(void **state)
     const size_t n_calls = a.n_calls;
     float logits[TINY_VOCABULARY];
     for (size_t i = 0; i < N_IDS; i++) {
-        eval(session, logits, p.ids + i, 1);
+        session_logits(logits, session, p.ids + i, 1);
     }
     assert_int_equal(a.n_calls, n_calls);
     kf_session_free(session);
@@ -706,7 +684,7 @@ static void older_versions_ignore_what_has_the_name_of_a_map(void **state)
     o.rotated = true;
     o.map_flaw = TINY_MAP_FEW_RESIDUAL_SIGNS;
     packed_model p = write_model(*state, "llama", &o);
-    kf_model *model = open_model(p.path, NULL, false);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
     assert_null(kfi_model_residual_signs(model));
     kf_model_close(model);
     tiny_model_free(p.tiny);
@@ -720,7 +698,7 @@ static void maps_count_as_bits_of_their_layer(void **state)
         o.rotated = true;
         o.maps = i == 1;
         packed_model p = write_model(*state, "llama", &o);
-        kf_model *model = open_model(p.path, NULL, false);
+        kf_model *model = model_open_with(p.path, NULL, NULL);
         kf_model_get_info(model, &info[i]);
         kf_model_close(model);
         tiny_model_free(p.tiny);
@@ -826,7 +804,7 @@ static prefixed make_prefixed(const char *directory)
     o.prefix_keys = x.keys;
     o.prefix_values = x.values;
     x.p = write_model(directory, "llama", &o);
-    x.model = open_model(x.p.path, NULL, false);
+    x.model = model_open_with(x.p.path, NULL, NULL);
     return x;
 }
 
@@ -981,7 +959,7 @@ static void a_true_prefix_changes_nothing(void **state)
     kf_error err = {0};
     tiny_kerf_options o = tiny_kerf_defaults();
     packed_model p = write_model(*state, "llama", &o);
-    kf_model *model = open_model(p.path, NULL, false);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
     float *keys = random_rows(1);
     float *values = random_rows(1);
     kfi_workspace *w = NULL;
@@ -1007,7 +985,7 @@ static void a_true_prefix_changes_nothing(void **state)
     kfi_workspace_free(w);
     kf_session *session = new_session(model, 0);
     float *expected = new_logits();
-    eval(session, expected, p.ids, N_IDS);
+    session_logits(expected, session, p.ids, N_IDS);
     kf_session_free(session);
     kf_model_close(model);
     tiny_model_free(p.tiny);
@@ -1017,13 +995,13 @@ static void a_true_prefix_changes_nothing(void **state)
     o.prefix_keys = keys;
     o.prefix_values = values;
     packed_model again = write_model(*state, "llama", &o);
-    model = open_model(again.path, NULL, false);
+    model = model_open_with(again.path, NULL, NULL);
     session = new_session(model, 0);
     float *found = new_logits();
     size_t n_used = 0;
     CHECK_OK(kf_session_begin(session, p.ids, N_IDS, &n_used, &err), &err);
     assert_int_equal(n_used, N_PREFIX);
-    eval(session, found, p.ids + N_PREFIX, N_IDS - N_PREFIX);
+    session_logits(found, session, p.ids + N_PREFIX, N_IDS - N_PREFIX);
     assert_memory_equal(found, expected + N_PREFIX * TINY_VOCABULARY,
                         (N_IDS - N_PREFIX) * TINY_VOCABULARY * sizeof(float));
     kf_session_free(session);

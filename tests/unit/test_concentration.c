@@ -184,16 +184,13 @@ static void add_error(void *ctx, const kf_layer_report *report)
 
 static double error_of(const char *architecture, const char *recipe, const char *assignment)
 {
-    kf_error err = {0};
     double sum = 0.0;
     quantize_fixture *f = quantize_fixture_new(architecture, recipe, 2);
     quantize_fixture_set(f, "prefix=start");
     quantize_fixture_set(f, assignment);
     f->options.layer = add_error;
     f->options.ctx = &sum;
-    CHECK_OK(
-        kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options, &err),
-        &err);
+    quantize_fixture_run(f, "out", NULL);
     quantize_fixture_free(f);
     return sum;
 }

@@ -10,6 +10,7 @@
 #include "fixtures.h"
 #include "kerf/model.h"
 #include "model/model.h"
+#include "session_fixture.h"
 #include "tiny_kerf.h"
 
 #define N_IDS    300u /* the second chunk of keys begins among them */
@@ -77,11 +78,7 @@ static subject subject_make_of(const char *directory, const subject_options *o)
     (void)snprintf(s.path, sizeof s.path, "%s/packed", directory);
     tiny_kerf_write(s.path, s.tiny, &kerf);
     CHECK_OK(kf_pool_new(&s.pool, o->n_threads, NULL, &err), &err);
-    kf_model_options options = KF_MODEL_OPTIONS_INIT;
-    options.pool = s.pool;
-    const kf_activation in_float = {.bits = 32};
-    options.activation = o->float_activations ? &in_float : NULL;
-    CHECK_OK(kf_model_open(&s.model, s.path, &options, &err), &err);
+    s.model = model_open_with(s.path, s.pool, o->float_activations ? "float" : NULL);
     return s;
 }
 
@@ -122,15 +119,9 @@ static kf_session *new_session(const subject *s, kf_kv kv)
 static void eval(kf_session *session, float *logits, const uint32_t *ids, size_t begin, size_t end,
                  size_t at_a_time)
 {
-    kf_error err = {0};
     for (size_t i = begin; i < end; i += at_a_time) {
-        const size_t n = end - i < at_a_time ? end - i : at_a_time;
-        size_t n_hidden = 0;
-        CHECK_OK(kf_session_eval(session, ids + i, n, &err), &err);
-        const float *hidden = kf_session_hidden(session, &n_hidden);
-        assert_int_equal(n_hidden, n);
-        CHECK_OK(kf_session_head(session, logits + (i - begin) * TINY_VOCABULARY, hidden, n, &err),
-                 &err);
+        session_logits(logits + (i - begin) * TINY_VOCABULARY, session, ids + i,
+                       kfi_least(at_a_time, end - i));
     }
 }
 
@@ -154,19 +145,6 @@ static size_t begin(kf_session *session, const uint32_t *ids, size_t n)
     return n_used;
 }
 
-/* Root of the mean square of the difference, over that of the expected logits. */
-static double distance(const float *logits, const float *expected, size_t n)
-{
-    double error = 0.0;
-    double size = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        const double difference = (double)logits[i] - (double)expected[i];
-        error += difference * difference;
-        size += (double)expected[i] * (double)expected[i];
-    }
-    return sqrt(error / size);
-}
-
 /* Each kind of codes loses more than the one before, against float32, and less than it may. */
 static void check_losses(const subject *s)
 {
@@ -182,7 +160,8 @@ static void check_losses(const subject *s)
         session = new_session(s, all_codes[i]);
         eval(session, found, s->ids, begin(session, s->ids, N_IDS), N_IDS, N_IDS);
         kf_session_free(session);
-        const double lost = distance(found, expected, (N_IDS - n_used) * TINY_VOCABULARY);
+        const double lost =
+            relative_difference(found, expected, (N_IDS - n_used) * TINY_VOCABULARY);
         if (!(lost > before && lost < most[i])) {
             fail_msg("%s loses %g, the one before %g", kf_kv_name(all_codes[i]), lost, before);
         }
@@ -286,7 +265,7 @@ static void going_back_within_a_block_forgets_nothing(void **state)
     kf_session_truncate(session, first + 10);
     eval(session, found, s.ids, first + 10, N_IDS, N_IDS);
     const float *rest = expected + (first + 10 - N_PREFIX) * TINY_VOCABULARY;
-    const double lost = distance(found, rest, (N_IDS - first - 10) * TINY_VOCABULARY);
+    const double lost = relative_difference(found, rest, (N_IDS - first - 10) * TINY_VOCABULARY);
     assert_true(lost > 0.0 && lost < 0.2);
     kf_session_free(session);
     subject_free(&s);
@@ -306,7 +285,7 @@ static void the_newest_tokens_lose_less(void **state)
         session = new_session(&s, (kf_kv)(KF_KV_WIDTHS(3, 2) | flags[i]));
         eval(session, found, s.ids, 0, N_IDS, N_IDS);
         kf_session_free(session);
-        const double lost = distance(found, expected, N_LOGITS);
+        const double lost = relative_difference(found, expected, N_LOGITS);
         if (!(lost < before)) {
             fail_msg("flags %#x lose %g, those before %g", flags[i], lost, before);
         }
@@ -372,8 +351,8 @@ static void a_shorter_prefix_is_exact_too(void **state)
             eval(exact, expected, prompt, n_used, N_IDS, N_IDS);
             eval(session, found, prompt, n_used, N_IDS, N_IDS);
             /* The first sees only itself in codes. */
-            assert_true(distance(found, expected, TINY_VOCABULARY) < 2.0 / 255.0);
-            assert_true(distance(found, expected, (N_IDS - n_used) * TINY_VOCABULARY) <
+            assert_true(relative_difference(found, expected, TINY_VOCABULARY) < 2.0 / 255.0);
+            assert_true(relative_difference(found, expected, (N_IDS - n_used) * TINY_VOCABULARY) <
                         2.0 / 255.0);
         }
         kf_session_free(exact);
@@ -402,8 +381,8 @@ static void tokens_that_are_to_be_exact_are(void **state)
         eval(exact, expected, s.ids, begin(exact, s.ids, N_IDS), N_IDS, N_IDS);
         eval(session, found, s.ids, begin(session, s.ids, N_IDS), N_IDS, N_IDS);
         const size_t n_same = (n_exact - n_prefix) * TINY_VOCABULARY;
-        assert_true(distance(found, expected, n_same) < 1e-5);
-        assert_true(distance(found + n_same, expected + n_same, TINY_VOCABULARY) > 1e-4);
+        assert_true(relative_difference(found, expected, n_same) < 1e-5);
+        assert_true(relative_difference(found + n_same, expected + n_same, TINY_VOCABULARY) > 1e-4);
         kf_session_free(exact);
         kf_session_free(session);
         subject_free(&s);

@@ -26,14 +26,6 @@ static void count_report(void *ctx, const kf_layer_report *report)
     }
 }
 
-static void quantize_to(quantize_fixture *f, const char *name, kf_quantize_result *result)
-{
-    kf_error err = {0};
-    CHECK_OK(
-        kf_quantize(result, f->model, quantize_fixture_path(f, name), f->recipe, &f->options, &err),
-        &err);
-}
-
 static void gptq_beats_rounding_to_the_nearest_in_almost_every_layer(void **state)
 {
     (void)state;
@@ -42,7 +34,7 @@ static void gptq_beats_rounding_to_the_nearest_in_almost_every_layer(void **stat
     f->options.layer = count_report;
     f->options.ctx = &r;
     quantize_fixture_set(f, "prefix=none");
-    quantize_to(f, "out", NULL);
+    quantize_fixture_run(f, "out", NULL);
     assert_true(r.n_measured == 14 && r.n_better == 14);
     quantize_fixture_free(f);
 }
@@ -51,8 +43,8 @@ static void quantizing_twice_gives_the_same_bytes(void **state)
 {
     (void)state;
     quantize_fixture *f = quantize_fixture_new("qwen2", "gptq-w4", 1);
-    quantize_to(f, "first", NULL);
-    quantize_to(f, "second", NULL);
+    quantize_fixture_run(f, "first", NULL);
+    quantize_fixture_run(f, "second", NULL);
     assert_same_directories(quantize_fixture_path(f, "first"), quantize_fixture_path(f, "second"));
     quantize_fixture_free(f);
 }
@@ -64,8 +56,8 @@ static void threads_change_no_byte(void **state)
     for (size_t i = 0; i < 4; i++) {
         quantize_fixture *one = quantize_fixture_new("llama", recipes[i], 1);
         quantize_fixture *two = quantize_fixture_new("llama", recipes[i], 2);
-        quantize_to(one, "out", NULL);
-        quantize_to(two, "out", NULL);
+        quantize_fixture_run(one, "out", NULL);
+        quantize_fixture_run(two, "out", NULL);
         assert_same_directories(quantize_fixture_path(one, "out"),
                                 quantize_fixture_path(two, "out"));
         quantize_fixture_free(one);
@@ -105,7 +97,7 @@ static void a_repair_lowers_every_layers_error_and_counts_in_its_bits(void **sta
     f->options.layer = count_repair;
     f->options.ctx = &r;
     quantize_fixture_set(f, "qera-exact.rank=8");
-    quantize_to(f, "out", &result);
+    quantize_fixture_run(f, "out", &result);
     assert_true(r.n == 14 && r.n_better == 14);
     assert_true(fabs(r.bits / r.weights - result.bits_per_weight_linear) < 1e-9);
 
@@ -129,9 +121,7 @@ static void a_repair_of_embedding_or_head_is_refused(void **state)
     CHECK_OK(kfi_file_write(path, recipe, sizeof recipe - 1, &err), &err);
     kf_recipe_free(f->recipe);
     CHECK_OK(kf_recipe_open(&f->recipe, path, NULL, &err), &err);
-    assert_int_equal(
-        kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options, &err),
-        KF_UNSUPPORTED);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_UNSUPPORTED);
     assert_non_null(strstr(err.msg, "lorc"));
     quantize_fixture_free(f);
 }
@@ -147,7 +137,7 @@ static void rank_and_width_of_the_factors_take_bits(void **state)
         kf_quantize_result result;
         quantize_fixture_set(f, ranks[i / 2]);
         quantize_fixture_set(f, factors[i % 2]);
-        quantize_to(f, "out", &result);
+        quantize_fixture_run(f, "out", &result);
         bits[i] = result.bits_per_weight_linear;
         quantize_fixture_free(f);
     }
@@ -159,16 +149,14 @@ static void a_spilled_stream_changes_no_byte(void **state)
 {
     (void)state;
     quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
-    quantize_to(f, "memory", NULL);
+    quantize_fixture_run(f, "memory", NULL);
     f->options.spill = f->directory;
-    quantize_to(f, "spilled", NULL);
+    quantize_fixture_run(f, "spilled", NULL);
     assert_same_directories(quantize_fixture_path(f, "memory"),
                             quantize_fixture_path(f, "spilled"));
     kf_error err = {0};
     f->options.spill = quantize_fixture_path(f, "no/such/directory");
-    assert_int_equal(kf_quantize(NULL, f->model, quantize_fixture_path(f, "third"), f->recipe,
-                                 &f->options, &err),
-                     KF_IO);
+    assert_int_equal(quantize_fixture_try(f, "third", NULL, &err), KF_IO);
     quantize_fixture_free(f);
 }
 
@@ -180,9 +168,9 @@ static void seed_and_recipe_change_the_bytes(void **state)
     kfi_file_map b;
     quantize_fixture *f = quantize_fixture_new("llama", "gptq-w2", 1);
     quantize_fixture_set(f, "prefix=none");
-    quantize_to(f, "a", NULL);
+    quantize_fixture_run(f, "a", NULL);
     f->options.seed = 8;
-    quantize_to(f, "b", NULL);
+    quantize_fixture_run(f, "b", NULL);
     CHECK_OK(
         kfi_file_map_open(&a, quantize_fixture_path(f, "a/model-00001-of-00003.safetensors"), &err),
         &err);
@@ -205,7 +193,7 @@ static void kept_tensors_stay_as_they_are(void **state)
     f->options.ctx = &r;
     quantize_fixture_set(f, "tensors.blk.1.*=keep");
     quantize_fixture_set(f, "embedding=keep");
-    quantize_to(f, "out", NULL);
+    quantize_fixture_run(f, "out", NULL);
     assert_int_equal(r.n_kept, 8);
     assert_int_equal(r.n_exact, 0); /* kept is not: on the grid already */
     kf_model *made = NULL;
@@ -234,7 +222,7 @@ static void a_stored_prefix_is_used(void **state)
         kf_model *made = NULL;
         quantize_fixture_set(f, prefixes[i]);
         quantize_fixture_set(f, "gptq.prefix_in_gram=true");
-        quantize_to(f, "out", &result);
+        quantize_fixture_run(f, "out", &result);
         assert_string_equal(result.prefix, i == 0 ? "start" : "text");
         CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "out"), NULL, &err), &err);
         kf_model_info info;
@@ -257,7 +245,7 @@ static void the_trial_of_the_prefix_stays_within_the_context(void **state)
         assert_int_equal(f->tiny->config.context, 256);
         quantize_fixture_set(f, "prefix=auto");
         quantize_fixture_set(f, lengths[i]);
-        quantize_to(f, "out", &results[i]);
+        quantize_fixture_run(f, "out", &results[i]);
         quantize_fixture_free(f);
     }
     for (size_t i = 0; i < 2; i++) {
@@ -283,9 +271,9 @@ static void every_knob_of_gptq_is_heard(void **state)
     for (size_t i = 0; i < sizeof knobs / sizeof knobs[0]; i++) {
         quantize_fixture *f = quantize_fixture_new("llama", "gptq-w3", 1);
         quantize_fixture_set(f, i == 7 ? "prefix=start" : "prefix=none");
-        quantize_to(f, "a", NULL);
+        quantize_fixture_run(f, "a", NULL);
         quantize_fixture_set(f, knobs[i]);
-        quantize_to(f, "b", NULL);
+        quantize_fixture_run(f, "b", NULL);
         kfi_file_map a;
         kfi_file_map b;
         CHECK_OK(kfi_file_map_open(
@@ -314,11 +302,11 @@ static void a_dry_run_foretells_the_size_and_writes_nothing(void **state)
         kf_quantize_result result;
         quantize_fixture_set(f, "prefix=start");
         f->options.dry_run = true;
-        quantize_to(f, "out", &plan);
+        quantize_fixture_run(f, "out", &plan);
         assert_false(kfi_file_exists(quantize_fixture_path(f, "out")));
         assert_false(kfi_file_exists(quantize_fixture_path(f, "out.partial")));
         f->options.dry_run = false;
-        quantize_to(f, "out", &result);
+        quantize_fixture_run(f, "out", &result);
         assert_int_equal(plan.bytes, result.bytes);
         assert_int_equal(plan.parameters, result.parameters);
         assert_true(fabs(plan.bits_per_weight_linear - result.bits_per_weight_linear) < 1e-12);
@@ -342,12 +330,12 @@ static void a_dry_run_foretells_the_memory_of_a_trial(void **state)
         quantize_fixture_set(f, "calib.length=250");
         quantize_fixture_set(f, "prefix=auto");
         f->options.dry_run = true;
-        quantize_to(f, "out", &plan);
+        quantize_fixture_run(f, "out", &plan);
         quantize_fixture_set(f, "prefix=none");
-        quantize_to(f, "out", &without);
+        quantize_fixture_run(f, "out", &without);
         f->options.dry_run = false;
         quantize_fixture_set(f, "prefix=auto");
-        quantize_to(f, "out", &result);
+        quantize_fixture_run(f, "out", &result);
         assert_true(plan.memory_bytes >= result.memory_bytes);
         assert_true(plan.memory_bytes > without.memory_bytes);
         assert_true(plan.seconds > 0.0);
@@ -364,17 +352,11 @@ static void a_dry_run_foretells_that_sweeps_take_time(void **state)
     kf_quantize_result many;
     f->options.dry_run = true;
     quantize_fixture_set(f, "quantease.sweeps=1");
-    quantize_to(f, "out", &one);
+    quantize_fixture_run(f, "out", &one);
     quantize_fixture_set(f, "quantease.sweeps=1000");
-    quantize_to(f, "out", &many);
+    quantize_fixture_run(f, "out", &many);
     assert_true(many.seconds > 3.0 * one.seconds);
     quantize_fixture_free(f);
-}
-
-static kf_status try_with(quantize_fixture *f, kf_error *err)
-{
-    return kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options,
-                       err);
 }
 
 /* What the source has in memory while layers are reported. */
@@ -409,7 +391,7 @@ static void one_block_of_the_source_is_in_memory_at_a_time(void **state)
         CHECK_OK(kf_model_open(&f->model, f->tiny->path, &options, &err), &err);
         const size_t before = atomic_load(&w.allocator.n_bytes);
         f->options.dry_run = true;
-        quantize_to(f, "out", NULL);
+        quantize_fixture_run(f, "out", NULL);
         assert_int_equal(atomic_load(&w.allocator.n_bytes), before);
         f->options.dry_run = false;
         f->options.layer = watch;
@@ -448,37 +430,37 @@ static void refuses_what_cannot_be_done(void **state)
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
     f->options.calibration = NULL;
-    assert_int_equal(try_with(f, &err), KF_INVALID);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INVALID);
     assert_non_null(strstr(err.msg, "--calib"));
     f->options.calibration = f->calibration;
     f->options.n_calibration = 1;
-    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     assert_null(strstr(err.msg, "--set")); /* no window is that short */
     f->options.n_calibration = 39;
-    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     f->options.n_calibration = FIXTURE_CALIBRATION;
     f->calibration[17] = TINY_VOCABULARY;
-    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     assert_int_equal(err.offset, 17);
     f->calibration[17] = 0;
     quantize_fixture_set(f, "calib.length=300");
-    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     quantize_fixture_set(f, "calib.length=40");
     f->options.prefix = NULL;
     quantize_fixture_set(f, "prefix=start");
     for (size_t dry = 0; dry < 2; dry++) {
         f->options.dry_run = dry == 1;
-        assert_int_equal(try_with(f, &err), KF_INVALID);
+        assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INVALID);
         assert_non_null(strstr(err.msg, "names no start token"));
     }
     f->options.dry_run = false;
     f->options.prefix = f->prefix;
     quantize_fixture_set(f, "tensors.blk.7.*=keep");
-    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     assert_non_null(strstr(err.msg, "blk.7.*"));
     assert_false(kfi_file_exists(quantize_fixture_path(f, "out.partial")));
     f->options.size = 3;
-    assert_int_equal(try_with(f, &err), KF_INVALID);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INVALID);
     quantize_fixture_free(f);
 }
 
@@ -487,7 +469,7 @@ static void refuses_a_kerf_checkpoint_as_its_source(void **state)
     (void)state;
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
-    quantize_to(f, "first", NULL);
+    quantize_fixture_run(f, "first", NULL);
     kf_model *made = NULL;
     CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "first"), NULL, &err), &err);
     assert_int_equal(
@@ -526,13 +508,13 @@ static void an_existing_output_is_replaced_only_by_force(void **state)
     (void)state;
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
-    CHECK_OK(try_with(f, &err), &err);
+    CHECK_OK(quantize_fixture_try(f, "out", NULL, &err), &err);
     put(f, "out/mine", "x"); /* beside the files of a checkpoint */
-    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     assert_non_null(strstr(err.msg, "--force"));
     assert_true(kfi_file_exists(quantize_fixture_path(f, "out/mine")));
     f->options.force = true;
-    CHECK_OK(try_with(f, &err), &err);
+    CHECK_OK(quantize_fixture_try(f, "out", NULL, &err), &err);
     assert_false(kfi_file_exists(quantize_fixture_path(f, "out/mine")));
     assert_false(kfi_file_exists(quantize_fixture_path(f, "out.replaced")));
     CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
@@ -574,7 +556,7 @@ static void force_replaces_nothing_that_kerf_did_not_make(void **state)
     assert_refused(f, quantize_fixture_path(f, "out"), "not an interrupted run");
     CHECK_OK(kfi_file_remove_tree(quantize_fixture_path(f, "out.partial"), &err), &err);
 
-    CHECK_OK(try_with(f, &err), &err);
+    CHECK_OK(quantize_fixture_try(f, "out", NULL, &err), &err);
     put_in(f, "out.replaced", "notes", "of mine");
     assert_refused(f, quantize_fixture_path(f, "out"), "out.replaced");
     assert_true(kfi_file_exists(quantize_fixture_path(f, "out.replaced/notes")));
@@ -605,7 +587,7 @@ static void force_replaces_an_empty_directory(void **state)
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
     f->options.force = true;
     CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out"), &err), &err);
-    CHECK_OK(try_with(f, &err), &err);
+    CHECK_OK(quantize_fixture_try(f, "out", NULL, &err), &err);
     CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
     quantize_fixture_free(f);
 }
@@ -615,7 +597,7 @@ static void the_source_is_not_replaced_by_its_copy(void **state)
     (void)state;
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
-    CHECK_OK(try_with(f, &err), &err);
+    CHECK_OK(quantize_fixture_try(f, "out", NULL, &err), &err);
     kf_model *source = f->model;
     char inside[4096];
     (void)snprintf(inside, sizeof inside, "%s", quantize_fixture_path(f, "out/source"));
@@ -646,10 +628,10 @@ static void an_empty_partial_output_is_taken_over_by_resume(void **state)
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
     CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out.partial"), &err), &err);
-    assert_int_equal(try_with(f, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     assert_non_null(strstr(err.msg, "--resume"));
     f->options.resume = true;
-    CHECK_OK(try_with(f, &err), &err);
+    CHECK_OK(quantize_fixture_try(f, "out", NULL, &err), &err);
     CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
     quantize_fixture_free(f);
 }

@@ -3,8 +3,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "check.h"
 
-#include <stdlib.h>
-
 #include "base/alloc.h"
 #include "fixtures.h"
 #include "format/format.h"
@@ -12,26 +10,15 @@
 #include "model/checkpoint_names.h"
 #include "model/model.h"
 #include "quantize_fixture.h"
+#include "session_fixture.h"
 
 #define N_IDS 20u
 
 static void quantize_to(quantize_fixture *f, const char *name)
 {
     kf_error err = {0};
-    CHECK_OK(
-        kf_quantize(NULL, f->model, quantize_fixture_path(f, name), f->recipe, &f->options, &err),
-        &err);
+    quantize_fixture_run(f, name, NULL);
     CHECK_OK(kf_verify(quantize_fixture_path(f, name), NULL, &err), &err);
-}
-
-static kf_model *open_model(const char *path, const kf_activation *activation)
-{
-    kf_error err = {0};
-    kf_model *model = NULL;
-    kf_model_options options = KF_MODEL_OPTIONS_INIT;
-    options.activation = activation;
-    CHECK_OK(kf_model_open(&model, path, &options, &err), &err);
-    return model;
 }
 
 static int64_t version_of(const quantize_fixture *f, const char *name)
@@ -81,7 +68,7 @@ static void a_searched_clip_is_stored_for_every_input(void **state)
     assert_string_equal(c.names[KFI_LINEAR_Q], c.names[KFI_LINEAR_V]);
     assert_string_equal(c.names[KFI_LINEAR_GATE], c.names[KFI_LINEAR_UP]);
 
-    kf_model *model = open_model(quantize_fixture_path(f, "out"), NULL);
+    kf_model *model = model_open_with(quantize_fixture_path(f, "out"), NULL, NULL);
     kf_model_info info;
     kf_error err = {0};
     const kfi_block *block = NULL;
@@ -105,7 +92,7 @@ static void a_fixed_clip_is_that_of_all_layers(void **state)
     quantize_fixture_set(f, "activations=int4ta");
     quantize_fixture_set(f, "act_clip=published");
     quantize_to(f, "out");
-    kf_model *model = open_model(quantize_fixture_path(f, "out"), NULL);
+    kf_model *model = model_open_with(quantize_fixture_path(f, "out"), NULL, NULL);
     kf_model_info info;
     kf_model_get_info(model, &info);
     assert_string_equal(info.activations, "int4tac90");
@@ -121,9 +108,7 @@ static void a_search_needs_calibration_text(void **state)
     quantize_fixture_set(f, "act_clip=search");
     assert_string_equal(kf_recipe_calibrates(f->recipe), "act_clip");
     f->options.calibration = NULL;
-    assert_int_equal(
-        kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options, &err),
-        KF_INVALID);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INVALID);
     assert_non_null(strstr(err.msg, "act_clip"));
     quantize_fixture_free(f);
 }
@@ -131,20 +116,13 @@ static void a_search_needs_calibration_text(void **state)
 static void a_dry_run_foretells_the_memory_of_a_search(void **state)
 {
     (void)state;
-    kf_error err = {0};
     kf_quantize_result plan;
     kf_quantize_result result;
     quantize_fixture *f = quantize_fixture_new("qwen2", "rtn-w4", 1);
     quantize_fixture_set(f, "act_clip=search");
     quantize_fixture_set(f, "prefix=none");
-    f->options.dry_run = true;
-    CHECK_OK(
-        kf_quantize(&plan, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options, &err),
-        &err);
-    f->options.dry_run = false;
-    CHECK_OK(kf_quantize(&result, f->model, quantize_fixture_path(f, "out"), f->recipe, &f->options,
-                         &err),
-             &err);
+    quantize_fixture_plan(f, &plan);
+    quantize_fixture_run(f, "out", &result);
     assert_true(plan.memory_bytes >= result.memory_bytes);
     quantize_fixture_free(f);
 }
@@ -165,20 +143,6 @@ static void threads_change_no_clip(void **state)
 }
 
 /* ---- kept layers ---- */
-
-static void logits_of(float *logits, kf_model *model, const uint32_t *ids)
-{
-    kf_error err = {0};
-    kf_session *session = NULL;
-    const kf_session_options options = KF_SESSION_OPTIONS_INIT;
-    size_t n = 0;
-    CHECK_OK(kf_session_new(&session, model, &options, &err), &err);
-    CHECK_OK(kf_session_eval(session, ids, N_IDS, &err), &err);
-    const float *hidden = kf_session_hidden(session, &n);
-    assert_int_equal(n, N_IDS);
-    CHECK_OK(kf_session_head(session, logits, hidden, n, &err), &err);
-    kf_session_free(session);
-}
 
 static quantize_fixture *all_kept(const char *activations, const char *act_kept)
 {
@@ -202,19 +166,17 @@ static void kept_layers_quantize_their_input_where_the_recipe_says_so(void **sta
     static float logits[3][N_IDS * TINY_VOCABULARY];
     static const char *const formats[] = {"int4tg32", "int3ta", "mxint8tg32", "fp8t"};
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
-        kf_activation activation = {0};
-        assert_int_equal(kf_activation_parse(&activation, formats[i], NULL), KF_OK);
         quantize_fixture *f = all_kept(formats[i], "act_kept=true");
-        kf_model *made = open_model(quantize_fixture_path(f, "out"), NULL);
-        kf_model *source = open_model(f->tiny->path, &activation);
+        kf_model *made = model_open_with(quantize_fixture_path(f, "out"), NULL, NULL);
+        kf_model *source = model_open_with(f->tiny->path, NULL, formats[i]);
         kf_model_info info;
         kf_model_get_info(made, &info);
         assert_string_equal(info.activations, formats[i]);
         kf_model_get_info(source, &info);
         assert_string_equal(info.activations, formats[i]);
-        logits_of(logits[0], made, f->calibration);
-        logits_of(logits[1], source, f->calibration);
-        logits_of(logits[2], f->model, f->calibration);
+        model_logits(logits[0], made, f->calibration, N_IDS);
+        model_logits(logits[1], source, f->calibration, N_IDS);
+        model_logits(logits[2], f->model, f->calibration, N_IDS);
         assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
         assert_memory_not_equal(logits[0], logits[2], sizeof logits[0]);
         assert_int_equal(version_of(f, "out"), KFI_CHECKPOINT_VERSION_INPUTS);
@@ -229,9 +191,9 @@ static void kept_layers_are_float_where_it_does_not(void **state)
     (void)state;
     static float logits[2][N_IDS * TINY_VOCABULARY];
     quantize_fixture *f = all_kept("int4tg32", "act_kept=false");
-    kf_model *made = open_model(quantize_fixture_path(f, "out"), NULL);
-    logits_of(logits[0], made, f->calibration);
-    logits_of(logits[1], f->model, f->calibration);
+    kf_model *made = model_open_with(quantize_fixture_path(f, "out"), NULL, NULL);
+    model_logits(logits[0], made, f->calibration, N_IDS);
+    model_logits(logits[1], f->model, f->calibration, N_IDS);
     assert_memory_equal(logits[0], logits[1], sizeof logits[0]);
     assert_int_equal(version_of(f, "out"), KFI_CHECKPOINT_VERSION);
     kf_model_close(made);

@@ -33,9 +33,7 @@ static reports quantize_codes(quantize_fixture *f, const char *format, const cha
     quantize_fixture_set(f, "head=cb8g64");
     f->options.layer = count_report;
     f->options.ctx = &r;
-    CHECK_OK(
-        kf_quantize(NULL, f->model, quantize_fixture_path(f, name), f->recipe, &f->options, &err),
-        &err);
+    quantize_fixture_run(f, name, NULL);
     CHECK_OK(kf_verify(quantize_fixture_path(f, name), NULL, &err), &err);
     return r;
 }

@@ -2,7 +2,6 @@
 #include "check.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -10,42 +9,10 @@
 #include "io/safetensors.h"
 #include "quantize_fixture.h"
 
-static kf_status quantize_to(quantize_fixture *f, const char *name, kf_quantize_result *result,
-                             kf_error *err)
-{
-    return kf_quantize(result, f->model, quantize_fixture_path(f, name), f->recipe, &f->options,
-                       err);
-}
-
-/* Cancels when asked for the n-th time. */
-typedef struct canceller {
-    size_t n_asked, at;
-} canceller;
-
-static bool is_cancelled(void *ctx)
-{
-    canceller *c = ctx;
-    return ++c->n_asked >= c->at;
-}
-
 static void count_layer(void *ctx, const kf_layer_report *report)
 {
     assert_true(strlen(report->tensor) > 0);
     ++*(size_t *)ctx;
-}
-
-/* Runs until cancelled at the n-th question; true when it came to its end before. */
-static bool run_and_cancel(quantize_fixture *f, const char *name, size_t at)
-{
-    kf_error err = {0};
-    canceller c = {0, at};
-    const kf_callbacks callbacks = {.cancelled = is_cancelled, .ctx = &c};
-    f->options.callbacks = &callbacks;
-    const kf_status st = quantize_to(f, name, NULL, &err);
-    f->options.callbacks = NULL;
-    assert_true(st == KF_OK || st == KF_CANCELLED);
-    assert_int_equal(kfi_file_exists(quantize_fixture_path(f, name)), st == KF_OK);
-    return st == KF_OK;
 }
 
 static void a_cancelled_run_resumes_to_the_same_bytes(void **state)
@@ -56,17 +23,16 @@ static void a_cancelled_run_resumes_to_the_same_bytes(void **state)
         "tensors.*v_proj=keep", "act_clip=search", "qera-exact.rank=8",
         "qera-exact.budget=1.3"};
     for (size_t i = 0; i < 7; i++) {
-        kf_error err = {0};
         quantize_fixture *f =
             quantize_fixture_new("qwen2", i < 5 ? "gptq-w4" : "qera-gptq-w3-r32", 1);
         quantize_fixture_set(f, "prefix=start");
         quantize_fixture_set(f, "act_kept=true"); /* of v_proj, where it is kept */
         quantize_fixture_set(f, "activations=int4tg64");
         quantize_fixture_set(f, settings[i]);
-        CHECK_OK(quantize_to(f, "whole", NULL, &err), &err);
+        quantize_fixture_run(f, "whole", NULL);
         size_t n_runs = 1;
         f->options.resume = true;
-        for (size_t at = 3; !run_and_cancel(f, "pieces", at); at += 17) {
+        for (size_t at = 3; !quantize_fixture_cancel(f, "pieces", at); at += 17) {
             n_runs++;
         }
         assert_true(n_runs > 3);
@@ -85,7 +51,7 @@ static quantize_fixture *interrupted(void)
          !kfi_file_exists(quantize_fixture_path(f, "out.partial/model-00001-of-00003.safetensors"));
          at += 10) {
         f->options.force = at > 10;
-        assert_false(run_and_cancel(f, "out", at));
+        assert_false(quantize_fixture_cancel(f, "out", at));
     }
     f->options.force = false;
     return f;
@@ -94,14 +60,13 @@ static quantize_fixture *interrupted(void)
 static void finished_blocks_are_taken_over_and_reported(void **state)
 {
     (void)state;
-    kf_error err = {0};
     quantize_fixture *f = interrupted();
     kf_quantize_result result;
     size_t n_layers = 0;
     f->options.layer = count_layer;
     f->options.ctx = &n_layers;
     f->options.resume = true;
-    CHECK_OK(quantize_to(f, "out", &result, &err), &err);
+    quantize_fixture_run(f, "out", &result);
     assert_int_equal(result.n_layers_resumed, 1);
     assert_int_equal(n_layers, 15);
     quantize_fixture_free(f);
@@ -112,11 +77,11 @@ static void an_interrupted_run_is_not_taken_for_a_new_one(void **state)
     (void)state;
     kf_error err = {0};
     quantize_fixture *f = interrupted();
-    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     assert_non_null(strstr(err.msg, "--resume"));
     assert_non_null(strstr(err.msg, "--force"));
     f->options.force = true;
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "out", NULL);
     quantize_fixture_free(f);
 }
 
@@ -129,22 +94,22 @@ static void only_the_same_run_is_resumed(void **state)
     f->options.seed++;
     for (size_t dry = 0; dry < 2; dry++) {
         f->options.dry_run = dry == 1;
-        assert_int_equal(quantize_to(f, "out", NULL, &err), KF_INPUT);
+        assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INPUT);
         assert_non_null(strstr(err.msg, "another seed"));
     }
     f->options.seed--;
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err); /* still dry */
+    quantize_fixture_run(f, "out", NULL); /* still dry */
     f->options.dry_run = false;
     f->calibration[5] ^= 1;
-    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_INPUT);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INPUT);
     assert_non_null(strstr(err.msg, "another calibration text"));
     f->calibration[5] ^= 1;
     f->prefix[0] ^= 1;
-    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_INPUT);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INPUT);
     assert_non_null(strstr(err.msg, "another start token"));
     f->prefix[0] ^= 1;
     quantize_fixture_set(f, "gptq.damping=0.02");
-    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_INPUT);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INPUT);
     assert_non_null(strstr(err.msg, "another recipe"));
     quantize_fixture_set(f, "gptq.damping=0.01");
 
@@ -160,7 +125,7 @@ static void only_the_same_run_is_resumed(void **state)
     assert_non_null(strstr(err.msg, "another source"));
     kf_model_close(model);
     tiny_model_free(other);
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "out", NULL);
     quantize_fixture_free(f);
 }
 
@@ -171,15 +136,15 @@ static void a_complete_output_resumes_to_itself(void **state)
     quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
     kf_quantize_result first;
     kf_quantize_result again;
-    CHECK_OK(quantize_to(f, "out", &first, &err), &err);
+    quantize_fixture_run(f, "out", &first);
     f->options.resume = true;
-    CHECK_OK(quantize_to(f, "out", &again, &err), &err);
+    quantize_fixture_run(f, "out", &again);
     assert_int_equal(again.n_layers_resumed, 2);
     assert_int_equal(again.bytes, first.bytes);
     assert_string_equal(again.prefix, first.prefix);
     assert_true(again.prefix_loss[1] == first.prefix_loss[1]);
     f->options.seed++;
-    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_INPUT);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_INPUT);
     quantize_fixture_free(f);
 }
 
@@ -194,14 +159,14 @@ static void two_runs_do_not_work_in_one_directory(void **state)
         f->options.resume = i % 2 == 0;
         f->options.force = i % 2 == 1;
         f->options.dry_run = i >= 2;
-        assert_int_equal(quantize_to(f, "out", NULL, &err), KF_RANGE);
+        assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
         assert_non_null(strstr(err.msg, "another process"));
     }
     kfi_file_unlock(fd);
     f->options.dry_run = false;
     f->options.force = false;
     f->options.resume = true;
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "out", NULL);
     quantize_fixture_free(f);
 }
 
@@ -213,7 +178,7 @@ static void a_damaged_block_is_not_resumed(void **state)
     const char *block = quantize_fixture_path(f, "out.partial/model-00001-of-00003.safetensors");
     assert_int_equal(truncate(block, 5000), 0);
     f->options.resume = true;
-    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_FORMAT);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_FORMAT);
     assert_non_null(strstr(err.msg, "model-00001-of-00003.safetensors"));
     quantize_fixture_free(f);
 }
@@ -231,15 +196,15 @@ static void a_run_cut_off_between_its_two_renames_loses_nothing(void **state)
     (void)state;
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "gptq-w4", 1);
-    CHECK_OK(quantize_to(f, "old", NULL, &err), &err);
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "old", NULL);
+    quantize_fixture_run(f, "out", NULL);
     rename_output(f, "out", "out.replaced");
     f->options.seed++;
-    CHECK_OK(quantize_to(f, "new", NULL, &err), &err);
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "new", NULL);
+    quantize_fixture_run(f, "out", NULL);
     rename_output(f, "out", "out.partial");
 
-    assert_int_equal(quantize_to(f, "out", NULL, &err), KF_RANGE);
+    assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_RANGE);
     assert_non_null(strstr(err.msg, "--force"));
     assert_same_directories(quantize_fixture_path(f, "old"), quantize_fixture_path(f, "out"));
 
@@ -247,7 +212,7 @@ static void a_run_cut_off_between_its_two_renames_loses_nothing(void **state)
     kf_quantize_result result;
     f->options.resume = true;
     f->options.force = true;
-    CHECK_OK(quantize_to(f, "out", &result, &err), &err);
+    quantize_fixture_run(f, "out", &result);
     assert_int_equal(result.n_layers_resumed, 2);
     assert_same_directories(quantize_fixture_path(f, "new"), quantize_fixture_path(f, "out"));
     assert_false(kfi_file_exists(quantize_fixture_path(f, "out.replaced")));
@@ -262,7 +227,7 @@ static void a_directory_that_was_not_replaced_is_left_alone(void **state)
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
     CHECK_OK(kfi_file_make_directories(quantize_fixture_path(f, "out.replaced"), &err), &err);
     f->options.force = true;
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "out", NULL);
     assert_true(kfi_file_exists(quantize_fixture_path(f, "out.replaced")));
     quantize_fixture_free(f);
 }
@@ -308,7 +273,7 @@ static void what_is_not_finite_is_refused_with_tensor_and_index(void **state)
         char keep[160];
         quantize_fixture *f = quantize_fixture_new("qwen2", "rtn-w4", 1);
         poison(f, cases[i].tensor, 13, cases[i].value);
-        assert_int_equal(quantize_to(f, "out", NULL, &err), KF_FORMAT);
+        assert_int_equal(quantize_fixture_try(f, "out", NULL, &err), KF_FORMAT);
         assert_non_null(strstr(err.msg, cases[i].tensor));
         assert_non_null(strstr(err.msg, "element 13"));
         assert_true(err.offset == KF_NO_OFFSET); /* an element is no byte of the file */
@@ -318,7 +283,7 @@ static void what_is_not_finite_is_refused_with_tensor_and_index(void **state)
         (void)snprintf(keep, sizeof keep, "tensors.%s=keep", cases[i].tensor);
         quantize_fixture_set(f, keep);
         f->options.force = true;
-        CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+        quantize_fixture_run(f, "out", NULL);
         CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
         quantize_fixture_free(f);
     }
@@ -332,7 +297,7 @@ static void verify_finds_what_was_changed(void **state)
                                         "model.safetensors.index.json"};
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "out", NULL);
     CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
     for (size_t i = 0; i < 4; i++) {
         char path[4096];
@@ -377,7 +342,7 @@ static void verify_finds_any_changed_byte_of_its_own_document(void **state)
     char path[4096];
     kf_error err = {0};
     quantize_fixture *f = quantize_fixture_new("llama", "rtn-w4", 1);
-    CHECK_OK(quantize_to(f, "out", NULL, &err), &err);
+    quantize_fixture_run(f, "out", NULL);
     (void)snprintf(path, sizeof path, "%s", quantize_fixture_path(f, "out/kerf.json"));
     const size_t n = take(text, sizeof text, path);
     for (size_t i = 0; i < n; i += i + 200 < n ? 97 : 1) { /* and every byte of its end */

@@ -3,12 +3,12 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <stdlib.h>
 
 #include "base/alloc.h"
 #include "fixtures.h"
 #include "kerf/model.h"
 #include "oracle_forward.h"
+#include "session_fixture.h"
 #include "tiny_model.h"
 
 #define N_IDS 100u
@@ -49,12 +49,7 @@ static void stop(running *r)
 /* Evaluates n ids from position `begin` in one call of at most a batch: logits [n][vocabulary]. */
 static void eval(running *r, float *logits, size_t begin, size_t n)
 {
-    kf_error err = {0};
-    CHECK_OK(kf_session_eval(r->session, r->ids + begin, n, &err), &err);
-    size_t n_hidden = 0;
-    const float *hidden = kf_session_hidden(r->session, &n_hidden);
-    assert_int_equal(n_hidden, n);
-    CHECK_OK(kf_session_head(r->session, logits, hidden, n, &err), &err);
+    session_logits(logits, r->session, r->ids + begin, n);
 }
 
 static float *new_logits(void)

@@ -2,13 +2,13 @@
 #include "check.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/file.h"
 #include "base/rng.h"
 #include "fixtures.h"
 #include "quantize/pipeline.h"
 #include "quantize_fixture.h"
+#include "session_fixture.h"
 
 #define N_IDS 60u
 
@@ -17,64 +17,7 @@
     "\"weights\": \"keep\", \"embedding\": \"keep\", \"head\": \"keep\","                          \
     "\"calib\": {\"samples\": 6, \"length\": 40},"
 
-static void use_recipe(quantize_fixture *f, const char *json)
-{
-    kf_error err = {0};
-    kfi_json *root = NULL;
-    kf_recipe_free(f->recipe);
-    CHECK_OK(kfi_json_parse(&root, json, strlen(json), &err), &err);
-    CHECK_OK(kfi_recipe_from_json(&f->recipe, root, "test", 4, NULL, &err), &err);
-    kfi_json_free(root);
-}
-
-/* A tiny model with a recipe of its own. */
-static quantize_fixture *fixture(const char *architecture, const char *json, size_t n_threads)
-{
-    quantize_fixture *f = quantize_fixture_new(architecture, "rtn-w4", n_threads);
-    use_recipe(f, json);
-    return f;
-}
-
-static void quantize_to(quantize_fixture *f, const char *name)
-{
-    kf_error err = {0};
-    CHECK_OK(
-        kf_quantize(NULL, f->model, quantize_fixture_path(f, name), f->recipe, &f->options, &err),
-        &err);
-}
-
 /* ---- equivalence ---- */
-
-static float *logits_of(kf_model *model)
-{
-    kf_error err = {0};
-    kf_session *session = NULL;
-    kf_session_options options = KF_SESSION_OPTIONS_INIT;
-    uint32_t ids[N_IDS];
-    size_t n = 0;
-    float *logits = calloc(N_IDS * TINY_VOCABULARY, sizeof *logits);
-    assert_non_null(logits);
-    tiny_ids(ids, N_IDS, 3);
-    CHECK_OK(kf_session_new(&session, model, &options, &err), &err);
-    CHECK_OK(kf_session_eval(session, ids, N_IDS, &err), &err);
-    const float *hidden = kf_session_hidden(session, &n);
-    assert_int_equal(n, N_IDS);
-    CHECK_OK(kf_session_head(session, logits, hidden, n, &err), &err);
-    kf_session_free(session);
-    return logits;
-}
-
-/* ||a - b|| / ||b|| */
-static double difference(const float *a, const float *b)
-{
-    double error = 0.0;
-    double sum = 0.0;
-    for (size_t i = 0; i < (size_t)N_IDS * TINY_VOCABULARY; i++) {
-        error += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-        sum += (double)b[i] * (double)b[i];
-    }
-    return sqrt(error / sum);
-}
 
 static void check_logits(const char *architecture, const char *method)
 {
@@ -83,20 +26,20 @@ static void check_logits(const char *architecture, const char *method)
     kf_model *made = NULL;
     (void)snprintf(json, sizeof json,
                    "{" KEEP "\"prefix\": \"none\", \"methods\": [\"%s\", \"rtn\"]}", method);
-    quantize_fixture *f = fixture(architecture, json, 1);
-    quantize_to(f, "out");
+    quantize_fixture *f = quantize_fixture_of(architecture, json, 1);
+    quantize_fixture_run(f, "out", NULL);
     CHECK_OK(kf_verify(quantize_fixture_path(f, "out"), NULL, &err), &err);
     CHECK_OK(kf_model_open(&made, quantize_fixture_path(f, "out"), NULL, &err), &err);
-    float *expected = logits_of(f->model);
-    float *logits = logits_of(made);
-    const double d = difference(logits, expected);
+    static float expected[N_IDS * TINY_VOCABULARY];
+    static float logits[N_IDS * TINY_VOCABULARY];
+    model_logits(expected, f->model, f->calibration, N_IDS);
+    model_logits(logits, made, f->calibration, N_IDS);
+    const double d = relative_difference(logits, expected, N_IDS * TINY_VOCABULARY);
     /* 0: nothing was transformed. AWQ and QLLM have nothing to gain where nothing is rounded. */
     const bool changes = strcmp(method, "awq") != 0 && strcmp(method, "qllm") != 0;
     if (!(d <= 1e-4 && (d > 0.0) == changes)) {
         fail_msg("%s of %s: logits differ by %g", method, architecture, d);
     }
-    free(logits);
-    free(expected);
     kf_model_close(made);
     quantize_fixture_free(f);
 }
@@ -135,9 +78,9 @@ static void transforms_leave_the_loss_as_it_is(void **state)
         char json[512];
         (void)snprintf(json, sizeof json, "{" KEEP "\"methods\": [\"%s\", \"rtn\"]}",
                        methods[i / 2]);
-        quantize_fixture *f = fixture(i % 2 == 0 ? "llama" : "qwen2", json, 2);
+        quantize_fixture *f = quantize_fixture_of(i % 2 == 0 ? "llama" : "qwen2", json, 2);
         const double loss = loss_of(f);
-        use_recipe(f, "{" KEEP "\"methods\": [\"rtn\"]}");
+        quantize_fixture_use(f, "{" KEEP "\"methods\": [\"rtn\"]}");
         const double expected = loss_of(f);
         if (!(loss < expected || loss > expected) || fabs(loss - expected) > 1e-5) {
             fail_msg("%s: loss %.9g, expected %.9g", methods[i / 2], loss, expected);
@@ -162,30 +105,6 @@ static void transforms_leave_the_logits_as_they_are(void **state)
 
 /* ---- determinism ---- */
 
-/* Cancels when asked for the n-th time. */
-typedef struct canceller {
-    size_t n_asked, at;
-} canceller;
-
-static bool is_cancelled(void *ctx)
-{
-    canceller *c = ctx;
-    return ++c->n_asked >= c->at;
-}
-
-static kf_status run_and_cancel(quantize_fixture *f, const char *name, size_t at)
-{
-    kf_error err = {0};
-    canceller c = {0, at};
-    const kf_callbacks callbacks = {.cancelled = is_cancelled, .ctx = &c};
-    f->options.callbacks = &callbacks;
-    const kf_status st =
-        kf_quantize(NULL, f->model, quantize_fixture_path(f, name), f->recipe, &f->options, &err);
-    f->options.callbacks = NULL;
-    assert_true(st == KF_OK || st == KF_CANCELLED);
-    return st;
-}
-
 /* With kept layers, which are then floats of the finished blocks, and a prefix in the statistics.
  */
 #define MIXED(method)                                                                              \
@@ -201,11 +120,11 @@ static void a_cancelled_run_resumes_to_the_same_bytes(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof mixed / sizeof mixed[0]; i++) {
-        quantize_fixture *f = fixture("qwen2", mixed[i], 1);
+        quantize_fixture *f = quantize_fixture_of("qwen2", mixed[i], 1);
         size_t n_runs = 1;
-        quantize_to(f, "whole");
+        quantize_fixture_run(f, "whole", NULL);
         f->options.resume = true;
-        for (size_t at = 3; run_and_cancel(f, "pieces", at) == KF_CANCELLED; at += 19) {
+        for (size_t at = 3; !quantize_fixture_cancel(f, "pieces", at); at += 19) {
             n_runs++;
         }
         assert_true(n_runs > 3);
@@ -219,10 +138,10 @@ static void threads_change_no_byte(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof mixed / sizeof mixed[0]; i++) {
-        quantize_fixture *one = fixture("llama", mixed[i], 1);
-        quantize_fixture *two = fixture("llama", mixed[i], 2);
-        quantize_to(one, "out");
-        quantize_to(two, "out");
+        quantize_fixture *one = quantize_fixture_of("llama", mixed[i], 1);
+        quantize_fixture *two = quantize_fixture_of("llama", mixed[i], 2);
+        quantize_fixture_run(one, "out", NULL);
+        quantize_fixture_run(two, "out", NULL);
         assert_same_directories(quantize_fixture_path(one, "out"),
                                 quantize_fixture_path(two, "out"));
         quantize_fixture_free(one);
@@ -234,15 +153,11 @@ static void a_dry_run_foretells_size_and_memory(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof mixed / sizeof mixed[0]; i++) {
-        kf_error err = {0};
         kf_quantize_result plan;
         kf_quantize_result result;
-        quantize_fixture *f = fixture("llama", mixed[i], 1);
-        const char *path = quantize_fixture_path(f, "out");
-        f->options.dry_run = true;
-        CHECK_OK(kf_quantize(&plan, f->model, path, f->recipe, &f->options, &err), &err);
-        f->options.dry_run = false;
-        CHECK_OK(kf_quantize(&result, f->model, path, f->recipe, &f->options, &err), &err);
+        quantize_fixture *f = quantize_fixture_of("llama", mixed[i], 1);
+        quantize_fixture_plan(f, &plan);
+        quantize_fixture_run(f, "out", &result);
         if (strstr(mixed[i], "qllm") != NULL) { /* its maps depend on the text */
             assert_true(plan.bytes <= result.bytes);
         } else {
@@ -286,16 +201,15 @@ static void what_is_transformed_must_be_finite(void **state)
     (void)state;
     kf_error err = {0};
     for (size_t i = 0; i < 2; i++) {
-        quantize_fixture *f = fixture("llama",
-                                      i == 0 ? "{" KEEP "\"prefix\": \"none\"}"
-                                             : "{" KEEP "\"prefix\": \"none\", "
-                                               "\"methods\": [\"awq\", \"rtn\"]}",
-                                      1);
+        quantize_fixture *f = quantize_fixture_of("llama",
+                                                  i == 0 ? "{" KEEP "\"prefix\": \"none\"}"
+                                                         : "{" KEEP "\"prefix\": \"none\", "
+                                                           "\"methods\": [\"awq\", \"rtn\"]}",
+                                                  1);
         const kfi_block *block = NULL;
         CHECK_OK(kfi_model_block(f->model, 0, &block, &err), &err); /* decoded, and kept so */
         *(float *)(uintptr_t)&block->linears[KFI_LINEAR_O].weights[5] = NAN;
-        const kf_status st = kf_quantize(NULL, f->model, quantize_fixture_path(f, "out"), f->recipe,
-                                         &f->options, &err);
+        const kf_status st = quantize_fixture_try(f, "out", NULL, &err);
         assert_int_equal(st, i == 0 ? KF_OK : KF_FORMAT);
         quantize_fixture_free(f);
     }
