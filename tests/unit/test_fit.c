@@ -2,51 +2,15 @@
 #include "check.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/half.h"
 #include "base/rng.h"
+#include "fit_fixture.h"
 #include "format/format.h"
-
-#define GROUP_MAX 128
-
-static const kfi_fit min_max = {
-    .kind = KFI_FIT_MIN_MAX, .exponent = 2.0f, .steps = 1, .shrink = 1.0f};
-static const kfi_fit mse = {.kind = KFI_FIT_MSE, .exponent = 2.0f, .steps = 80, .shrink = 0.2f};
 
 static const struct {
     const char *element, *zero;
 } kinds[] = {{"int", ""}, {"int", "a"}, {"int", "o"}, {"mxint", ""}};
-
-static kf_format format_of(const char *name)
-{
-    kf_format format = {0};
-    assert_int_equal(kf_format_parse(&format, name, NULL), KF_OK);
-    return format;
-}
-
-static void normal_weights(float *w, size_t n, kfi_rng *rng, float scale, float mean)
-{
-    for (size_t i = 0; i < n; i++) {
-        w[i] = scale * kfi_rng_normal(rng) + mean;
-    }
-}
-
-static float round_trip(const kfi_grid *grid, kf_format format, float w)
-{
-    return kfi_grid_decode(grid, kfi_format_levels(format, NULL),
-                           kfi_grid_encode(grid, kfi_format_levels(format, NULL), w));
-}
-
-static double squared_error(const kfi_grid *grid, kf_format format, const float *w, size_t n)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        const double e = (double)w[i] - (double)round_trip(grid, format, w[i]);
-        sum += e * e;
-    }
-    return sum;
-}
 
 static bool is_half(float x)
 {
@@ -64,15 +28,15 @@ static void for_each_group(void (*check)(kf_format, const float *, size_t, const
         for (size_t k = 0; k < 4; k++) {
             for (size_t i = 0; i < 200; i++) {
                 char name[KF_FORMAT_NAME_BYTES];
-                float w[GROUP_MAX];
+                float w[FIT_GROUP_MAX];
                 kfi_grid grid = {0};
                 const size_t n = sizes[i % 5];
                 const float scale = ldexpf(1.0f, (int)(i % 19) - 12);
                 (void)snprintf(name, sizeof name, "%s%ug64%s", kinds[k].element, bits,
                                kinds[k].zero);
-                normal_weights(w, n, &rng, scale, i % 3 == 0 ? 2.0f * scale : 0.0f);
-                kfi_format_fit(&grid, format_of(name), w, NULL, n, fit);
-                check(format_of(name), w, n, &grid);
+                fit_weights(w, n, &rng, scale, i % 3 == 0 ? 2.0f * scale : 0.0f);
+                kfi_format_fit(&grid, fit_format(name), w, NULL, n, fit);
+                check(fit_format(name), w, n, &grid);
             }
         }
     }
@@ -97,8 +61,8 @@ static void check_storable(kf_format format, const float *w, size_t n, const kfi
 static void gives_grids_that_the_file_holds_exactly(void **state)
 {
     (void)state;
-    for_each_group(check_storable, &min_max);
-    for_each_group(check_storable, &mse);
+    for_each_group(check_storable, &fit_min_max);
+    for_each_group(check_storable, &fit_mse);
 }
 
 /* A weight between the first and last point is off by half a step at most (and float rounding). By
@@ -113,7 +77,7 @@ static void check_half_step(kf_format format, const float *w, size_t n, const kf
     const double scale = fabs((double)grid->scale);
     for (size_t i = 0; i < n; i++) {
         const double x = (double)w[i];
-        const double error = fabs(x - (double)round_trip(grid, format, w[i]));
+        const double error = fabs(x - (double)fit_round_trip(grid, format, w[i]));
         const double rounding = 4.0 * 0x1p-24 * (fabs(x) + fabs((double)grid->offset));
         const double outside = fmax(0.0, fmax(fmin(a, b) - x, x - fmax(a, b)));
         assert_true(error <= 0.5 * scale + outside + rounding);
@@ -127,7 +91,7 @@ static void check_half_step(kf_format format, const float *w, size_t n, const kf
 static void errs_by_half_a_step_at_most(void **state)
 {
     (void)state;
-    for_each_group(check_half_step, &min_max);
+    for_each_group(check_half_step, &fit_min_max);
 }
 
 static void errs_less_with_more_bits(void **state)
@@ -136,7 +100,7 @@ static void errs_less_with_more_bits(void **state)
     kfi_rng rng;
     kfi_rng_init(&rng, 2);
     float w[64 * 100];
-    normal_weights(w, 64 * 100, &rng, 0.02f, 0.0f);
+    fit_weights(w, 64 * 100, &rng, 0.02f, 0.0f);
     for (size_t k = 0; k < 4; k++) {
         for (int f = 0; f < 2; f++) {
             double last = INFINITY;
@@ -147,9 +111,9 @@ static void errs_less_with_more_bits(void **state)
                 double sum = 0.0;
                 for (size_t i = 0; i < 100; i++) {
                     kfi_grid grid = {0};
-                    kfi_format_fit(&grid, format_of(name), w + 64 * i, NULL, 64,
-                                   f ? &mse : &min_max);
-                    sum += squared_error(&grid, format_of(name), w + 64 * i, 64);
+                    kfi_format_fit(&grid, fit_format(name), w + 64 * i, NULL, 64,
+                                   f ? &fit_mse : &fit_min_max);
+                    sum += fit_squared_error(&grid, fit_format(name), w + 64 * i, 64);
                 }
                 assert_true(sum < last);
                 last = sum;
@@ -167,21 +131,21 @@ static void searching_never_errs_more_than_the_range(void **state)
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
     for (size_t i = 0; i < 600; i++) {
-        const kf_format format = format_of(names[i % 6]);
-        kfi_fit fit = mse;
+        const kf_format format = fit_format(names[i % 6]);
+        kfi_fit fit = fit_mse;
         fit.exponent = exponents[i % 4];
         float w[64];
         kfi_grid a = {0};
         kfi_grid b = {0};
-        normal_weights(w, 64, &rng, 0.05f, 0.0f);
-        kfi_format_fit(&a, format, w, NULL, 64, &min_max);
+        fit_weights(w, 64, &rng, 0.05f, 0.0f);
+        kfi_format_fit(&a, format, w, NULL, 64, &fit_min_max);
         kfi_format_fit(&b, format, w, NULL, 64, &fit);
         double sum_a = 0.0;
         double sum_b = 0.0;
         for (size_t k = 0; k < 64; k++) { /* the oracle's power is libm's */
-            sum_a += pow(fabs((double)w[k] - (double)round_trip(&a, format, w[k])),
+            sum_a += pow(fabs((double)w[k] - (double)fit_round_trip(&a, format, w[k])),
                          (double)fit.exponent);
-            sum_b += pow(fabs((double)w[k] - (double)round_trip(&b, format, w[k])),
+            sum_b += pow(fabs((double)w[k] - (double)fit_round_trip(&b, format, w[k])),
                          (double)fit.exponent);
         }
         assert_true(sum_b <= sum_a * (1.0 + 1e-3));
@@ -191,7 +155,7 @@ static void searching_never_errs_more_than_the_range(void **state)
 static void heeds_importance(void **state)
 {
     (void)state;
-    const kf_format format = format_of("int2g64");
+    const kf_format format = fit_format("int2g64");
     kfi_rng rng;
     kfi_rng_init(&rng, 4);
     for (size_t i = 0; i < 50; i++) {
@@ -199,12 +163,12 @@ static void heeds_importance(void **state)
         float importance[64] = {0};
         kfi_grid plain = {0};
         kfi_grid weighted = {0};
-        normal_weights(w, 64, &rng, 1.0f, 0.0f);
+        fit_weights(w, 64, &rng, 1.0f, 0.0f);
         importance[i] = 1.0f; /* one weight alone counts */
-        kfi_format_fit(&plain, format, w, NULL, 64, &mse);
-        kfi_format_fit(&weighted, format, w, importance, 64, &mse);
-        const float e_plain = fabsf(w[i] - round_trip(&plain, format, w[i]));
-        const float e_weighted = fabsf(w[i] - round_trip(&weighted, format, w[i]));
+        kfi_format_fit(&plain, format, w, NULL, 64, &fit_mse);
+        kfi_format_fit(&weighted, format, w, importance, 64, &fit_mse);
+        const float e_plain = fabsf(w[i] - fit_round_trip(&plain, format, w[i]));
+        const float e_weighted = fabsf(w[i] - fit_round_trip(&weighted, format, w[i]));
         assert_true(e_weighted <= e_plain);
     }
 }
@@ -216,17 +180,17 @@ static void scales_with_its_weights(void **state)
     kfi_rng rng;
     kfi_rng_init(&rng, 5);
     for (size_t i = 0; i < 100; i++) {
-        const kf_format format = format_of(names[i % 4]);
+        const kf_format format = fit_format(names[i % 4]);
         float w[64];
         float larger[64];
         kfi_grid a = {0};
         kfi_grid b = {0};
-        normal_weights(w, 64, &rng, 0.1f, 0.0f);
+        fit_weights(w, 64, &rng, 0.1f, 0.0f);
         for (size_t k = 0; k < 64; k++) {
             larger[k] = 16.0f * w[k]; /* exact, as is the product of every step with 16 */
         }
-        kfi_format_fit(&a, format, w, NULL, 64, &mse);
-        kfi_format_fit(&b, format, larger, NULL, 64, &mse);
+        kfi_format_fit(&a, format, w, NULL, 64, &fit_mse);
+        kfi_format_fit(&b, format, larger, NULL, 64, &fit_mse);
         for (size_t k = 0; k < 64; k++) {
             assert_int_equal(kfi_grid_encode(&a, kfi_format_levels(format, NULL), w[k]),
                              kfi_grid_encode(&b, kfi_format_levels(format, NULL), larger[k]));
@@ -237,21 +201,21 @@ static void scales_with_its_weights(void **state)
 /* Values that were on a grid once come back to the bit: encoding again changes nothing. */
 static void check_idempotent(kf_format format, const float *w, size_t n, const kfi_grid *grid)
 {
-    float once[GROUP_MAX] = {0};
+    float once[FIT_GROUP_MAX] = {0};
     kfi_grid again = {0};
     for (size_t i = 0; i < n; i++) {
-        once[i] = round_trip(grid, format, w[i]);
+        once[i] = fit_round_trip(grid, format, w[i]);
     }
-    kfi_format_fit(&again, format, once, NULL, n, &mse);
+    kfi_format_fit(&again, format, once, NULL, n, &fit_mse);
     for (size_t i = 0; i < n; i++) {
-        assert_true(round_trip(&again, format, once[i]) == once[i]);
+        assert_true(fit_round_trip(&again, format, once[i]) == once[i]);
     }
 }
 
 static void encodes_its_own_values_without_loss(void **state)
 {
     (void)state;
-    for_each_group(check_idempotent, &min_max);
+    for_each_group(check_idempotent, &fit_min_max);
 }
 
 static float random_half(kfi_rng *rng, float scale)
@@ -266,7 +230,7 @@ static void recovers_grids_with_offset(void **state)
     kfi_rng rng;
     kfi_rng_init(&rng, 6);
     for (unsigned bits = 4; bits <= 5; bits++) {
-        const kf_format format = format_of(bits == 4 ? "int4g32o" : "int5g32o");
+        const kf_format format = fit_format(bits == 4 ? "int4g32o" : "int5g32o");
         for (size_t i = 0; i < 20000; i++) {
             const float d = fabsf(random_half(&rng, 0.01f)) + 0x1p-14f;
             const float scale = kfi_half_to_float(kfi_half_from_float(d));
@@ -279,12 +243,12 @@ static void recovers_grids_with_offset(void **state)
             for (size_t k = 0; k < 32; k++) {
                 w[k] = scale * (float)(first + kfi_rng_below(&rng, n_codes)) + m;
             }
-            kfi_format_fit(&grid, format, w, NULL, 32, &min_max);
+            kfi_format_fit(&grid, format, w, NULL, 32, &fit_min_max);
             for (size_t k = 0; k < 32; k++) {
-                if (round_trip(&grid, format, w[k]) != w[k]) {
+                if (fit_round_trip(&grid, format, w[k]) != w[k]) {
                     fail_msg("block %zu, weight %zu: %a read back as %a (d %a, m %a)", i, k,
-                             (double)w[k], (double)round_trip(&grid, format, w[k]), (double)scale,
-                             (double)m);
+                             (double)w[k], (double)fit_round_trip(&grid, format, w[k]),
+                             (double)scale, (double)m);
                 }
             }
         }
@@ -299,7 +263,7 @@ static void recovers_symmetric_grids(void **state)
     kfi_rng_init(&rng, 7);
     for (size_t i = 0; i < 20000; i++) {
         const bool q8 = i % 2 == 0;
-        const kf_format format = format_of(q8 ? "int8g32" : "int4g32");
+        const kf_format format = fit_format(q8 ? "int8g32" : "int4g32");
         const float d = random_half(&rng, 0.01f);
         float w[32];
         kfi_grid grid = {0};
@@ -307,9 +271,9 @@ static void recovers_symmetric_grids(void **state)
             w[k] = d * (q8 ? (float)kfi_rng_below(&rng, 255) - 127.0f
                            : (float)kfi_rng_below(&rng, 16) - 8.0f);
         }
-        kfi_format_fit(&grid, format, w, NULL, 32, &min_max);
+        kfi_format_fit(&grid, format, w, NULL, 32, &fit_min_max);
         for (size_t k = 0; k < 32; k++) {
-            assert_true(round_trip(&grid, format, w[k]) == w[k]);
+            assert_true(fit_round_trip(&grid, format, w[k]) == w[k]);
         }
     }
 }
@@ -320,10 +284,10 @@ static void keeps_zeros(void **state)
     static const char *const names[] = {"int2g64", "int4g64a", "int4g64o", "int8g64", "mxint4g64"};
     const float w[64] = {0};
     for (size_t i = 0; i < 5; i++) {
-        const kf_format format = format_of(names[i]);
+        const kf_format format = fit_format(names[i]);
         kfi_grid grid = {0};
-        kfi_format_fit(&grid, format, w, NULL, 64, &mse);
-        assert_true(round_trip(&grid, format, 0.0f) == 0.0f);
+        kfi_format_fit(&grid, format, w, NULL, 64, &fit_mse);
+        assert_true(fit_round_trip(&grid, format, 0.0f) == 0.0f);
         assert_true(isfinite(grid.scale) && isfinite(grid.offset));
     }
 }
@@ -337,12 +301,12 @@ static void keeps_equal_weights(void **state)
         for (size_t v = 0; v < 8; v++) {
             float w[64];
             kfi_grid grid = {0};
-            const kf_format format = format_of(names[i]);
+            const kf_format format = fit_format(names[i]);
             for (size_t k = 0; k < 64; k++) {
                 w[k] = values[v];
             }
-            kfi_format_fit(&grid, format, w, NULL, 64, &min_max);
-            const float error = fabsf(round_trip(&grid, format, w[0]) - w[0]);
+            kfi_format_fit(&grid, format, w, NULL, 64, &fit_min_max);
+            const float error = fabsf(fit_round_trip(&grid, format, w[0]) - w[0]);
             assert_true(error <= fabsf(w[0]) * 0x1p-9f);
         }
     }
@@ -358,16 +322,16 @@ static void survives_tiny_and_huge_weights(void **state)
     kfi_rng_init(&rng, 8);
     for (size_t i = 0; i < 6; i++) {
         for (size_t s = 0; s < 8; s++) {
-            const kf_format format = format_of(names[i]);
+            const kf_format format = fit_format(names[i]);
             float w[64];
             kfi_grid grid = {0};
             for (size_t k = 0; k < 64; k++) {
                 w[k] = scales[s] * (2.0f * kfi_rng_uniform(&rng) - 1.0f);
             }
-            kfi_format_fit(&grid, format, w, NULL, 64, &mse);
+            kfi_format_fit(&grid, format, w, NULL, 64, &fit_mse);
             assert_true(isfinite(grid.scale) && isfinite(grid.offset));
             for (size_t k = 0; k < 64; k++) {
-                const float back = round_trip(&grid, format, w[k]);
+                const float back = fit_round_trip(&grid, format, w[k]);
                 assert_true(isfinite(back));
                 assert_true(fabsf(back - w[k]) <= fabsf(w[k]) + scales[s]);
             }
@@ -378,21 +342,21 @@ static void survives_tiny_and_huge_weights(void **state)
 static void keeps_small_weights_on_the_least_scale(void **state)
 {
     (void)state;
-    const kf_format format = format_of("int8g64");
+    const kf_format format = fit_format("int8g64");
     float w[64];
     kfi_grid grid = {0};
     for (int k = 0; k < 64; k++) {
         w[k] = (float)(k - 32) * 0x1p-26f; /* the scale of the range would round to zero */
     }
-    kfi_format_fit(&grid, format, w, NULL, 64, &min_max);
+    kfi_format_fit(&grid, format, w, NULL, 64, &fit_min_max);
     assert_true(fabsf(grid.scale) == 0x1p-24f);
-    assert_true(fabsf(round_trip(&grid, format, w[0]) - w[0]) <= 0x1p-25f);
+    assert_true(fabsf(fit_round_trip(&grid, format, w[0]) - w[0]) <= 0x1p-25f);
 }
 
 static void reaches_one_sided_ranges_with_its_zero(void **state)
 {
     (void)state;
-    const kf_format format = format_of("int4g64a");
+    const kf_format format = fit_format("int4g64a");
     kfi_rng rng;
     kfi_rng_init(&rng, 9);
     for (size_t i = 0; i < 200; i++) {
@@ -402,224 +366,10 @@ static void reaches_one_sided_ranges_with_its_zero(void **state)
         for (size_t k = 0; k < 64; k++) {
             w[k] = middle + kfi_rng_uniform(&rng);
         }
-        kfi_format_fit(&grid, format, w, NULL, 64, &min_max);
+        kfi_format_fit(&grid, format, w, NULL, 64, &fit_min_max);
         for (size_t k = 0; k < 64; k++) {
-            assert_true(fabsf(round_trip(&grid, format, w[k]) - w[k]) <=
+            assert_true(fabsf(fit_round_trip(&grid, format, w[k]) - w[k]) <=
                         0.5001f * grid.scale + fabsf(middle) * 0x1p-10f);
-        }
-    }
-}
-
-/* ---- two-level scales ---- */
-
-enum {
-    ROW_COLS = 64 * 9 - 20, /* nine groups, the last one shorter */
-    ROW_GROUPS = 9
-};
-
-static kf_format two_level_format(unsigned bits, const char *suffix)
-{
-    char name[KF_FORMAT_NAME_BYTES];
-    (void)snprintf(name, sizeof name, "int%ug64%s", bits, suffix);
-    return format_of(name);
-}
-
-/* Groups of different size, as rows of real matrices have. */
-static void row_of_weights(float *w, kfi_rng *rng)
-{
-    for (size_t g = 0; g < ROW_GROUPS; g++) {
-        const size_t n = g + 1 < ROW_GROUPS ? 64 : ROW_COLS - 64 * (ROW_GROUPS - 1);
-        normal_weights(w + 64 * g, n, rng, 0.02f * (0.3f + kfi_rng_uniform(rng)), 0.0f);
-    }
-}
-
-static double row_squared_error(const kfi_grid *grids, kf_format format, const float *w)
-{
-    double sum = 0.0;
-    for (size_t k = 0; k < ROW_COLS; k++) {
-        sum += squared_error(&grids[k / 64], format, w + k, 1);
-    }
-    return sum;
-}
-
-/* Runs check on rows of every width, with and without zero points, for both kinds of fit. */
-static void for_each_row(void (*check)(kf_format format, const float *w, const kfi_grid *grids,
-                                       const kfi_fit *fit),
-                         size_t n_rows)
-{
-    kfi_rng rng;
-    kfi_rng_init(&rng, 11);
-    for (unsigned bits = 2; bits <= 8; bits++) {
-        for (size_t i = 0; i < 4 * n_rows; i++) {
-            const kf_format format = two_level_format(bits, i % 2 == 0 ? "r" : "ar");
-            const kfi_fit *fit = i / 2 % 2 == 0 ? &min_max : &mse;
-            kfi_grid grids[ROW_GROUPS] = {{0}};
-            float w[ROW_COLS];
-            row_of_weights(w, &rng);
-            kfi_format_fit_row(grids, format, w, NULL, ROW_COLS, fit);
-            check(format, w, grids, fit);
-        }
-    }
-}
-
-static void check_two_levels(kf_format format, const float *w, const kfi_grid *grids,
-                             const kfi_fit *fit)
-{
-    (void)w;
-    (void)fit;
-    const int q_max = (1 << format.bits) - 1;
-    for (size_t g = 0; g < ROW_GROUPS; g++) {
-        uint32_t bits = 0;
-        memcpy(&bits, &grids[g].row_scale, sizeof bits);
-        assert_int_equal(bits & 0xFF, 0);
-        assert_true(grids[g].row_scale == grids[0].row_scale);
-        assert_in_range(abs(grids[g].multiplier) * q_max, 0, 255);
-        assert_in_range(grids[g].zero, 0, q_max);
-        for (int q = 0; q <= q_max; q++) { /* exact, as integers are in double */
-            const double exact =
-                (double)grids[g].row_scale * grids[g].multiplier * (double)(q - grids[g].zero);
-            assert_true((double)kfi_grid_decode(&grids[g], kfi_format_levels(format, NULL),
-                                                (uint8_t)q) == exact);
-        }
-    }
-}
-
-static void two_level_weights_are_exact_products(void **state)
-{
-    (void)state;
-    for_each_row(check_two_levels, 20);
-}
-
-/* Encoding and decoding errs by half a step, or by what lies outside of the grid's range. */
-static void check_row_half_step(kf_format format, const float *w, const kfi_grid *grids,
-                                const kfi_fit *fit)
-{
-    (void)fit;
-    for (size_t k = 0; k < ROW_COLS; k++) {
-        const kfi_grid *grid = &grids[k / 64];
-        const double a = (double)kfi_grid_decode(grid, kfi_format_levels(format, NULL), 0);
-        const double b = (double)kfi_grid_decode(grid, kfi_format_levels(format, NULL),
-                                                 (uint8_t)((1 << format.bits) - 1));
-        const double x = (double)w[k];
-        const double outside = fmax(0.0, fmax(fmin(a, b) - x, x - fmax(a, b)));
-        const double error = fabs(x - (double)round_trip(grid, format, w[k]));
-        assert_true(error <= 0.5 * fabs((double)grid->scale) + outside + 0x1p-22 * fabs(x));
-    }
-}
-
-static void two_levels_err_by_half_a_step_at_most(void **state)
-{
-    (void)state;
-    for_each_row(check_row_half_step, 20);
-}
-
-/* What one would do without a search: the largest scale gets the greatest multiplier, the others
- * the nearest. */
-static void naive_grids(kfi_grid *grids, kf_format format, const float *w, const kfi_fit *fit)
-{
-    const kf_format one_level = two_level_format(format.bits, format.zero ? "a" : "");
-    const double q_max = (double)((1 << format.bits) - 1);
-    double most = 0.0;
-    kfi_format_fit_row(grids, one_level, w, NULL, ROW_COLS, fit);
-    for (size_t g = 0; g < ROW_GROUPS; g++) {
-        most = fmax(most, fabs((double)grids[g].scale));
-    }
-    for (size_t g = 0; g < ROW_GROUPS; g++) {
-        const double step = most / floor(255.0 / q_max);
-        const double scale = step * nearbyint((double)grids[g].scale / step);
-        const double low = (double)grids[g].scale * grids[g].zero;
-        grids[g].scale = (float)scale;
-        if (format.zero != KF_ZERO_NONE && scale > 0.0) {
-            grids[g].zero = (int32_t)fmin(nearbyint(low / scale), q_max);
-        }
-    }
-}
-
-static void choosing_two_levels_beats_rounding_the_scales(void **state)
-{
-    (void)state;
-    kfi_rng rng;
-    kfi_rng_init(&rng, 12);
-    for (unsigned bits = 2; bits <= 8; bits++) {
-        for (size_t i = 0; i < 4; i++) {
-            const kf_format format = two_level_format(bits, i % 2 == 0 ? "r" : "ar");
-            const kfi_fit *fit = i < 2 ? &min_max : &mse;
-            double sum = 0.0;
-            double naive_sum = 0.0;
-            for (size_t row = 0; row < 30; row++) {
-                kfi_grid grids[ROW_GROUPS] = {{0}};
-                kfi_grid naive[ROW_GROUPS] = {{0}};
-                float w[ROW_COLS];
-                row_of_weights(w, &rng);
-                kfi_format_fit_row(grids, format, w, NULL, ROW_COLS, fit);
-                naive_grids(naive, format, w, fit);
-                const double error = row_squared_error(grids, format, w);
-                const double naive_error = row_squared_error(naive, format, w);
-                /* A zero point is rounded by chance: rows are compared only without one. */
-                assert_true(format.zero != KF_ZERO_NONE || error <= naive_error * 1.0001);
-                sum += error;
-                naive_sum += naive_error;
-            }
-            assert_true(sum < naive_sum);
-        }
-    }
-}
-
-static void check_group_is_that_of_the_row(kf_format format, const float *w, const kfi_grid *grids,
-                                           const kfi_fit *fit)
-{
-    for (size_t g = 0; g < ROW_GROUPS; g++) {
-        const size_t n = g + 1 < ROW_GROUPS ? 64 : ROW_COLS - 64 * (ROW_GROUPS - 1);
-        kfi_grid grid = {.row_scale = grids[g].row_scale};
-        kfi_format_fit(&grid, format, w + 64 * g, NULL, n, fit);
-        assert_memory_equal(&grid, &grids[g], sizeof grid);
-    }
-}
-
-static void a_group_with_its_rows_scale_gets_the_same_grid(void **state)
-{
-    (void)state;
-    for_each_row(check_group_is_that_of_the_row, 5);
-}
-
-static void two_levels_keep_zeros(void **state)
-{
-    (void)state;
-    for (unsigned bits = 2; bits <= 8; bits++) {
-        for (size_t i = 0; i < 2; i++) {
-            const kf_format format = two_level_format(bits, i == 0 ? "r" : "ar");
-            kfi_grid grids[ROW_GROUPS] = {{0}};
-            float w[ROW_COLS] = {0};
-            kfi_format_fit_row(grids, format, w, NULL, ROW_COLS, &mse);
-            assert_true(row_squared_error(grids, format, w) == 0.0);
-            kfi_rng rng;
-            kfi_rng_init(&rng, bits);
-            normal_weights(w, 64, &rng, 0.02f, 0.0f); /* the other groups stay zero */
-            kfi_format_fit_row(grids, format, w, NULL, ROW_COLS, &mse);
-            for (size_t k = 64; k < ROW_COLS; k++) {
-                assert_true(round_trip(&grids[k / 64], format, w[k]) == 0.0f);
-            }
-        }
-    }
-}
-
-static void two_levels_survive_tiny_and_huge_weights(void **state)
-{
-    (void)state;
-    static const float scales[] = {1e-45f, 1e-20f, 1e-6f, 1e6f, 1e20f, 1e38f};
-    kfi_rng rng;
-    kfi_rng_init(&rng, 13);
-    for (size_t i = 0; i < 7 * 6; i++) {
-        const kf_format format = two_level_format(2 + (unsigned)i % 7, i % 2 == 0 ? "r" : "ar");
-        kfi_grid grids[ROW_GROUPS] = {{0}};
-        float w[ROW_COLS];
-        row_of_weights(w, &rng);
-        for (size_t k = 0; k < 64; k++) {
-            w[k] = scales[i % 6] * (2.0f * kfi_rng_uniform(&rng) - 1.0f);
-        }
-        kfi_format_fit_row(grids, format, w, NULL, ROW_COLS, &mse);
-        for (size_t k = 0; k < ROW_COLS; k++) {
-            assert_true(isfinite(round_trip(&grids[k / 64], format, w[k])));
         }
     }
 }
@@ -641,12 +391,6 @@ int main(void)
         cmocka_unit_test(survives_tiny_and_huge_weights),
         cmocka_unit_test(keeps_small_weights_on_the_least_scale),
         cmocka_unit_test(reaches_one_sided_ranges_with_its_zero),
-        cmocka_unit_test(two_level_weights_are_exact_products),
-        cmocka_unit_test(two_levels_err_by_half_a_step_at_most),
-        cmocka_unit_test(choosing_two_levels_beats_rounding_the_scales),
-        cmocka_unit_test(a_group_with_its_rows_scale_gets_the_same_grid),
-        cmocka_unit_test(two_levels_keep_zeros),
-        cmocka_unit_test(two_levels_survive_tiny_and_huge_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

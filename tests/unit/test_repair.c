@@ -3,131 +3,17 @@
 
 #include <lapacke.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "fixtures.h"
 #include "linalg/matrix.h"
-#include "round_fixture.h"
-
-/* A layer rounded to the nearest, and a pair for it. */
-typedef struct repaired {
-    round_layer layer;
-    kfi_round_job round;
-    kfi_repair_job job;
-} repaired;
-
-static void repaired_init(repaired *r, size_t rows, size_t cols, const char *format,
-                          size_t n_tokens, uint64_t seed)
-{
-    kf_error err = {0};
-    const kfi_method *rtn = round_method_named("rtn");
-    round_layer_init(&r->layer, rows, cols, format, seed);
-    round_layer_add_tokens(&r->layer, n_tokens, seed + 1000);
-    r->layer.statistics.abs_sum = calloc(cols, sizeof(double));
-    for (size_t c = 0; c < cols; c++) { /* of a normal distribution */
-        const double square = (double)r->layer.statistics.gram[c * cols + c];
-        r->layer.statistics.abs_sum[c] = 0.8 * sqrt(square * (double)n_tokens);
-    }
-    kfi_knobs_default(r->layer.knobs, rtn);
-    r->round = round_layer_job(&r->layer, NULL);
-    CHECK_OK(rtn->round(&r->round, NULL, &err), &err);
-    r->job = (kfi_repair_job){.round = &r->round, .method = rtn};
-    r->job.error = calloc(rows * cols, sizeof(float));
-    kfi_round_error_rows(r->job.error, &r->round, 0, rows);
-}
-
-static void free_pair(repaired *r)
-{
-    free(r->job.a);
-    free(r->job.b);
-    free(r->job.energy);
-}
-
-static void repaired_deinit(repaired *r)
-{
-    free_pair(r);
-    free(r->job.error);
-    free(r->layer.statistics.abs_sum);
-    r->layer.statistics.abs_sum = NULL;
-    round_layer_deinit(&r->layer);
-}
-
-static kf_status repair_by(repaired *r, const char *name, size_t rank, const char *iterations,
-                           kf_error *err)
-{
-    const kfi_method *method = round_method_named(name);
-    static double knobs[KFI_KNOBS_MAX];
-    kfi_knobs_default(knobs, method);
-    if (iterations != NULL) {
-        CHECK_OK(
-            kfi_knob_parse(&knobs[KFI_REPAIR_N_KNOBS], method, KFI_REPAIR_N_KNOBS, iterations, err),
-            err);
-    }
-    free_pair(r);
-    r->job.knobs = knobs;
-    r->job.rank = rank;
-    r->job.a = calloc(rank * r->layer.cols, sizeof(float));
-    r->job.b = calloc(rank * r->layer.rows, sizeof(float));
-    r->job.energy = calloc(rank, sizeof(double));
-    return method->repair(&r->job, err);
-}
-
-/* P = E - B A in double. */
-static double *rest_of(const repaired *r)
-{
-    const size_t rows = r->layer.rows;
-    const size_t cols = r->layer.cols;
-    const size_t rank = r->job.rank;
-    double *p = calloc(rows * cols, sizeof *p);
-    for (size_t i = 0; i < rows; i++) {
-        for (size_t c = 0; c < cols; c++) {
-            double sum = (double)r->job.error[i * cols + c];
-            for (size_t k = 0; k < rank; k++) {
-                sum -= (double)r->job.b[i * rank + k] * (double)r->job.a[k * cols + c];
-            }
-            p[i * cols + c] = sum;
-        }
-    }
-    return p;
-}
-
-/* tr(P R P^T), R the layer's Gram matrix. */
-static double output_error_of(const double *p, const repaired *r)
-{
-    const size_t cols = r->layer.cols;
-    double sum = 0.0;
-    for (size_t i = 0; i < r->layer.rows; i++) {
-        for (size_t c = 0; c < cols; c++) {
-            double product = 0.0;
-            for (size_t j = 0; j < cols; j++) {
-                product += p[i * cols + j] * (double)r->layer.statistics.gram[j * cols + c];
-            }
-            sum += product * p[i * cols + c];
-        }
-    }
-    return sum;
-}
-
-static double output_error(const repaired *r)
-{
-    double *p = rest_of(r);
-    const double error = output_error_of(p, r);
-    free(p);
-    return error;
-}
+#include "repair_fixture.h"
 
 static double output_error_by(repaired *r, const char *name, size_t rank)
 {
     kf_error err = {0};
-    CHECK_OK(repair_by(r, name, rank, NULL, &err), &err);
-    return output_error(r);
-}
-
-/* The output error without a pair, from the codes. */
-static double plain_error(const repaired *r)
-{
-    return round_layer_direct_loss(&r->layer, 0.0);
+    CHECK_OK(repaired_by(r, name, rank, NULL, &err), &err);
+    return repaired_error(r);
 }
 
 static const size_t shapes[][2] = {{48, 96}, {96, 48}, {64, 64}, {37, 131}, {150, 33}};
@@ -140,7 +26,7 @@ static void what_is_left_is_the_tail_of_the_spectrum(void **state)
     for (size_t s = 0; s < N_SHAPES * 3; s++) {
         repaired r = {0};
         repaired_init(&r, shapes[s / 3][0], shapes[s / 3][1], "int3g32", 600, s);
-        const double before = plain_error(&r);
+        const double before = rounded_error(&r);
         double tail = before;
         const double after = output_error_by(&r, "qera-exact", ranks[s % 3]);
         for (size_t k = 0; k < r.job.rank; k++) {
@@ -167,7 +53,7 @@ static void a_large_layer_is_left_with_the_tail_too(void **state)
     repaired r = {0};
     repaired_init(&r, ROWS, COLS, "int3g64", 1500, 77);
     kf_error err = {0};
-    CHECK_OK(repair_by(&r, "qera-exact", RANK, NULL, &err), &err);
+    CHECK_OK(repaired_by(&r, "qera-exact", RANK, NULL, &err), &err);
     kfi_low_rank problem = kfi_repair_problem(&r.job);
     problem.gram = r.layer.statistics.gram;
     CHECK_OK(kfi_low_rank_solve(&problem, &err), &err);
@@ -195,7 +81,7 @@ static void a_large_layer_is_left_with_the_tail_too(void **state)
         found += problem.energy[k];
     }
     assert_true(found <= best * (1.0 + 1e-5) && found >= best * (1.0 - 1e-4));
-    double *p = rest_of(&r);
+    double *p = repaired_rest(&r);
     double after = 0.0;
     for (size_t i = 0; i < (size_t)ROWS * COLS; i++) {
         x[i] = (float)p[i];
@@ -280,9 +166,9 @@ static void the_pair_is_that_of_the_matrix_root(void **state)
         kf_error err = {0};
         repaired r = {0};
         repaired_init(&r, shapes[s][0], shapes[s][1], "int3g32", 2000, 30 + s);
-        CHECK_OK(repair_by(&r, "qera-exact", 7, NULL, &err), &err);
+        CHECK_OK(repaired_by(&r, "qera-exact", 7, NULL, &err), &err);
         double *c = root_form(&r);
-        double *p = rest_of(&r);
+        double *p = repaired_rest(&r);
         double difference = 0.0;
         double size = 0.0;
         for (size_t i = 0; i < r.layer.rows * r.layer.cols; i++) {
@@ -296,8 +182,8 @@ static void the_pair_is_that_of_the_matrix_root(void **state)
         for (size_t i = 0; i < r.layer.rows * r.layer.cols; i++) {
             p[i] = (double)r.job.error[i] - c[i];
         }
-        const double theirs = output_error_of(p, &r);
-        assert_true(fabs(output_error(&r) - theirs) <= 1e-5 * theirs);
+        const double theirs = repaired_error_of(p, &r);
+        assert_true(fabs(repaired_error(&r) - theirs) <= 1e-5 * theirs);
         free(p);
         free(c);
         repaired_deinit(&r);
@@ -312,7 +198,7 @@ static void exact_is_best_and_every_error_falls_with_the_rank(void **state)
         repaired r = {0};
         repaired_init(&r, shapes[s][0], shapes[s][1], s % 2 == 0 ? "mxint3g32" : "int2g64a", 600,
                       60 + s);
-        double last = plain_error(&r);
+        double last = rounded_error(&r);
         for (size_t rank = 1; rank <= 16; rank *= 2) {
             const double best = output_error_by(&r, names[0], rank);
             assert_true(best < last);
@@ -335,8 +221,8 @@ static void lorc_is_best_for_the_weights(void **state)
     double errors[4] = {0};
     for (size_t i = 0; i < 4; i++) {
         kf_error err = {0};
-        CHECK_OK(repair_by(&r, names[i], 6, NULL, &err), &err);
-        double *p = rest_of(&r);
+        CHECK_OK(repaired_by(&r, names[i], 6, NULL, &err), &err);
+        double *p = repaired_rest(&r);
         for (size_t j = 0; j < 48 * 80; j++) {
             errors[i] += p[j] * p[j];
         }
@@ -359,7 +245,7 @@ static void singular_inputs_need_no_care(void **state)
         for (size_t c = 0; c < cols && s % 3 == 1; c++) {
             r.layer.statistics.gram[3 * cols + c] = r.layer.statistics.gram[c * cols + 3] = 0.0f;
         }
-        const double before = plain_error(&r);
+        const double before = rounded_error(&r);
         for (size_t i = 0; i < 3; i++) {
             const double after = output_error_by(&r, names[i], 10);
             assert_true(isfinite(after) && after <= before);
@@ -397,7 +283,7 @@ static void balance_keeps_the_product_and_makes_sizes_alike(void **state)
     const double before = output_error_by(&r, "qera-exact", 8);
     kfi_low_rank pair = kfi_repair_problem(&r.job);
     kfi_low_rank_balance(&pair);
-    assert_true(fabs(output_error(&r) - before) <= 1e-5 * before);
+    assert_true(fabs(repaired_error(&r) - before) <= 1e-5 * before);
     float of_a = 0.0f;
     float of_b = 0.0f;
     for (size_t i = 0; i < 8 * 100; i++) {
@@ -432,7 +318,7 @@ static void threads_change_no_bit_of_a_pair(void **state)
         for (size_t t = 0; t < 2; t++) {
             repaired_init(&r[t], i < 3 ? 60 : 150, 100, "int3g32", 300, 170);
             r[t].round.pool = t == 0 ? NULL : pool;
-            CHECK_OK(repair_by(&r[t], names[i % 3], 9, NULL, &err), &err);
+            CHECK_OK(repaired_by(&r[t], names[i % 3], 9, NULL, &err), &err);
         }
         assert_memory_equal(r[0].job.a, r[1].job.a, 9 * 100 * sizeof(float));
         assert_memory_equal(r[0].job.b, r[1].job.b, 9 * r[0].layer.rows * sizeof(float));
@@ -450,112 +336,11 @@ static void statistics_that_are_not_finite_are_refused(void **state)
         repaired r = {0};
         repaired_init(&r, shapes[s][0], shapes[s][1], "int3g32", 100, 180);
         r.layer.statistics.gram[0] = NAN;
-        assert_int_equal(repair_by(&r, "qera-exact", 4, NULL, &err), KF_RANGE);
-        assert_int_equal(repair_by(&r, "qera-approx", 4, NULL, &err), KF_RANGE);
+        assert_int_equal(repaired_by(&r, "qera-exact", 4, NULL, &err), KF_RANGE);
+        assert_int_equal(repaired_by(&r, "qera-approx", 4, NULL, &err), KF_RANGE);
         repaired_deinit(&r);
     }
 }
-
-/* ---- in turns ---- */
-
-static double weight_error(const repaired *r)
-{
-    double *p = rest_of(r);
-    double sum = 0.0;
-    for (size_t i = 0; i < r->layer.rows * r->layer.cols; i++) {
-        sum += p[i] * p[i];
-    }
-    free(p);
-    return sum;
-}
-
-/* job->error must be that of the codes that the job holds. */
-static void assert_error_of_codes(const repaired *r)
-{
-    const size_t n = r->layer.rows * r->layer.cols;
-    float *e = calloc(n, sizeof *e);
-    kfi_round_error_rows(e, &r->round, 0, r->layer.rows);
-    assert_memory_equal(e, r->job.error, n * sizeof *e);
-    assert_ptr_equal(r->round.weights, r->layer.weights);
-    free(e);
-}
-
-static void loftq_of_one_turn_is_lorc_and_more_turns_are_better(void **state)
-{
-    (void)state;
-    kf_error err = {0};
-    repaired r = {0};
-    repaired_init(&r, 64, 96, "nf4g32", 300, 200);
-    CHECK_OK(repair_by(&r, "lorc", 8, NULL, &err), &err);
-    const double lorc = weight_error(&r);
-    CHECK_OK(repair_by(&r, "loftq", 8, "1", &err), &err);
-    assert_true(weight_error(&r) == lorc); /* exact: the same steps */
-    CHECK_OK(repair_by(&r, "loftq", 8, "5", &err), &err);
-    assert_true(weight_error(&r) < lorc);
-    assert_error_of_codes(&r);
-    repaired_deinit(&r);
-}
-
-/* Columns weighted by E[x^2]. */
-static double weighted_error(const repaired *r)
-{
-    const size_t cols = r->layer.cols;
-    double *p = rest_of(r);
-    double sum = 0.0;
-    for (size_t i = 0; i < r->layer.rows * cols; i++) {
-        sum += p[i] * p[i] * (double)r->layer.statistics.gram[i % cols * cols + i % cols];
-    }
-    free(p);
-    return sum;
-}
-
-static void no_turn_of_lqlora_raises_its_objective(void **state)
-{
-    (void)state;
-    size_t n_stopped = 0;
-    for (size_t s = 0; s < 6; s++) {
-        double last = (double)INFINITY;
-        for (unsigned n = 1; n <= 12; n++) {
-            char turns[8];
-            kf_error err = {0};
-            repaired r = {0};
-            (void)snprintf(turns, sizeof turns, "%u", n);
-            repaired_init(&r, 40, 64, s % 2 == 0 ? "int3g32" : "nf4g64", 300, 210 + s);
-            CHECK_OK(repair_by(&r, "lqlora", 6, turns, &err), &err);
-            const double error = weighted_error(&r);
-            assert_true(error <= last * (1.0 + 1e-6));
-            n_stopped += fabs(error - last) <= 1e-7 * last;
-            last = error;
-            assert_error_of_codes(&r);
-            repaired_deinit(&r);
-        }
-    }
-    assert_true(n_stopped > 0); /* some turn was taken back */
-}
-
-static void gptq_rounds_again_what_a_pair_leaves(void **state)
-{
-    (void)state;
-    kf_error err = {0};
-    repaired r = {0};
-    void *shared = NULL;
-    const kfi_method *gptq = round_method_named("gptq");
-    repaired_init(&r, 40, 64, "int3g32", 600, 230);
-    kfi_knobs_default(r.layer.knobs, gptq);
-    CHECK_OK(gptq->prepare(&shared, &r.layer.statistics, r.layer.knobs, NULL, &err), &err);
-    CHECK_OK(gptq->round(&r.round, shared, &err), &err);
-    kfi_round_error_rows(r.job.error, &r.round, 0, 40);
-    r.job.method = gptq;
-    r.job.shared = shared;
-    const double plain = plain_error(&r);
-    CHECK_OK(repair_by(&r, "loftq", 8, "4", &err), &err);
-    assert_error_of_codes(&r);
-    assert_true(output_error(&r) < plain);
-    gptq->release(shared, NULL);
-    repaired_deinit(&r);
-}
-
-/* ---- no memory ---- */
 
 static void without_memory_every_method_reports_and_leaks_nothing(void **state)
 {
@@ -571,7 +356,7 @@ static void without_memory_every_method_reports_and_leaks_nothing(void **state)
             repaired_init(&r, i < 6 ? 20 : 70, 40, "int3g32", 100, 240);
             fixture_allocator_init(&a, fail_at);
             r.round.alloc = &a.allocator;
-            st = repair_by(&r, names[i % 6], 3, NULL, &err);
+            st = repaired_by(&r, names[i % 6], 3, NULL, &err);
             assert_true(st == KF_OK || (st == KF_NOMEM && strlen(err.msg) > 0));
             assert_true(fixture_allocator_is_clean(&a));
             repaired_deinit(&r);
@@ -592,9 +377,6 @@ int main(void)
         cmocka_unit_test(balance_keeps_the_product_and_makes_sizes_alike),
         cmocka_unit_test(threads_change_no_bit_of_a_pair),
         cmocka_unit_test(statistics_that_are_not_finite_are_refused),
-        cmocka_unit_test(loftq_of_one_turn_is_lorc_and_more_turns_are_better),
-        cmocka_unit_test(no_turn_of_lqlora_raises_its_objective),
-        cmocka_unit_test(gptq_rounds_again_what_a_pair_leaves),
         cmocka_unit_test(without_memory_every_method_reports_and_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
