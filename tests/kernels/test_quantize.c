@@ -11,12 +11,10 @@
 #include "base/half.h"
 #include "kernels/kernels_list.h"
 #include "random_packed.h"
+#include "vectors.h"
 
-static const size_t sizes[] = {1,  2,  8,  15,  16,  17,  31,   32,  33,
-                               63, 64, 96, 100, 576, 896, 1536, 4864};
 static const size_t groups[] = {32, 64, 128, 4864};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
-#define SIZE_MOST    4864
 
 /* Every range of codes that a format has, and clips. */
 static const struct {
@@ -37,22 +35,11 @@ static kfi_quantizer quantizer_of(size_t i_way, unsigned bits, size_t group)
                            ways[i_way].clip};
 }
 
-static void assert_same(const float *expected, const float *actual, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (memcmp(&expected[i], &actual[i], sizeof *expected) != 0) {
-            fail_msg("element %zu of %zu is %a, plain C has %a", i, n, (double)actual[i],
-                     (double)expected[i]);
-        }
-    }
-}
-
-/* Some vectors have the residual stream's spread: a few elements a thousand times the rest; every
- * third group has one sign only. */
+/* Every third group has one sign only. */
 static void fill(float *x, size_t n, kfi_rng *rng)
 {
+    vector_fill(x, n, rng);
     for (size_t i = 0; i < n; i++) {
-        x[i] = kfi_rng_normal(rng) * (kfi_rng_below(rng, 50) == 0 ? 1000.0f : 1.0f);
         x[i] = i / 64 % 3 == 1 ? fabsf(x[i]) : i / 64 % 3 == 2 ? -fabsf(x[i]) : x[i];
     }
 }
@@ -95,7 +82,7 @@ static void check_group(const float *x, const int8_t *codes, float scale, size_t
                         const kfi_quantizer *how)
 {
     const definition d = define(x, n, how);
-    assert_same(&d.scale, &scale, 1);
+    vector_assert_same(&d.scale, &scale, 1);
     for (size_t i = 0; i < n; i++) {
         const float code = fminf(fmaxf(rintf(x[i] * d.inverse), d.least), d.greatest);
         if ((float)codes[i] != code) { /* exact: small integers */
@@ -113,15 +100,15 @@ static void check_group(const float *x, const int8_t *codes, float scale, size_t
 
 static void check_quantize(const float *x, size_t n, const kfi_quantizer *how)
 {
-    static int8_t codes[2][SIZE_MOST + 32];
-    static float scales[2][SIZE_MOST / 32 + 1];
-    static int32_t sums[2][SIZE_MOST / 32 + 1];
+    static int8_t codes[2][VECTOR_MOST + 32];
+    static float scales[2][VECTOR_MOST / 32 + 1];
+    static int32_t sums[2][VECTOR_MOST / 32 + 1];
     const size_t padded = (n + 31) / 32 * 32;
     memset(codes, 0x55, sizeof codes);
     kfi_quantize_generic(codes[0], scales[0], sums[0], x, n, how);
     kfi_kernels_get()->quantize(codes[1], scales[1], sums[1], x, n, how);
     assert_memory_equal(codes[0], codes[1], sizeof codes[0]); /* nothing behind either */
-    assert_same(scales[0], scales[1], (n + how->group - 1) / how->group);
+    vector_assert_same(scales[0], scales[1], (n + how->group - 1) / how->group);
     assert_memory_equal(sums[0], sums[1], padded / 32 * sizeof sums[0][0]);
     for (size_t begin = 0; begin < n; begin += how->group) {
         const size_t rest = n - begin < how->group ? n - begin : how->group;
@@ -142,16 +129,16 @@ static void check_quantize(const float *x, size_t n, const kfi_quantizer *how)
 static void quantizes_as_plain_c_does(void **state)
 {
     (void)state;
-    static float x[SIZE_MOST];
+    static float x[VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 1);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
         for (size_t g = 0; g < COUNT(groups); g++) {
-            fill(x, sizes[s], &rng);
+            fill(x, vector_sizes[s], &rng);
             for (size_t w = 0; w < COUNT(ways); w++) {
                 for (int bits = 3; bits <= ways[w].bits_most; bits++) {
                     const kfi_quantizer how = quantizer_of(w, (unsigned)bits, groups[g]);
-                    check_quantize(x, sizes[s], &how);
+                    check_quantize(x, vector_sizes[s], &how);
                 }
             }
         }
@@ -178,7 +165,7 @@ static void quantizes_zero_tiny_and_huge_groups(void **state)
         kfi_quantize_generic(codes[0], &scale[0], sums[0], x, 64, &how);
         kfi_kernels_get()->quantize(codes[1], &scale[1], sums[1], x, 64, &how);
         assert_memory_equal(codes[0], codes[1], 64);
-        assert_same(&scale[0], &scale[1], 1);
+        vector_assert_same(&scale[0], &scale[1], 1);
         assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
         assert_true(isfinite(scale[1]));
         const bool vanishes = magnitude < 1e-30f;
@@ -289,11 +276,11 @@ static double nearest_fp8(double x)
 
 static void check_fp8(const float *x, size_t n, size_t group)
 {
-    static float y[2][SIZE_MOST + 1];
+    static float y[2][VECTOR_MOST + 1];
     y[0][n] = y[1][n] = 7.0f;
     kfi_round_fp8_generic(y[0], x, n, group);
     kfi_kernels_get()->round_fp8(y[1], x, n, group);
-    assert_same(y[0], y[1], n + 1); /* nothing behind either */
+    vector_assert_same(y[0], y[1], n + 1); /* nothing behind either */
     for (size_t begin = 0; begin < n; begin += group) {
         float largest = 0.0f;
         const size_t end = begin + group < n ? begin + group : n;
@@ -308,19 +295,19 @@ static void check_fp8(const float *x, size_t n, size_t group)
     }
     memcpy(y[0], x, n * sizeof *x); /* in place */
     kfi_kernels_get()->round_fp8(y[0], y[0], n, group);
-    assert_same(y[1], y[0], n);
+    vector_assert_same(y[1], y[0], n);
 }
 
 static void rounds_to_the_nearest_small_float(void **state)
 {
     (void)state;
-    static float x[SIZE_MOST];
+    static float x[VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 2);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
         for (size_t g = 0; g < COUNT(groups); g++) {
-            fill(x, sizes[s], &rng);
-            check_fp8(x, sizes[s], groups[g]);
+            fill(x, vector_sizes[s], &rng);
+            check_fp8(x, vector_sizes[s], groups[g]);
         }
     }
 }
@@ -356,7 +343,7 @@ static void rounds_zero_tiny_and_huge_groups(void **state)
         }
         kfi_round_fp8_generic(y[0], x, 40, 32);
         kfi_kernels_get()->round_fp8(y[1], x, 40, 32);
-        assert_same(y[0], y[1], 40);
+        vector_assert_same(y[0], y[1], 40);
         assert_true(isfinite(y[1][0]));
         assert_true((magnitudes[m] < 1e-30f) == (y[1][1] == 0.0f)); /* exact: written as 0 */
     }

@@ -10,44 +10,24 @@
 #include "kernels/exp.h"
 #include "kernels/kernels_list.h"
 #include "random_packed.h"
+#include "vectors.h"
 
-static const size_t sizes[] = {1,  2,  8,  15,  16,  17,  31,   32,  33,
-                               63, 64, 96, 100, 576, 896, 1536, 4864};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
-#define SIZE_MOST    4864
-
-static void assert_same(const float *expected, const float *actual, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (memcmp(&expected[i], &actual[i], sizeof *expected) != 0) {
-            fail_msg("element %zu of %zu is %a, plain C has %a", i, n, (double)actual[i],
-                     (double)expected[i]);
-        }
-    }
-}
-
-/* Some vectors have the residual stream's spread: a few elements a thousand times the rest. */
-static void fill(float *x, size_t n, kfi_rng *rng)
-{
-    for (size_t i = 0; i < n; i++) {
-        x[i] = kfi_rng_normal(rng) * (kfi_rng_below(rng, 50) == 0 ? 1000.0f : 1.0f);
-    }
-}
 
 static void normalizes_as_plain_c_does(void **state)
 {
     (void)state;
-    static float x[SIZE_MOST], weight[SIZE_MOST], y[2][SIZE_MOST];
+    static float x[VECTOR_MOST], weight[VECTOR_MOST], y[2][VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 2);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
-        const size_t n = sizes[s];
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
+        const size_t n = vector_sizes[s];
         double squares = 0.0;
-        fill(x, n, &rng);
-        fill(weight, n, &rng);
+        vector_fill(x, n, &rng);
+        vector_fill(weight, n, &rng);
         kfi_rms_norm_generic(y[0], x, weight, n, 1e-5f);
         kfi_kernels_get()->rms_norm(y[1], x, weight, n, 1e-5f);
-        assert_same(y[0], y[1], n);
+        vector_assert_same(y[0], y[1], n);
         for (size_t i = 0; i < n; i++) {
             squares += (double)x[i] * (double)x[i];
         }
@@ -59,49 +39,49 @@ static void normalizes_as_plain_c_does(void **state)
         }
         memcpy(y[0], x, n * sizeof *x); /* in place */
         kfi_kernels_get()->rms_norm(y[0], y[0], weight, n, 1e-5f);
-        assert_same(y[0], y[1], n);
+        vector_assert_same(y[0], y[1], n);
     }
 }
 
 static void gates_as_plain_c_does(void **state)
 {
     (void)state;
-    static float gate[SIZE_MOST], up[SIZE_MOST], y[2][SIZE_MOST];
+    static float gate[VECTOR_MOST], up[VECTOR_MOST], y[2][VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
-        const size_t n = sizes[s];
-        fill(gate, n, &rng); /* beyond ±88 too, where e^-x leaves the floats */
-        fill(up, n, &rng);
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
+        const size_t n = vector_sizes[s];
+        vector_fill(gate, n, &rng); /* beyond ±88 too, where e^-x leaves the floats */
+        vector_fill(up, n, &rng);
         kfi_silu_mul_generic(y[0], gate, up, n);
         kfi_kernels_get()->silu_mul(y[1], gate, up, n);
-        assert_same(y[0], y[1], n);
+        vector_assert_same(y[0], y[1], n);
         for (size_t i = 0; i < n; i++) {
             const double g = (double)gate[i];
             const double exact = g / (1.0 + exp(-g)) * (double)up[i];
             assert_true(fabs((double)y[1][i] - exact) <= 6 * 0x1p-24 * fabs(exact) + 1e-36);
         }
         kfi_kernels_get()->silu_mul(gate, gate, up, n); /* dst may be gate */
-        assert_same(y[1], gate, n);
+        vector_assert_same(y[1], gate, n);
     }
 }
 
 static void adds_as_plain_c_does(void **state)
 {
     (void)state;
-    static float x[SIZE_MOST], y[2][SIZE_MOST + 1];
+    static float x[VECTOR_MOST], y[2][VECTOR_MOST + 1];
     kfi_rng rng;
     kfi_rng_init(&rng, 4);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
-        const size_t n = sizes[s];
-        fill(x, n, &rng);
-        fill(y[0], n + 1, &rng);
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
+        const size_t n = vector_sizes[s];
+        vector_fill(x, n, &rng);
+        vector_fill(y[0], n + 1, &rng);
         memcpy(y[1], y[0], sizeof y[0]);
         kfi_add_generic(y[0], x, n);
         kfi_kernels_get()->add(y[1], x, n);
-        assert_same(y[0], y[1], n + 1); /* the one behind is untouched */
+        vector_assert_same(y[0], y[1], n + 1); /* the one behind is untouched */
         kfi_kernels_get()->add(y[1], x, 0);
-        assert_same(y[0], y[1], n + 1);
+        vector_assert_same(y[0], y[1], n + 1);
     }
 }
 
@@ -119,12 +99,12 @@ static void rotates_as_plain_c_does(void **state)
             cosine[i] = (float)cos(angle);
             sine[i] = (float)sin(angle);
         }
-        fill(before, 3 * dim, &rng);
+        vector_fill(before, 3 * dim, &rng);
         memcpy(x[0], before, sizeof before);
         memcpy(x[1], before, sizeof before);
         kfi_rope_generic(x[0], 3, dim, cosine, sine);
         kfi_kernels_get()->rope(x[1], 3, dim, cosine, sine);
-        assert_same(x[0], x[1], 3 * dim);
+        vector_assert_same(x[0], x[1], 3 * dim);
         for (size_t i = 0; i < dim / 2; i++) { /* a rotation keeps the length */
             const double a = hypot((double)before[i], (double)before[i + dim / 2]);
             const double b = hypot((double)x[1][i], (double)x[1][i + dim / 2]);
@@ -160,12 +140,12 @@ static void transforms_heads_as_plain_c_does(void **state)
     for (size_t h = 0; h < COUNT(head_dims); h++) {
         const size_t dim = head_dims[h][0];
         const size_t block = head_dims[h][1];
-        fill(before, 3 * dim, &rng);
+        vector_fill(before, 3 * dim, &rng);
         memcpy(x[0], before, sizeof before);
         memcpy(x[1], before, sizeof before);
         kfi_hadamard_generic(x[0], 3, dim);
         kfi_kernels_get()->hadamard(x[1], 3, dim);
-        assert_same(x[0], x[1], 3 * dim);
+        vector_assert_same(x[0], x[1], 3 * dim);
         for (size_t i = 0; i < 3 * dim; i++) {
             check_transform(x[1] + i / block * block, before + i / block * block, block, i % block);
         }
@@ -175,15 +155,15 @@ static void transforms_heads_as_plain_c_does(void **state)
 static void sums_exponentials_as_plain_c_does(void **state)
 {
     (void)state;
-    static float x[SIZE_MOST];
+    static float x[VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 6);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
-        const size_t n = sizes[s];
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
+        const size_t n = vector_sizes[s];
         size_t best[2] = {0, 0};
         double sum = 0.0;
         double bound = 0.0;
-        fill(x, n, &rng);
+        vector_fill(x, n, &rng);
         if (n > 40) {
             x[37] = x[3] = 2000.0f; /* the first of two maxima */
         }
@@ -238,19 +218,19 @@ static void ranks_grids_as_plain_c_does(void **state)
 {
     (void)state;
     static const float exponents[] = {2.0f, 2.4f, 3.0f, 4.0f};
-    static float weights[SIZE_MOST], importance[SIZE_MOST];
+    static float weights[VECTOR_MOST], importance[VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 7);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
         for (size_t i = 0; i < 4 * COUNT(exponents); i++) {
             const bool is_offset = i % 3 == 0;
-            for (size_t k = 0; k < sizes[s]; k++) {
+            for (size_t k = 0; k < vector_sizes[s]; k++) {
                 weights[k] = 0.02f * kfi_rng_normal(&rng);
                 importance[k] = kfi_rng_uniform(&rng);
             }
             const kfi_grid_error_args args = {.weights = weights,
                                               .importance = i % 2 == 0 ? importance : NULL,
-                                              .n = sizes[s],
+                                              .n = vector_sizes[s],
                                               .scale = 0.004f * kfi_rng_normal(&rng),
                                               .offset = is_offset ? -0.03f : 0.0f,
                                               .zero = is_offset ? 0 : 8,
@@ -260,7 +240,7 @@ static void ranks_grids_as_plain_c_does(void **state)
             const float actual = kfi_kernels_get()->grid_error(&args);
             double bound = 0.0;
             const double exact = exact_grid_error(&bound, &args);
-            assert_same(&expected, &actual, 1);
+            vector_assert_same(&expected, &actual, 1);
             assert_true(fabs((double)actual - exact) <= bound);
         }
     }
@@ -285,27 +265,27 @@ static void ranks_codebooks_as_plain_c_does(void **state)
 {
     (void)state;
     static const float exponents[] = {2.0f, 2.4f, 4.0f};
-    static float weights[SIZE_MOST], importance[SIZE_MOST];
+    static float weights[VECTOR_MOST], importance[VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 8);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
         for (size_t i = 0; i < 3 * COUNT(exponents); i++) {
             const int8_t table[16] = {-128, -90, -60, -45, -30, -30, -7, 1,
                                       2,    10,  20,  30,  44,  60,  90, 127};
-            for (size_t k = 0; k < sizes[s]; k++) {
+            for (size_t k = 0; k < vector_sizes[s]; k++) {
                 weights[k] = kfi_rng_normal(&rng);
                 importance[k] = kfi_rng_uniform(&rng);
             }
             const kfi_grid_error_args args = {.weights = weights,
                                               .importance = i % 2 == 0 ? importance : NULL,
-                                              .n = sizes[s],
+                                              .n = vector_sizes[s],
                                               .scale = 0.02f * kfi_rng_normal(&rng),
                                               .q_max = i % 2 == 0 ? 15 : 7,
                                               .table = table,
                                               .exponent = exponents[i / 3]};
             const float expected = kfi_grid_error_generic(&args);
             const float actual = kfi_kernels_get()->grid_error(&args);
-            assert_same(&expected, &actual, 1);
+            vector_assert_same(&expected, &actual, 1);
             /* The power is within 1e-4 where it is not 2; an error near nothing has lost digits. */
             const double exact = exact_table_error(&args);
             assert_true(fabs((double)actual - exact) <= 1e-3 * exact + 1e-9);
@@ -329,23 +309,26 @@ static double float_distance(double v)
 static void ranks_floats_of_6_bits_as_plain_c_does(void **state)
 {
     (void)state;
-    static float weights[SIZE_MOST];
+    static float weights[VECTOR_MOST];
     kfi_rng rng;
     kfi_rng_init(&rng, 9);
-    for (size_t s = 0; s < COUNT(sizes); s++) {
+    for (size_t s = 0; s < VECTOR_SIZES; s++) {
         for (size_t i = 0; i < 8; i++) {
             const float scale = 0.01f * kfi_rng_normal(&rng);
             double exact = 0.0;
-            for (size_t k = 0; k < sizes[s]; k++) {
+            for (size_t k = 0; k < vector_sizes[s]; k++) {
                 weights[k] = kfi_rng_normal(&rng) * ldexpf(1.0f, -(int)kfi_rng_below(&rng, 8));
                 const double e = (double)scale * float_distance((double)weights[k] / (double)scale);
                 exact += e * e;
             }
-            const kfi_grid_error_args args = {
-                .weights = weights, .n = sizes[s], .scale = scale, .is_e3m2 = true, .exponent = 2};
+            const kfi_grid_error_args args = {.weights = weights,
+                                              .n = vector_sizes[s],
+                                              .scale = scale,
+                                              .is_e3m2 = true,
+                                              .exponent = 2};
             const float expected = kfi_grid_error_generic(&args);
             const float actual = kfi_kernels_get()->grid_error(&args);
-            assert_same(&expected, &actual, 1);
+            vector_assert_same(&expected, &actual, 1);
             assert_true(fabs((double)actual - exact) <= 1e-4 * exact + 1e-12);
         }
     }

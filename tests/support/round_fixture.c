@@ -83,6 +83,25 @@ void round_layer_set(round_layer *l, const kfi_method *method, const char *name,
     CHECK_OK(kfi_knob_parse(&l->knobs[i], method, i, value, &err), &err);
 }
 
+void round_layer_mute(round_layer *l, size_t i)
+{
+    for (size_t c = 0; c < l->cols; c++) {
+        l->statistics.gram[i * l->cols + c] = 0.0f;
+        l->statistics.gram[c * l->cols + i] = 0.0f;
+    }
+}
+
+void round_layer_assert_zero(const round_layer *l, size_t i)
+{
+    const size_t n_groups = kfi_format_groups(l->format, l->cols);
+    const size_t group = kfi_format_group(l->format, l->cols);
+    for (size_t r = 0; r < l->rows; r++) {
+        assert_true(kfi_grid_decode(&l->grids[r * n_groups + i / group],
+                                    kfi_format_levels(l->format, NULL),
+                                    l->codes[r * l->cols + i]) == 0.0f); /* exact: a grid's own 0 */
+    }
+}
+
 const kfi_method *round_method_named(const char *name)
 {
     const kfi_method *method = kfi_method_find(name, strlen(name));

@@ -25,6 +25,10 @@ void round_layer_deinit(round_layer *l);
 /* Tokens whose columns have different sizes and share a few common directions. */
 void round_layer_add_tokens(round_layer *l, size_t n, uint64_t seed);
 void round_layer_diagonal_gram(round_layer *l);
+/* The layer never sees input i: its row and column of the Gram matrix are 0. */
+void round_layer_mute(round_layer *l, size_t i);
+/* Its codes in column i read back as 0. */
+void round_layer_assert_zero(const round_layer *l, size_t i);
 
 const kfi_method *round_method_named(const char *name);
 /* Sets a knob by name. */
