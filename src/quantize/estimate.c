@@ -1,4 +1,5 @@
-/* estimate.c - the dry run: sizes to the byte, memory and time as estimates.
+/* estimate.c - the dry run: sizes to the byte (single weights: at most), memory and time as
+ * estimates.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -12,6 +13,7 @@
 #include "quantize/decide.h"
 #include "quantize/plan.h"
 #include "quantize/repair/budget.h"
+#include "quantize/round/sparse.h"
 #include "quantize/table.h"
 
 /* What the work costs in full-precision forwards of one token (the Gram matrix of a token is about
@@ -114,6 +116,12 @@ static kf_status add_outliers(uint64_t *sum, const estimate *e, const kfi_treatm
     return KF_OK;
 }
 
+/* Of the single weights that a layer may keep beside its matrix. */
+static uint64_t sparse_bytes(const kfi_treatment *treatment, size_t rows, size_t cols)
+{
+    return kfi_sparse_bytes(kfi_sparse_count(kfi_treatment_sparse(treatment), rows, cols), rows);
+}
+
 static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
 {
     uint64_t block_bytes = 0;
@@ -129,6 +137,7 @@ static kf_status add_block(estimate *e, size_t i_layer, kf_error *err)
         block_bytes += bytes;
         KFI_TRY(add_pair(&sum, &treatment, rows, cols, err));
         KFI_TRY(add_outliers(&block_bytes, e, &treatment, rows, cols, err));
+        block_bytes += sparse_bytes(&treatment, rows, cols);
         const kfi_name bias = kfi_name_bias(i_layer, (kfi_linear_role)role);
         if (kfi_model_find(e->model, bias.text, &rows, &cols)) {
             e->bytes += (uint64_t)rows * cols * sizeof(float);
@@ -235,11 +244,15 @@ static uint64_t memory_bytes(const estimate *e)
     const uint64_t gram = e->n_tokens > 0 ? 16 * widest * widest : 0; /* float, double and float */
     const uint64_t layer = 2 * widest * config->hidden;               /* codes, grids */
     const uint64_t repair = repair_bytes(e, widest);
+    /* Marks and a copy of the weights, and bins; a batch in panels. */
+    const bool has_sparse = kfi_recipe_keeps_weights(e->recipe);
+    const uint64_t sparse =
+        has_sparse ? (1 + sizeof(float)) * widest * config->hidden + KFI_SPARSE_BIN_BYTES : 0;
     const kfi_kv kv = {.capacity = e->recipe->length + prefix_tokens(e) + KFI_KV_PANEL,
                        .n_kv_heads = config->n_kv_heads,
                        .head_dim = config->head_dim};
     const uint64_t workspace =
-        KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + 4 * widest) +
+        KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + (has_sparse ? 5 : 4) * widest) +
         KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float) +
         /* Its newest keys and values in codes, and the angles of its positions. */
         (KFI_PIPELINE_TOKENS + 2 * KFI_KV_NEWEST) * config->n_kv_heads * 2 *
@@ -252,8 +265,9 @@ static uint64_t memory_bytes(const estimate *e)
     const uint64_t clips =
         e->recipe->searches_clip ? 6 * widest * KFI_CLIP_TOKENS * sizeof(float) : 0;
     const uint64_t streams = e->options->spill == NULL ? stream_bytes(e) : 0;
-    const uint64_t block = streams + gram + layer + repair + kfi_kv_layer_bytes(&kv) + workspace +
-                           logits + clips + e->block_bytes + transform_bytes(e, widest) +
+    const uint64_t block = streams + gram + layer + sparse + repair + kfi_kv_layer_bytes(&kv) +
+                           workspace + logits + clips + e->block_bytes +
+                           transform_bytes(e, widest) +
                            kfi_model_block_bytes(e->model); /* the source's, decoded */
     const uint64_t table = streams + workspace + e->table_memory +
                            KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/fail.h"
 #include "base/report.h"
+#include "quantize/round/sparse.h"
 
 void kfi_layer_deinit(kfi_layer *layer)
 {
@@ -21,6 +22,10 @@ void kfi_layer_deinit(kfi_layer *layer)
     }
     kfi_free(layer->alloc, layer->outliers, layer->outliers_bytes);
     kfi_free(layer->alloc, layer->outlier_columns, n_outliers * sizeof *layer->outlier_columns);
+    const kfi_sparse_part *sparse = &layer->sparse;
+    kfi_free(layer->alloc, sparse->starts, (layer->linear.rows + 1) * sizeof *sparse->starts);
+    kfi_free(layer->alloc, sparse->columns, sparse->n * sizeof *sparse->columns);
+    kfi_free(layer->alloc, sparse->values, sparse->n * sizeof *sparse->values);
     *layer = (kfi_layer){0};
 }
 
@@ -171,8 +176,20 @@ static kf_status pack_outliers(kfi_layer *layer, const kfi_round_job *job, kf_er
     return KF_OK;
 }
 
-kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err)
+/* They change their owner. */
+static void take_sparse(kfi_layer *layer, kfi_round_job *job)
 {
+    if (job->sparse.n > 0) {
+        layer->sparse = job->sparse;
+        job->sparse = (kfi_sparse_part){0};
+        layer->linear.side.sparse = (kfi_sparse){job->rows, job->cols, layer->sparse.starts,
+                                                 layer->sparse.columns, layer->sparse.values};
+    }
+}
+
+kf_status kfi_layer_pack(kfi_layer *layer, kfi_round_job *job, kf_error *err)
+{
+    take_sparse(layer, job);
     KFI_TRY(kfi_job_pack(&layer->packed, &layer->packed_bytes, &layer->linear.packed, job, err));
     return job->n_outliers > 0 ? pack_outliers(layer, job, err) : KF_OK;
 }
@@ -238,6 +255,7 @@ static kfi_round_job job_of(const kfi_worker *worker, const kfi_layer_source *so
                          .rows = source->linear->rows,
                          .cols = source->linear->cols,
                          .n_outliers = source->n_outliers,
+                         .takes_sparse = true,
                          .format = source->treatment.weights,
                          .statistics = statistics,
                          .knobs = use->knobs,
@@ -321,7 +339,8 @@ static double bits_of(const kfi_layer *layer)
     const size_t n_outliers = linear->side.outliers.cols;
     const double bytes =
         (double)(layer->pair_bytes[0] + layer->pair_bytes[1] + layer->outliers_bytes +
-                 n_outliers * sizeof *layer->outlier_columns);
+                 n_outliers * sizeof *layer->outlier_columns +
+                 kfi_sparse_bytes(layer->sparse.n, linear->rows));
     return kfi_packed_bits(&linear->packed) +
            8.0 * bytes / ((double)linear->rows * (double)linear->cols);
 }

@@ -23,6 +23,7 @@ typedef struct kfi_layer {
     void *outliers; /* [outliers_bytes], owned: packed columns of outliers, or NULL */
     size_t outliers_bytes;
     uint32_t *outlier_columns; /* [linear.side.outliers.cols], owned */
+    kfi_sparse_part sparse;    /* starts, columns and values of linear.side.sparse, owned */
     char format[KF_FORMAT_NAME_BYTES];
     char activations[KF_FORMAT_NAME_BYTES];
     kf_layer_report report; /* its strings are static or point into this struct: do not copy it */
@@ -73,8 +74,9 @@ KF_NODISCARD kf_status kfi_layer_gains(double *gains, const kfi_worker *worker,
                                        kf_error *err);
 
 /* Fills layer->packed and layer->linear.packed from a job's codes and grids, and what belongs to
- * its outliers. KF_UNSUPPORTED: the format has no exact zero, which the matrix needs there. */
-KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, const kfi_round_job *job, kf_error *err);
+ * its outliers; takes over its single weights. KF_UNSUPPORTED: the format has no exact zero, which
+ * the matrix needs there. */
+KF_NODISCARD kf_status kfi_layer_pack(kfi_layer *layer, kfi_round_job *job, kf_error *err);
 /* A job's codes and grids as a packed matrix: *dst of *bytes, returned owned, and what opens it. */
 KF_NODISCARD kf_status kfi_job_pack(void **dst, size_t *bytes, kfi_packed *packed,
                                     const kfi_round_job *job, kf_error *err);

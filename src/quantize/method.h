@@ -54,6 +54,8 @@ typedef struct kfi_method {
 
     /* Stage round. It rounds the outliers of its job apart. */
     bool takes_outliers;
+    /* The largest part of a matrix's weights that it keeps beside it (sparse.h); NULL: none. */
+    double (*sparse)(const double *knobs);
     /* The grids that the method starts from; RTN on them is what a report compares
      * with. */
     void (*grid)(kfi_round_grid *grid, const double *knobs);

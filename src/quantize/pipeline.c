@@ -137,6 +137,9 @@ static kf_status allocate(kfi_pipeline *p, kf_error *err)
     KFI_TRY(kfi_workspace_reserve_side(p->workspace, kfi_recipe_rank(o->recipe, config), err));
     p->buffers = kfi_workspace_buffers(p->workspace);
     KFI_TRY(kfi_workspace_reserve_side(p->workspace, most_outliers(p), err));
+    if (kfi_recipe_keeps_weights(o->recipe)) {
+        KFI_TRY(kfi_workspace_reserve_panels(p->workspace, err));
+    }
     p->kv_memory = kfi_alloc(o->worker.alloc, p->kv_bytes);
     if (p->kv_memory == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a KV cache of %zu bytes", p->kv_bytes);

@@ -16,8 +16,8 @@
 KF_NODISCARD kf_status kfi_plan_check(kf_model *model, const kf_recipe *recipe,
                                       const kf_quantize_options *options, kf_error *err);
 
-/* Sizes exactly, time and memory as estimates. The time is that of a small piece of the real work,
- * measured here. */
+/* Sizes exactly, but for a method that keeps fewer single weights than it may; time and memory as
+ * estimates. The time is that of a small piece of the real work, measured here. */
 KF_NODISCARD kf_status kfi_plan_estimate(kf_quantize_result *result, kf_model *model,
                                          const kf_recipe *recipe,
                                          const kf_quantize_options *options, kf_error *err);

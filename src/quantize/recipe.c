@@ -133,6 +133,15 @@ bool kfi_recipe_budgets(const kf_recipe *recipe)
     return any;
 }
 
+bool kfi_recipe_keeps_weights(const kf_recipe *recipe)
+{
+    bool any = kfi_treatment_sparse(&recipe->linears) > 0.0;
+    for (size_t i = 0; i < recipe->n_overrides; i++) {
+        any = any || kfi_treatment_sparse(&recipe->overrides[i].treatment) > 0.0;
+    }
+    return any;
+}
+
 size_t kfi_recipe_rank(const kf_recipe *recipe, const kfi_config *config)
 {
     size_t rank = 0;

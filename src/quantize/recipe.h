@@ -110,6 +110,10 @@ const kfi_method_use *kfi_treatment_repair(const kfi_treatment *treatment);
 kfi_repair_plan kfi_treatment_pair(const kfi_treatment *treatment, size_t rows, size_t cols);
 /* Makes its rank another one. */
 void kfi_treatment_set_rank(kfi_treatment *treatment, size_t rank);
+/* The largest part of a linear layer's weights that is kept beside its matrix. */
+double kfi_treatment_sparse(const kfi_treatment *treatment);
+/* Whether any layer keeps some. */
+bool kfi_recipe_keeps_weights(const kf_recipe *recipe);
 /* What rounding and repair ask of calibration, as one. */
 kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment);
 

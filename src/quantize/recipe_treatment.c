@@ -122,6 +122,13 @@ void kfi_treatment_set_rank(kfi_treatment *treatment, size_t rank)
     }
 }
 
+double kfi_treatment_sparse(const kfi_treatment *treatment)
+{
+    const kfi_method_use *round = treatment->keep ? NULL : kfi_treatment_round(treatment);
+    return round == NULL || round->method->sparse == NULL ? 0.0
+                                                          : round->method->sparse(round->knobs);
+}
+
 kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment)
 {
     const kfi_method_use *round = kfi_treatment_round(treatment);

@@ -152,6 +152,19 @@ static kf_status take_outliers(kfi_linear *linear, const kfi_writer *writer,
     return kfi_side_check(&linear->side, &tensors, &linear->packed, err);
 }
 
+/* The single weights that stand beside a packed matrix, where there are any: how many they are
+ * depends on the weights. */
+static kf_status take_sparse(kfi_linear *linear, const kfi_safetensors *file, const char *name,
+                             kf_error *err)
+{
+    kfi_side_tensors tensors = {.name = name};
+    for (size_t i = KFI_SIDE_SPARSE_STARTS; i <= KFI_SIDE_SPARSE_VALUES; i++) {
+        tensors.found[i] = kfi_tensor_find(kfi_safetensors_tensors(file),
+                                           kfi_name_side(name, (kfi_side_part)i).text);
+    }
+    return kfi_sparse_open(&linear->side.sparse, &tensors, linear->rows, linear->cols, err);
+}
+
 static kf_status take_norms(kfi_block *block, const kfi_writer *writer, const kfi_safetensors *file,
                             size_t i_layer, kf_error *err)
 {
@@ -195,6 +208,7 @@ static kf_status take_layers(kfi_resumed *resumed, const kfi_writer *writer, siz
         KFI_TRY(take_layer(linear, writer, resumed->file, name.text, err));
         if (linear->weights == NULL) {
             KFI_TRY(take_outliers(linear, writer, resumed->file, name.text, err));
+            KFI_TRY(take_sparse(linear, resumed->file, name.text, err));
         }
     }
     return KF_OK;

@@ -11,7 +11,7 @@
 #include "base/half.h"
 #include "quantize/table.h"
 
-#define ENTRIES_MAX  64u
+#define ENTRIES_MAX  96u /* seven layers with twelve parts each, two norms */
 #define METADATA_MAX (1u << 20)
 
 size_t kfi_writer_file_count(const kfi_writer *writer)
@@ -128,6 +128,18 @@ static void add_outlier_columns(contents *c, const kfi_layer *layer)
     }
 }
 
+/* Columns and values together are a multiple of 4 bytes, so that what follows stays aligned. */
+static void add_sparse(contents *c, const kfi_layer *layer)
+{
+    const kfi_sparse_part *s = &layer->sparse;
+    const char *name = layer->name.text;
+    add_array(c, kfi_name_side(name, KFI_SIDE_SPARSE_STARTS).text, KFI_DTYPE_U32, s->starts,
+              layer->linear.rows + 1);
+    add_array(c, kfi_name_side(name, KFI_SIDE_SPARSE_COLUMNS).text, KFI_DTYPE_U16, s->columns,
+              s->n);
+    add_array(c, kfi_name_side(name, KFI_SIDE_SPARSE_VALUES).text, KFI_DTYPE_F16, s->values, s->n);
+}
+
 /* A kept matrix: in the source's own half precision where it has one, which is exact. */
 static kf_status add_kept(contents *c, const char *name, const char *source_format,
                           const float *weights, size_t rows, size_t cols, kf_error *err)
@@ -182,6 +194,7 @@ static kf_status add_block(contents *c, const kfi_writer *writer, const kfi_bloc
     }
     for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
         add_outlier_columns(c, &result->layers[role]);
+        add_sparse(c, &result->layers[role]);
     }
     for (size_t role = 0; role < KFI_LINEAR_COUNT; role++) {
         const kfi_layer *layer = &result->layers[role];

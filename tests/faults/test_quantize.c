@@ -142,10 +142,14 @@ static void without_memory_it_reports_and_leaks_nothing(void **state)
 {
     (void)state;
     static const char *const settings[] = {"prefix=auto", "gptq.true_sequential=false",
-                                           "qera-exact.rank=4", "qera-exact.budget=1"};
-    for (size_t i = 0; i < 4; i++) {
-        quantize_fixture *f =
-            quantize_fixture_new("qwen2", i < 2 ? "gptq-w4" : "qera-gptq-w3-r32", 1);
+                                           "qera-exact.rank=4", "qera-exact.budget=1",
+                                           "gwq.outliers=0.02"};
+    for (size_t i = 0; i < 5; i++) {
+        quantize_fixture *f = quantize_fixture_new("qwen2",
+                                                   i < 2   ? "gptq-w4"
+                                                   : i < 4 ? "qera-gptq-w3-r32"
+                                                           : "gwq-w4",
+                                                   1);
         quantize_fixture_set(f, i == 0 ? "prefix=auto" : "prefix=start");
         quantize_fixture_set(f, settings[i]);
         kf_status st = KF_NOMEM;

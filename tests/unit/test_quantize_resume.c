@@ -19,12 +19,15 @@ static void a_cancelled_run_resumes_to_the_same_bytes(void **state)
 {
     (void)state;
     static const char *const settings[] = {
-        "prefix=start",         "prefix=none",     "gptq.true_sequential=false",
-        "tensors.*v_proj=keep", "act_clip=search", "qera-exact.rank=8",
-        "qera-exact.budget=1.3"};
-    for (size_t i = 0; i < 7; i++) {
-        quantize_fixture *f =
-            quantize_fixture_new("qwen2", i < 5 ? "gptq-w4" : "qera-gptq-w3-r32", 1);
+        "prefix=start",          "prefix=none",      "gptq.true_sequential=false",
+        "tensors.*v_proj=keep",  "act_clip=search",  "qera-exact.rank=8",
+        "qera-exact.budget=1.3", "gwq.outliers=0.02"};
+    for (size_t i = 0; i < 8; i++) {
+        quantize_fixture *f = quantize_fixture_new("qwen2",
+                                                   i < 5   ? "gptq-w4"
+                                                   : i < 7 ? "qera-gptq-w3-r32"
+                                                           : "gwq-w4",
+                                                   1);
         quantize_fixture_set(f, "prefix=start");
         quantize_fixture_set(f, "act_kept=true"); /* of v_proj, where it is kept */
         quantize_fixture_set(f, "activations=int4tg64");

@@ -1,7 +1,11 @@
-/* easyquant.c - EasyQuant: the range of a group by least squares, without any data.
+/* easyquant.c - EasyQuant: outliers stay in 16 bits, the range of the rest is fitted by least
+ * squares; without any data.
  *
  * Source: H. Tang, Y. Sun, D. Wu, K. Liu, J. Zhu, Z. Kang, "EasyQuant: An Efficient Data-free
  * Quantization Algorithm for LLMs", 2024, arXiv:2403.02775, section 3.
+ *
+ * Weights farther from the mean than n standard deviations, both of the whole matrix, are kept
+ * beside it: in the paper less than 1 % of them, and its core. The others:
  *
  * With codes held, sum (w - s l)^2 over a group, l what its codes stand for, is least at
  *
@@ -12,8 +16,8 @@
  * range that it begins with.
  *
  * Differences from the paper: the fixed point in place of its gradient steps, which lead to the
- * same place; groups; no weights are kept aside (there, those beyond three standard deviations,
- * less than 1 %, stay fp16), so that a group with an outlier keeps its range.
+ * same place; groups; a ceiling for the outliers' number, `outliers`, so that a matrix with heavy
+ * tails costs no more: the farthest are kept.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -23,13 +27,18 @@
 #include "base/fail.h"
 #include "base/half.h"
 #include "quantize/method.h"
+#include "quantize/round/sparse.h"
 
 enum {
-    KNOB_ITERATIONS
+    KNOB_ITERATIONS,
+    KNOB_OUTLIERS,
+    KNOB_SIGMA
 };
 
 static const kf_knob knobs[] = {
     {"iterations", "Most times that a scale is fitted to its codes.", NULL, 0.0, 1000.0, "20"},
+    {"outliers", "Largest part of the weights that stay in 16 bits.", NULL, 0.0, 0.5, "0.01"},
+    {"sigma", "Standard deviations from the mean that make an outlier.", NULL, 0.0, 100.0, "3"},
 };
 
 typedef struct fixed_point {
@@ -101,6 +110,53 @@ static void fit_rows(void *ctx, size_t i_task, size_t i_thread)
     }
 }
 
+/* ---- outliers ---- */
+
+/* Of all weights of a matrix. */
+typedef struct spread {
+    double mean, deviation;
+} spread;
+
+static spread spread_of(const kfi_round_job *job)
+{
+    const size_t n = job->rows * job->cols;
+    spread s = {0};
+    for (size_t i = 0; i < n; i++) {
+        s.mean += (double)job->weights[i] / (double)n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const double d = (double)job->weights[i] - s.mean;
+        s.deviation += d * d / (double)n;
+    }
+    s.deviation = sqrt(s.deviation);
+    return s;
+}
+
+/* Standard deviations from the mean. */
+static void deviations(float *scores, const kfi_round_job *job, size_t row, const void *ctx)
+{
+    const spread *s = ctx;
+    for (size_t c = 0; c < job->cols; c++) {
+        const double d = fabs((double)job->weights[row * job->cols + c] - s->mean);
+        scores[c] = s->deviation > 0.0 ? (float)(d / s->deviation) : 0.0f;
+    }
+}
+
+static kf_status take_outliers(kfi_round_job *job, kf_error *err)
+{
+    const spread s = job->takes_sparse ? spread_of(job) : (spread){0};
+    const kfi_sparse_rule rule = {.fraction = job->knobs[KNOB_OUTLIERS],
+                                  .least = (float)job->knobs[KNOB_SIGMA],
+                                  .score = deviations,
+                                  .ctx = &s};
+    return kfi_sparse_begin(job, &rule, 1, err);
+}
+
+static double easyquant_sparse(const double *values)
+{
+    return values[KNOB_OUTLIERS];
+}
+
 static void easyquant_grid(kfi_round_grid *grid, const double *values)
 {
     (void)values;
@@ -118,6 +174,7 @@ static kf_status easyquant_round(kfi_round_job *job, const void *shared, kf_erro
                         "easyquant fits fp16 scales of groups, %s has none", name);
     }
     easyquant_grid(&grid, job->knobs);
+    KFI_TRY(take_outliers(job, err));
     KFI_TRY(kfi_round_fit(job, &grid, NULL, err));
     fixed_point run = {.job = job,
                        .levels = kfi_round_levels(job),
@@ -126,19 +183,21 @@ static kf_status easyquant_round(kfi_round_job *job, const void *shared, kf_erro
                        .n_iterations = (int)job->knobs[KNOB_ITERATIONS]};
     kfi_pool_run(job->pool, fit_rows, &run, (job->rows + KFI_ROUND_ROWS - 1) / KFI_ROUND_ROWS);
     kfi_round_nearest(job);
+    kfi_sparse_end(job);
     return KF_OK;
 }
 
 const kfi_method kfi_method_easyquant = {
     .about = {.name = "easyquant",
               .stage = "round",
-              .summary = "Fits scales and codes to each other by least squares, without data.",
+              .summary = "Keeps outliers in 16 bits and fits the others' scales by least squares.",
               .paper = "H. Tang, Y. Sun, D. Wu, K. Liu, J. Zhu, Z. Kang, EasyQuant: An Efficient "
                        "Data-free Quantization Algorithm for LLMs, 2024, arXiv:2403.02775",
               .statistics = "none",
               .knobs = knobs,
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_ROUND,
+    .sparse = easyquant_sparse,
     .grid = easyquant_grid,
     .round = easyquant_round,
 };

@@ -9,6 +9,7 @@
 
 #include "base/fail.h"
 #include "linalg/matrix.h"
+#include "quantize/round/sparse.h"
 
 static size_t grids_bytes(const kfi_round_job *job)
 {
@@ -51,6 +52,7 @@ void kfi_round_job_deinit(kfi_round_job *job)
     job->grids = NULL;
     job->outlier_codes = NULL;
     job->outlier_grids = NULL;
+    kfi_sparse_clear(job);
 }
 
 void kfi_round_grid_read(kfi_round_grid *grid, const double *knobs)
@@ -243,6 +245,7 @@ void kfi_round_error_rows(float *dst, const kfi_round_job *job, size_t begin, si
     const size_t first_outlier = job->cols - job->n_outliers;
     const kfi_levels outlier_levels = kfi_format_levels(KFI_ROUND_OUTLIERS, NULL);
     for (size_t r = begin; r < end; r++) {
+        float *row = dst;
         for (size_t c = 0; c < first_outlier; c++) {
             const size_t i = r * job->cols + c;
             *dst++ = job->weights[i] -
@@ -253,6 +256,7 @@ void kfi_round_error_rows(float *dst, const kfi_round_job *job, size_t begin, si
             *dst++ = job->weights[r * job->cols + first_outlier + i] -
                      kfi_grid_decode(&job->outlier_grids[r], outlier_levels, code);
         }
+        kfi_sparse_subtract_row(row, job, r);
     }
 }
 

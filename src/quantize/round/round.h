@@ -18,6 +18,17 @@
 #define KFI_ROUND_OUTLIERS                                                                         \
     ((kf_format){KF_ELEMENT_INT, 8, KF_SCALE_FP16, KF_ZERO_NONE, KF_GROUP_ROW})
 
+/* Single weights beside the matrix, as kfi_sparse has them, owned; made and filled by sparse.h.
+ * What a weight stands for is the matrix's value plus this one's. */
+typedef struct kfi_sparse_part {
+    size_t n;                   /* 0: there are none, and nothing below is set */
+    uint32_t *starts;           /* [rows + 1] */
+    uint16_t *columns, *values; /* [n] */
+    uint8_t *marks;             /* [rows][cols]: 1 where one stands; while the matrix is rounded */
+    const float *whole;         /* the job's weights, whose place `rest` has taken */
+    float *rest;                /* [rows][cols]: the weights, 0 where they stand beside */
+} kfi_sparse_part;
+
 /* One layer to round. */
 typedef struct kfi_round_job {
     const float *weights; /* [rows][cols], finite, borrowed */
@@ -33,6 +44,8 @@ typedef struct kfi_round_job {
     size_t n_outliers; /* the last columns: 0 in the matrix, rounded apart to KFI_ROUND_OUTLIERS */
     uint8_t *outlier_codes;          /* [rows][n_outliers], filled by the method */
     kfi_grid *outlier_grids;         /* [rows], filled by the method */
+    bool takes_sparse;               /* the layer can hold single weights beside the matrix */
+    kfi_sparse_part sparse;          /* made by the method, where the layer takes them */
     int8_t table[KFI_TABLE_ENTRIES]; /* what codes stand for, where the tensor decides that */
     bool has_table;                  /* it was learned */
     bool is_fitted; /* grids hold what the method's grid() gives, dead columns not cleared */

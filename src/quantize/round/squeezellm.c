@@ -1,7 +1,7 @@
 /* squeezellm.c - SqueezeLLM: the codebook of a tensor by weighted k-means, solved exactly.
  *
  * Source: S. Kim, C. Hooper, A. Gholami, Z. Dong, X. Li, S. Shen, M. W. Mahoney, K. Keutzer,
- * "SqueezeLLM: Dense-and-Sparse Quantization", 2023, arXiv:2306.07629, section 4.1.
+ * "SqueezeLLM: Dense-and-Sparse Quantization", 2023, arXiv:2306.07629, section 4.
  *
  * The entries t are those with the least sum h_c (w - s t)^2, each weight taking its nearest one.
  * h_c is the mean square of the weight's input, the diagonal of the Hessian of the layer's own
@@ -16,9 +16,14 @@
  * Scales of groups and codebook are fitted in turns: s from the range first, then by the clip
  * search under h on the codebook so far. The turn with the least error is the one that stays.
  *
- * Differences from the paper: one codebook a tensor, under scales of groups or rows, in place of a
- * codebook a row: a row's own levels would need sixteen tables in one line of the kernels' shuffle;
- * entries are whole 127ths; no outliers are kept aside (its "sparse" half).
+ * Dense and sparse (section 4.2): before that, the weights of the largest magnitude and those that
+ * matter most are taken out and stay in 16 bits, in the paper 0.4 % and 0.05 % of all. They take no
+ * part in codebook and scales.
+ *
+ * Differences from the paper: what matters most is w^2 h, what the output loses without the weight,
+ * since h alone would be whole columns; one codebook a tensor, under scales of groups or rows, in
+ * place of a codebook a row: a row's own levels would need sixteen tables in one line of the
+ * kernels' shuffle; entries are whole 127ths.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -27,6 +32,7 @@
 
 #include "base/fail.h"
 #include "quantize/method.h"
+#include "quantize/round/sparse.h"
 
 #define N_BINS     2048u
 #define ENTRY_MOST 127.0
@@ -35,7 +41,9 @@ enum {
     KNOB_TURNS,
     KNOB_SHRINK,
     KNOB_FIRST_TOKEN_WEIGHT,
-    KNOB_PREFIX_IN_GRAM
+    KNOB_PREFIX_IN_GRAM,
+    KNOB_OUTLIERS,
+    KNOB_SENSITIVE
 };
 
 static const kf_knob knobs[] = {
@@ -45,6 +53,9 @@ static const kf_knob knobs[] = {
      NULL, 0.0, 10000.0, "1"},
     {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
      "true"},
+    {"outliers", "Part of the weights that stay in 16 bits.", NULL, 0.0, 0.5, "0.0045"},
+    {"sensitive", "Those of them that are chosen by what they matter, not by their magnitude.",
+     NULL, 0.0, 0.5, "0.0005"},
 };
 
 /* ---- k-means on a line ---- */
@@ -153,6 +164,12 @@ static double importance_of(const clustering *c, size_t col)
     return c->importance != NULL ? (double)c->importance[col] : 1.0;
 }
 
+static bool stands_beside(const clustering *c, size_t row, size_t col)
+{
+    const uint8_t *marks = c->job->sparse.marks;
+    return marks != NULL && marks[row * c->job->cols + col] != 0;
+}
+
 static double largest(const float *w, size_t n)
 {
     double most = 0.0;
@@ -175,6 +192,9 @@ static void gather_row(const clustering *c, size_t row, bool has_grids)
                                  ? ENTRY_MOST * (double)job->grids[row * c->n_groups + g].scale
                                  : largest(w + first, n);
         for (size_t i = first; i < first + n && scale != 0.0; i++) { /* exact: nothing there */
+            if (stands_beside(c, row, i)) {
+                continue;
+            }
             line_add(c->line, (double)w[i] / scale, importance_of(c, i) * scale * scale);
         }
     }
@@ -202,7 +222,7 @@ static void learn(const clustering *c, bool has_grids)
     job->has_table = true;
 }
 
-/* Sum h (w - w~)^2. */
+/* Sum h (w - w~)^2 of what stands in the matrix. */
 static double weighted_error(const clustering *c)
 {
     const kfi_round_job *job = c->job;
@@ -214,7 +234,7 @@ static double weighted_error(const clustering *c)
             const kfi_grid *grid = &job->grids[r * c->n_groups + col / c->group];
             const double e =
                 (double)job->weights[i] - (double)kfi_grid_decode(grid, levels, job->codes[i]);
-            sum += importance_of(c, col) * e * e;
+            sum += stands_beside(c, r, col) ? 0.0 : importance_of(c, col) * e * e;
         }
     }
     return sum;
@@ -266,6 +286,21 @@ static void squeezellm_request(kfi_statistics_request *request, const double *va
     request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
 }
 
+static double squeezellm_sparse(const double *values)
+{
+    return fmax(values[KNOB_OUTLIERS], values[KNOB_SENSITIVE]);
+}
+
+static kf_status take_outliers(kfi_round_job *job, const float *importance, kf_error *err)
+{
+    const double all = squeezellm_sparse(job->knobs);
+    const double sensitive = importance != NULL ? job->knobs[KNOB_SENSITIVE] : 0.0;
+    const kfi_sparse_rule rules[] = {
+        {.fraction = all - sensitive, .score = kfi_sparse_magnitude},
+        {.fraction = sensitive, .score = kfi_sparse_sensitivity, .ctx = importance}};
+    return kfi_sparse_begin(job, rules, 2, err);
+}
+
 static kf_status squeezellm_round(kfi_round_job *job, const void *shared, kf_error *err)
 {
     (void)shared;
@@ -284,11 +319,14 @@ static kf_status squeezellm_round(kfi_round_job *job, const void *shared, kf_err
         kfi_round_importance(&importance, &c.grid, job->statistics, job->cols, job->alloc, err));
     c.importance = importance;
     c.line = kfi_alloc(job->alloc, sizeof *c.line);
-    kf_status st = KF_OK;
-    if (c.line == NULL) {
-        st = kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "bins of %zu bytes", sizeof *c.line);
-    } else {
+    kf_status st = c.line == NULL
+                       ? kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "bins of %zu bytes", sizeof *c.line)
+                       : take_outliers(job, importance, err);
+    if (st == KF_OK) {
         st = take_turns(&c, err);
+    }
+    if (st == KF_OK) {
+        kfi_sparse_end(job);
     }
     kfi_free(job->alloc, c.line, sizeof *c.line);
     kfi_free(job->alloc, importance, job->cols * sizeof *importance);
@@ -298,14 +336,14 @@ static kf_status squeezellm_round(kfi_round_job *job, const void *shared, kf_err
 const kfi_method kfi_method_squeezellm = {
     .about = {.name = "squeezellm",
               .stage = "round",
-              .summary = "A codebook a tensor by exact k-means, weighted by the input's mean "
-                         "square.",
+              .summary = "A codebook a tensor by exact weighted k-means; outliers stay in 16 bits.",
               .paper = "S. Kim, C. Hooper, A. Gholami et al., SqueezeLLM: Dense-and-Sparse "
-                       "Quantization, 2023, arXiv:2306.07629, section 4.1",
+                       "Quantization, 2023, arXiv:2306.07629",
               .statistics = "mean square",
               .knobs = knobs,
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_ROUND,
+    .sparse = squeezellm_sparse,
     .request = squeezellm_request,
     .grid = squeezellm_grid,
     .round = squeezellm_round,
