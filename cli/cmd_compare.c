@@ -248,8 +248,10 @@ static kf_status show_rows(cli_comparison *c, const compare_layout *layout, kf_e
     kf_status st = compare_source(c, err);
     print_rows(c, layout, &n_printed);
     for (size_t i = 0; i < c->n_recipes; i++) {
-        for (uint64_t k = 0; st == KF_OK && k < c->options->seeds && output_flush(); k++) {
-            st = compare_recipe(c, i, c->options->common.seed + k, err);
+        const bool draws = kf_recipe_draws(c->recipes[i]); /* else one row says it for all seeds */
+        const uint64_t n_seeds = draws ? c->options->seeds : 1;
+        for (uint64_t k = 0; st == KF_OK && k < n_seeds && output_flush(); k++) {
+            st = compare_recipe(c, i, draws ? c->options->common.seed + k : 0, err);
             print_rows(c, layout, &n_printed);
         }
     }
@@ -384,7 +386,8 @@ static const cli_option options_table[] = {
      offsetof(compare_options, calib), 0, 0},
     OPTION_WINDOW(compare_options),
     OPTION_WINDOWS(compare_options),
-    {"seeds", 0, OPTION_COUNT, "N", "quantize with N seeds, from --seed on (default 1)",
+    {"seeds", 0, OPTION_COUNT, "N",
+     "quantize with N seeds, from --seed on, what calibrates or draws (default 1)",
      offsetof(compare_options, seeds), 1, 1000},
     {"rows", 0, OPTION_TEXT, "FILE", "keep the rows here, and take from it those that it has",
      offsetof(compare_options, rows), 0, 0},
@@ -418,8 +421,8 @@ const cli_command command_compare = {
         "of different starts are not comparable. Difference, how much more the perplexity is in percent, KL and top-1 compare with the source started "
         "the same way. Without --calib the first half of the text calibrates and the second is measured.\n"
         "--rows keeps every row in a file as soon as it is measured, one JSON object a line. The same comparison, or a larger one, takes from there what it "
-        "has: a row is the same where version of Kerf, model, recipe with all knobs, seed, calibration, text, windows, activations and cache are. So an interrupted "
-        "table goes on where it stopped. Checkpoints kept with --dir are taken up again, too; their time is not known then.\n"
+        "has: a row is the same where version and sources of Kerf, model, recipe with all knobs, seed, calibration, text, windows, activations and cache are. So an interrupted "
+        "table goes on where it stopped. Checkpoints kept with --dir are taken up again, too, of whatever build of this version; their time is not known then.\n"
         "--html writes one page that needs nothing but itself: the table, loss against bits, what rounding did to each block, and where the error is "
         "born: the residual stream behind each block beside the source's, by position in the window, the first token apart.",
     .examples =

@@ -34,7 +34,8 @@ static bool calibrates(const kf_recipe *recipe)
     return kf_recipe_calibrates(recipe) != NULL || strcmp(kf_recipe_prefix(recipe), "auto") == 0;
 }
 
-/* Everything that a row's figures depend on; recipe NULL: the source's. */
+/* Everything that a row's figures depend on; recipe NULL: the source's. A seed that changes nothing
+ * is 0. */
 static json_t *make_key(const cli_comparison *c, size_t i_text, const kf_recipe *recipe,
                         uint64_t seed, kf_error *err)
 {
@@ -46,14 +47,15 @@ static json_t *make_key(const cli_comparison *c, size_t i_text, const kf_recipe 
             return NULL;
         }
     }
-    json_t *key = json_pack(
-        "{s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:s, s:s, s:I}", "kerf", kf_version(), "model",
-        c->source_hash, "recipe", hash, "seed", (json_int_t)(recipe != NULL ? seed : 0),
-        "calibration", recipe != NULL && calibrates(recipe) ? c->calibration_hash : "none", "text",
-        c->texts[i_text].hash, "window", (json_int_t)o->window, "windows", (json_int_t)o->windows,
-        "activations", recipe != NULL ? o->activations : "float", "kv",
-        recipe != NULL ? kf_kv_name(o->kv) : "f32", "kv_exact",
-        (json_int_t)(recipe != NULL ? o->kv_exact : 0));
+    json_t *key =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:I, s:I, s:s, s:s, s:I}", "kerf",
+                  kf_version(), "sources", kf_source_hash(), "model", c->source_hash, "recipe",
+                  hash, "seed", (json_int_t)(recipe != NULL ? seed : 0), "calibration",
+                  recipe != NULL && calibrates(recipe) ? c->calibration_hash : "none", "text",
+                  c->texts[i_text].hash, "window", (json_int_t)o->window, "windows",
+                  (json_int_t)o->windows, "activations", recipe != NULL ? o->activations : "float",
+                  "kv", recipe != NULL ? kf_kv_name(o->kv) : "f32", "kv_exact",
+                  (json_int_t)(recipe != NULL ? o->kv_exact : 0));
     if (key == NULL) {
         (void)set_error(err, KF_NOMEM, "a row's key");
     }
@@ -309,7 +311,7 @@ typedef struct compare_run {
 static kf_status name_checkpoint(compare_run *run, const cli_comparison *c, kf_error *err)
 {
     const char *name = kf_recipe_name(run->recipe);
-    const int n = c->options->seeds > 1
+    const int n = c->options->seeds > 1 && kf_recipe_draws(run->recipe)
                       ? snprintf(run->path, sizeof run->path, "%s/%s@%llu", c->dir, name,
                                  (unsigned long long)run->seed)
                       : snprintf(run->path, sizeof run->path, "%s/%s", c->dir, name);
@@ -385,7 +387,8 @@ static kf_status measure_text(json_t *row, cli_comparison *c, const compare_run 
 static kf_status measure_recipe(json_t *row, cli_comparison *c, const compare_run *run,
                                 size_t i_text, kf_error *err)
 {
-    put(row, "seed", json_integer((json_int_t)run->seed));
+    put(row, "seed",
+        kf_recipe_draws(run->recipe) ? json_integer((json_int_t)run->seed) : json_null());
     put(row, "key", json_incref(run->keys[i_text]));
     describe(row, &run->subject);
     put_quantized(row, run);

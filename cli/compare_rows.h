@@ -1,8 +1,8 @@
 /* compare_rows.h - the rows of kerf compare, as JSON objects, and the file that keeps them.
  *
- * A row has a member "key" with everything that its figures depend on: version of Kerf, model,
- * recipe, seed, calibration, text, windows, activations, cache. The file holds one row a line; a
- * later comparison takes from it what has the same key, and appends what it measures.
+ * A row has a member "key" with everything that its figures depend on: version and sources of Kerf,
+ * model, recipe, seed, calibration, text, windows, activations, cache. The file holds one row a
+ * line; a later comparison takes from it what has the same key, and appends what it measures.
  *
  * SPDX-License-Identifier: Apache-2.0
  */

@@ -24,6 +24,7 @@ static void print_details(void)
     char text[96];
     const char *family = NULL;
     const char *variant = NULL;
+    (void)printf("sources        %s\n", kf_source_hash());
     (void)printf("compiler       %s\n", kf_compiler());
     kf_cpu_name(text, sizeof text);
     (void)printf("processor      %s, %zu CPUs\n", text, kf_cpu_count());
@@ -49,9 +50,10 @@ static void print_json(void)
         (void)json_array_append_new(features, json_string(kf_cpu_feature(i)));
     }
     json_t *isa = isa_cap()[0] == '\0' ? json_null() : json_text(isa_cap());
-    json_print(json_pack("{s:s, s:s, s:o, s:I, s:o, s:o, s:o}", "version", kf_version(), "compiler",
-                         kf_compiler(), "cpu", json_text(cpu), "cpus", (json_int_t)kf_cpu_count(),
-                         "features", features, "kerf_isa", isa, "kernels", json_kernels()),
+    json_print(json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:o, s:o}", "version", kf_version(),
+                         "sources", kf_source_hash(), "compiler", kf_compiler(), "cpu",
+                         json_text(cpu), "cpus", (json_int_t)kf_cpu_count(), "features", features,
+                         "kerf_isa", isa, "kernels", json_kernels()),
                6);
 }
 

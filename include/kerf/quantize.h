@@ -94,6 +94,9 @@ KF_API const char *kf_recipe_json(const kf_recipe *recipe);
 /** Names the method that needs calibration text, or "act_clip" where only its search does, or NULL
  * when nothing does (prefix "start" and "auto" alone need none). */
 KF_API const char *kf_recipe_calibrates(const kf_recipe *recipe);
+/** Whether the seed changes what quantizing gives: it chooses calibration windows, or a method
+ * draws by it. */
+KF_API bool kf_recipe_draws(const kf_recipe *recipe);
 /** "none", "start", "auto", or a text. */
 KF_API const char *kf_recipe_prefix(const kf_recipe *recipe);
 /** Calibration windows and tokens a window. */

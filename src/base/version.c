@@ -1,12 +1,19 @@
-/* version.c - the version that the build file names, and the compiler.
+/* version.c - the version that the build file names, the hash of the sources, and the compiler.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "kerf/version.h"
 
+#include "base/source_hash.h" /* made by the build */
+
 const char *kf_version(void)
 {
     return KERF_VERSION;
+}
+
+const char *kf_source_hash(void)
+{
+    return KFI_SOURCE_HASH;
 }
 
 #define TEXT_OF(x) #x

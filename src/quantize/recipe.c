@@ -64,6 +64,13 @@ const char *kf_recipe_calibrates(const kf_recipe *recipe)
     return name == NULL && recipe->searches_clip ? "act_clip" : name;
 }
 
+bool kf_recipe_draws(const kf_recipe *recipe)
+{
+    /* Whether an exact start token pays is tried on windows of the calibration text. */
+    return kf_recipe_calibrates(recipe) != NULL || strcmp(recipe->prefix, "auto") == 0 ||
+           kfi_recipe_rotates(recipe);
+}
+
 const kfi_method_use *kfi_recipe_transform(const kf_recipe *recipe, size_t i)
 {
     const kfi_method_use *use = &recipe->linears.methods[i]; /* stages in their order: they lead */

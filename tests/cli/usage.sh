@@ -29,7 +29,7 @@ run version -v
 cmp -s "$scratch/out" "$scratch/first"
 result "version is a word too" $?
 run --version --json
-json version compiler cpu cpus features kerf_isa kernels
+json version sources compiler cpu cpus features kerf_isa kernels
 result "version as JSON" $?
 fails 2 "unknown option '--bogus'" "an unknown option of the version" --version --bogus
 code=0

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 sys.dont_write_bytecode = True
 
 import csource  # noqa: E402
+import hash_sources  # noqa: E402
 import layers  # noqa: E402
 import lint  # noqa: E402
 import summarize_tests  # noqa: E402
@@ -145,6 +146,32 @@ def layers_keeps_libraries_in_their_rooms():
     assert not complaint("src/model/a.c", "<", "math.h")
 
 
+def hash_of_tree(files):
+    """The hash of a tree with these files, given as path: text."""
+    before = csource.ROOT
+    with tempfile.TemporaryDirectory() as directory:
+        csource.ROOT = pathlib.Path(directory)
+        for path, text in {"meson.build": "", **files}.items():
+            file = csource.ROOT / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        found = hash_sources.hash_of(hash_sources.source_files())
+    csource.ROOT = before
+    return found
+
+
+def hash_is_of_what_the_library_is_built_from():
+    tree = {"src/io/a.c": "int a;\n", "src/io/meson.build": "", "include/kerf/a.h": "int a;\n"}
+    same = hash_of_tree(tree)
+    assert re.fullmatch("[0-9a-f]{16}", same)
+    assert hash_of_tree({**tree, "cli/main.c": "int b;\n", "docs/A.md": "a"}) == same
+    for path in (*tree, "meson.build", "src/io/b.def"):
+        assert hash_of_tree({**tree, path: "int b;\n"}) != same, path
+    moved = {**tree, "src/io/b.c": tree["src/io/a.c"]}
+    del moved["src/io/a.c"]
+    assert hash_of_tree(moved) != same
+
+
 def summarize(programs, status=0):
     """What is printed for programs given as (result, stdout), as lines, and the exit code."""
     with tempfile.TemporaryDirectory() as directory:
@@ -214,6 +241,7 @@ TESTS = [
     layers_knows_a_room_in_other_spellings,
     layers_and_the_architecture_page_agree,
     layers_keeps_libraries_in_their_rooms,
+    hash_is_of_what_the_library_is_built_from,
     summary_counts_single_cases,
     summary_names_the_reason_of_a_skip,
     summary_counts_a_crash_as_a_failure,

@@ -380,6 +380,27 @@ static void a_pattern_set_again_is_changed_and_wins(void **state)
     kf_recipe_free(recipe);
 }
 
+static void a_seed_matters_where_something_is_drawn_by_it(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    static const struct {
+        const char *recipe, *prefix;
+        bool draws;
+    } cases[] = {
+        {"rtn-w4", "prefix=none", false},         {"rtn-w4", "prefix=start", false},
+        {"rtn-w4", "prefix=auto", true},          {"gptq-w4", "prefix=none", true},
+        {"quarot-w4a4-rtn", "prefix=none", true}, {"mxint4", "prefix=none", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        kf_recipe *recipe = NULL;
+        CHECK_OK(kf_recipe_open(&recipe, cases[i].recipe, NULL, &err), &err);
+        CHECK_OK(kf_recipe_set(recipe, cases[i].prefix, &err), &err);
+        assert_int_equal(kf_recipe_draws(recipe), cases[i].draws);
+        kf_recipe_free(recipe);
+    }
+}
+
 static void without_memory_nothing_leaks(void **state)
 {
     (void)state;
@@ -417,6 +438,7 @@ int main(void)
         IN_DIRECTORY(later_overrides_win_key_by_key),
         IN_DIRECTORY(activations_are_clipped_and_kept_where_the_recipe_says),
         IN_DIRECTORY(a_pattern_set_again_is_changed_and_wins),
+        cmocka_unit_test(a_seed_matters_where_something_is_drawn_by_it),
         cmocka_unit_test(without_memory_nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
