@@ -17,7 +17,7 @@ import csource
 # room: (rooms it may include, third-party headers it may include)
 ROOMS = {
     "base": ([], ["pthread.h", "cpuid.h", "asm/hwcap.h", "sys/auxv.h"]),
-    "io": (["base"], ["jansson.h", "zlib.h", "curl/", "openssl/"]),
+    "io": (["base"], ["jansson.h", "zlib.h", "bzlib.h", "curl/", "openssl/"]),
     "text": (["base", "io"], ["utf8proc.h"]),
     "kernels": (["base"], ["immintrin.h", "arm_neon.h"]),
     "linalg": (["base", "kernels"], ["cblas.h", "lapacke.h"]),

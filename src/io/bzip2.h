@@ -11,9 +11,8 @@
 #include "kerf/error.h"
 
 /* Appends the bytes of one or more bzip2 streams, one after the other, to dst, whose max is the
- * ceiling. The checksum of every block is compared. KF_FORMAT with the byte where reading stopped,
- * KF_UNSUPPORTED (a block of the randomized kind, which nothing has written since 1998), KF_RANGE
- * (above the ceiling), KF_NOMEM. */
+ * ceiling. KF_FORMAT with the byte where reading stopped, KF_RANGE (above the ceiling), KF_NOMEM.
+ */
 KF_NODISCARD kf_status kfi_bzip2_unpack(kfi_buf *dst, const uint8_t *data, size_t n, kf_error *err);
 
 #endif /* KFI_IO_BZIP2_H */
