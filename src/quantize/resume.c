@@ -27,11 +27,16 @@ void kfi_resume_close(kfi_resumed *resumed)
     *resumed = (kfi_resumed){0};
 }
 
+static const kfi_tensor *find(const kfi_safetensors *file, const char *name)
+{
+    return kfi_tensor_find(kfi_safetensors_tensors(file), name);
+}
+
 /* Floats of a block that transforms changed: the writer puts them as they are. */
 static kf_status take_floats(const float **dst, const kfi_safetensors *file, const char *name,
                              size_t n, kf_error *err)
 {
-    const kfi_tensor *tensor = kfi_tensor_find(kfi_safetensors_tensors(file), name);
+    const kfi_tensor *tensor = find(file, name);
     if (tensor == NULL || tensor->dtype != KFI_DTYPE_F32 || tensor->n_elements != n ||
         (uintptr_t)tensor->data % sizeof(float) != 0) {
         return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing, or not %zu F32",
@@ -61,51 +66,75 @@ static kf_status take_map(kfi_linear *linear, const kfi_safetensors *file, const
 {
     kfi_online_tensors tensors = {.name = name};
     for (size_t i = 0; i < KFI_ONLINE_PARTS; i++) {
-        const kfi_name part = kfi_name_online(name, (kfi_online_part)i);
-        tensors.found[i] = kfi_tensor_find(kfi_safetensors_tensors(file), part.text);
+        tensors.found[i] = find(file, kfi_name_online(name, (kfi_online_part)i).text);
     }
     KFI_TRY(kfi_online_open(&linear->online, &tensors, linear->cols, err));
     linear->cols = linear->online.n_outputs > 0 ? linear->online.n_outputs : linear->cols;
     return KF_OK;
 }
 
-static kf_status open_packed(kfi_packed *packed, const kfi_tensor **found,
-                             const kfi_safetensors *file, const char *name, kf_error *err)
+static kf_status open_packed(kfi_packed *packed, const kfi_tensor *tensor, kf_error *err)
 {
-    const kfi_name full = kfi_name_packed(name);
-    *found = kfi_tensor_find(kfi_safetensors_tensors(file), full.text);
-    if (*found == NULL) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", full.text);
-    }
-    const kf_status st = kfi_packed_open(packed, (*found)->data, (*found)->bytes, true, err);
+    const kf_status st = kfi_packed_open(packed, tensor->data, tensor->bytes, true, err);
     if (st != KF_OK) {
-        kfi_fail_prefix(err, "tensor '%s': ", full.text);
+        kfi_fail_prefix(err, "tensor '%s': ", tensor->name);
     }
     return st;
 }
 
-/* The low-rank pair of a layer whose recipe gives it one: of its rank, or under a budget of that at
- * most, or none. */
-static kf_status take_pair(kfi_linear *linear, const kfi_repair_plan *plan,
-                           const kfi_safetensors *file, const char *name, kf_error *err)
+/* All side paths that stand beside a packed matrix, checked as a reader of the checkpoint does. */
+static kf_status take_side(kfi_linear *linear, const kfi_safetensors *file, const char *name,
+                           kf_error *err)
 {
+    kfi_side_paths *side = &linear->side;
     kfi_side_tensors tensors = {.name = name};
-    kfi_packed *const parts[KFI_PAIR_PARTS] = {&linear->side.low_rank_a, &linear->side.low_rank_b};
-    const kfi_name first = kfi_name_packed(kfi_name_side(name, KFI_SIDE_LOW_RANK_A).text);
-    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
-    if (plan->budget > 0.0 && kfi_tensor_find(table, first.text) == NULL) {
-        return KF_OK;
+    kfi_packed *const packed[] = {&side->low_rank_a, &side->low_rank_b, &side->outliers};
+    const size_t n_packed = sizeof packed / sizeof packed[0];
+    for (size_t i = 0; i < KFI_SIDE_PARTS; i++) {
+        kfi_name part = kfi_name_side(name, (kfi_side_part)i);
+        part = i < n_packed ? kfi_name_packed(part.text) : part;
+        tensors.found[i] = find(file, part.text);
+        if (i < n_packed && tensors.found[i] != NULL) {
+            KFI_TRY(open_packed(packed[i], tensors.found[i], err));
+        }
     }
-    for (size_t i = 0; i < KFI_PAIR_PARTS; i++) {
-        const kfi_name part = kfi_name_side(name, (kfi_side_part)i);
-        KFI_TRY(open_packed(parts[i], &tensors.found[i], file, part.text, err));
-    }
-    KFI_TRY(kfi_side_check(&linear->side, &tensors, &linear->packed, err));
+    return kfi_side_check(side, &tensors, &linear->packed, err);
+}
+
+/* The recipe says how wide side paths are, but of single weights, whose number is the weights' own.
+ * Under a budget its rank is the most that a pair may have. */
+static kf_status check_side(const kfi_linear *linear, const kfi_writer *writer,
+                            const kfi_treatment *treatment, const char *name, kf_error *err)
+{
+    const kfi_repair_plan plan = kfi_treatment_pair(treatment, linear->rows, linear->cols);
     const size_t rank = linear->side.low_rank_a.rows;
-    return rank == plan->rank || (plan->budget > 0.0 && rank < plan->rank)
+    const size_t n_outliers = kfi_recipe_outliers(writer->recipe, linear->cols);
+    if (rank > plan.rank || (rank < plan.rank && plan.budget <= 0.0)) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' has rank %zu, expected %zu",
+                        kfi_name_side(name, KFI_SIDE_LOW_RANK_A).text, rank, plan.rank);
+    }
+    return linear->side.outliers.cols == n_outliers
                ? KF_OK
-               : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' has rank %zu, expected %zu",
-                          tensors.found[0]->name, rank, plan->rank);
+               : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' has %zu columns, expected %zu",
+                          kfi_name_side(name, KFI_SIDE_OUTLIERS).text, linear->side.outliers.cols,
+                          n_outliers);
+}
+
+static kf_status take_packed(kfi_linear *linear, const kfi_safetensors *file, const char *name,
+                             kf_error *err)
+{
+    const kfi_name full = kfi_name_packed(name);
+    const kfi_tensor *tensor = find(file, full.text);
+    if (tensor == NULL) {
+        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", full.text);
+    }
+    KFI_TRY(open_packed(&linear->packed, tensor, err));
+    linear->weights = NULL;
+    return linear->packed.rows == linear->rows && linear->packed.cols == linear->cols
+               ? KF_OK
+               : kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
+                          "tensor '%s': %zu x %zu weights, expected %zu x %zu", tensor->name,
+                          linear->packed.rows, linear->packed.cols, linear->rows, linear->cols);
 }
 
 static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
@@ -118,51 +147,9 @@ static kf_status take_layer(kfi_linear *linear, const kfi_writer *writer,
                    ? KF_OK
                    : take_floats(&linear->weights, file, name, linear->rows * linear->cols, err);
     }
-    const kfi_tensor *tensor = NULL;
-    KFI_TRY(open_packed(&linear->packed, &tensor, file, name, err));
-    if (linear->packed.rows != linear->rows || linear->packed.cols != linear->cols) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET,
-                        "tensor '%s': %zu x %zu weights, expected %zu x %zu", tensor->name,
-                        linear->packed.rows, linear->packed.cols, linear->rows, linear->cols);
-    }
-    linear->weights = NULL;
-    const kfi_repair_plan pair = kfi_treatment_pair(&treatment, linear->rows, linear->cols);
-    return pair.rank == 0 ? KF_OK : take_pair(linear, &pair, file, name, err);
-}
-
-/* The columns that stand beside a packed matrix. */
-static kf_status take_outliers(kfi_linear *linear, const kfi_writer *writer,
-                               const kfi_safetensors *file, const char *name, kf_error *err)
-{
-    const kfi_tensor_table *table = kfi_safetensors_tensors(file);
-    const kfi_name packed = kfi_name_packed(kfi_name_side(name, KFI_SIDE_OUTLIERS).text);
-    const kfi_name columns = kfi_name_side(name, KFI_SIDE_COLUMNS);
-    const size_t n = kfi_recipe_outliers(writer->recipe, linear->cols);
-    const kfi_tensor *tensor = kfi_tensor_find(table, packed.text);
-    kfi_side_tensors tensors = {.name = name};
-    if (n == 0) {
-        return KF_OK;
-    }
-    if (tensor == NULL) {
-        return kfi_fail(err, KF_FORMAT, KF_NO_OFFSET, "tensor '%s' is missing", packed.text);
-    }
-    tensors.found[KFI_SIDE_OUTLIERS] = tensor;
-    tensors.found[KFI_SIDE_COLUMNS] = kfi_tensor_find(table, columns.text);
-    KFI_TRY(kfi_packed_open(&linear->side.outliers, tensor->data, tensor->bytes, true, err));
-    return kfi_side_check(&linear->side, &tensors, &linear->packed, err);
-}
-
-/* The single weights that stand beside a packed matrix, where there are any: how many they are
- * depends on the weights. */
-static kf_status take_sparse(kfi_linear *linear, const kfi_safetensors *file, const char *name,
-                             kf_error *err)
-{
-    kfi_side_tensors tensors = {.name = name};
-    for (size_t i = KFI_SIDE_SPARSE_STARTS; i <= KFI_SIDE_SPARSE_VALUES; i++) {
-        tensors.found[i] = kfi_tensor_find(kfi_safetensors_tensors(file),
-                                           kfi_name_side(name, (kfi_side_part)i).text);
-    }
-    return kfi_sparse_open(&linear->side.sparse, &tensors, linear->rows, linear->cols, err);
+    KFI_TRY(take_packed(linear, file, name, err));
+    KFI_TRY(take_side(linear, file, name, err));
+    return check_side(linear, writer, &treatment, name, err);
 }
 
 static kf_status take_norms(kfi_block *block, const kfi_writer *writer, const kfi_safetensors *file,
@@ -206,10 +193,6 @@ static kf_status take_layers(kfi_resumed *resumed, const kfi_writer *writer, siz
         KFI_TRY(take_activation(&linear->activation, reports, name.text, err));
         KFI_TRY(take_map(linear, resumed->file, name.text, err));
         KFI_TRY(take_layer(linear, writer, resumed->file, name.text, err));
-        if (linear->weights == NULL) {
-            KFI_TRY(take_outliers(linear, writer, resumed->file, name.text, err));
-            KFI_TRY(take_sparse(linear, resumed->file, name.text, err));
-        }
     }
     return KF_OK;
 }
