@@ -21,7 +21,7 @@ static kf_status gather_all(kfi_block_work *work, const kfi_statistics_request *
 static kf_status transform(kfi_block_work *work, const kfi_method_use *use, kf_error *err)
 {
     kfi_pipeline *p = work->pipeline;
-    kfi_statistics_request request = {.first_token_weight = 1.0};
+    const kfi_statistics_request request = kfi_method_use_request(use);
     kfi_transform_job job = {.floats = &work->result->floats,
                              .knobs = use->knobs,
                              .residual_signs = p->residual_signs,
@@ -29,9 +29,6 @@ static kf_status transform(kfi_block_work *work, const kfi_method_use *use, kf_e
                              .i_layer = work->i_layer,
                              .pool = p->options.worker.pool,
                              .alloc = p->options.worker.alloc};
-    if (use->method->request != NULL) {
-        use->method->request(&request, use->knobs);
-    }
     if (request.needs != 0) {
         KFI_TRY(gather_all(work, &request, err));
     }

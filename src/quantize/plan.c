@@ -102,7 +102,6 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
                              kf_error *err)
 {
     kfi_treatment treatment;
-    kfi_statistics_request request = {.first_token_weight = 1.0};
     kfi_recipe_treatment(&treatment, recipe, config, name);
     const kfi_method_use *use = kfi_treatment_round(&treatment);
     if (treatment.keep) {
@@ -121,10 +120,7 @@ static kf_status check_table(const kfi_config *config, const kf_recipe *recipe, 
                         "only",
                         kf_recipe_name(recipe), repair->method->about.name, name);
     }
-    if (use->method->request != NULL) {
-        use->method->request(&request, use->knobs);
-    }
-    if (request.needs != 0) {
+    if (kfi_method_use_request(use).needs != 0) {
         return kfi_fail(err, KF_UNSUPPORTED, KF_NO_OFFSET,
                         "recipe %s: method %s of tensor '%s' needs statistics, which are gathered "
                         "for the layers of blocks only",

@@ -36,19 +36,10 @@ kf_activation kfi_recipe_activations(const kf_recipe *recipe)
     return activation;
 }
 
-static bool asks_for_statistics(const kfi_method_use *use)
-{
-    kfi_statistics_request request = {.first_token_weight = 1.0};
-    if (use->method->request != NULL) {
-        use->method->request(&request, use->knobs);
-    }
-    return request.needs != 0;
-}
-
 static const char *calibrating_method(const kfi_treatment *treatment)
 {
     for (size_t i = 0; i < treatment->n_methods; i++) {
-        if (asks_for_statistics(&treatment->methods[i])) {
+        if (kfi_method_use_request(&treatment->methods[i]).needs != 0) {
             return treatment->methods[i].method->about.name;
         }
     }
@@ -102,7 +93,7 @@ size_t kfi_recipe_asking(const kf_recipe *recipe)
     size_t n = 0;
     const kfi_method_use *use = NULL;
     for (size_t i = 0; (use = kfi_recipe_transform(recipe, i)) != NULL; i++) {
-        n += asks_for_statistics(use);
+        n += kfi_method_use_request(use).needs != 0;
     }
     return n;
 }
@@ -110,11 +101,7 @@ size_t kfi_recipe_asking(const kf_recipe *recipe)
 static bool weighs(const kfi_treatment *treatment)
 {
     const kfi_method_use *use = kfi_treatment_round(treatment);
-    kfi_statistics_request request = {.first_token_weight = 1.0};
-    if (use != NULL && use->method->request != NULL) {
-        use->method->request(&request, use->knobs);
-    }
-    return request.attention_least > 0.0;
+    return use != NULL && kfi_method_use_request(use).attention_least > 0.0;
 }
 
 bool kfi_recipe_weighs(const kf_recipe *recipe)

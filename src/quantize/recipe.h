@@ -102,6 +102,8 @@ void kfi_recipe_treatment(kfi_treatment *treatment, const kf_recipe *recipe,
 /* Whether a pattern matches a tensor's Hugging Face or GGUF name. */
 bool kfi_recipe_matches(const char *pattern, const kfi_architecture *architecture,
                         const char *tensor);
+/* What a method asks of calibration; nothing where it has no request(). */
+kfi_statistics_request kfi_method_use_request(const kfi_method_use *use);
 /* The method that rounds. */
 const kfi_method_use *kfi_treatment_round(const kfi_treatment *treatment);
 /* The method that repairs a block's linear layer, or NULL. */

@@ -129,14 +129,19 @@ double kfi_treatment_sparse(const kfi_treatment *treatment)
                                                           : round->method->sparse(round->knobs);
 }
 
+kfi_statistics_request kfi_method_use_request(const kfi_method_use *use)
+{
+    kfi_statistics_request request = {.first_token_weight = 1.0};
+    if (use->method->request != NULL) {
+        use->method->request(&request, use->knobs);
+    }
+    return request;
+}
+
 kfi_statistics_request kfi_treatment_request(const kfi_treatment *treatment)
 {
-    const kfi_method_use *round = kfi_treatment_round(treatment);
     const kfi_method_use *repair = kfi_treatment_repair(treatment);
-    kfi_statistics_request request = {.first_token_weight = 1.0};
-    if (round->method->request != NULL) {
-        round->method->request(&request, round->knobs);
-    }
+    kfi_statistics_request request = kfi_method_use_request(kfi_treatment_round(treatment));
     if (repair != NULL && repair->method->request != NULL) {
         /* Where only the repair asks, the prefix counts: what it attends to is repaired too. */
         request.prefix = request.prefix || request.needs == 0;

@@ -22,18 +22,14 @@
 enum {
     KNOB_MAX_SHRINK,
     KNOB_STEPS,
-    KNOB_FIRST_TOKEN_WEIGHT,
-    KNOB_PREFIX_IN_GRAM
+    KNOB_TOKENS /* the first of KFI_TOKEN_N_KNOBS */
 };
 
 static const kf_knob knobs[] = {
     {"max_shrink", "The most that is taken off a group's largest |w|, as a part of it.", NULL, 0.01,
      0.95, "0.45"},
     {"steps", "Ranges that are tried.", NULL, 2.0, 100.0, "10"},
-    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
-     NULL, 0.0, 10000.0, "1"},
-    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
-     "true"},
+    KFI_TOKEN_KNOBS,
 };
 
 static void clip_grid(kfi_round_grid *grid, const double *values)
@@ -45,8 +41,7 @@ static void clip_grid(kfi_round_grid *grid, const double *values)
 static void clip_request(kfi_statistics_request *request, const double *values)
 {
     request->needs |= KFI_NEED_GRAM;
-    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
-    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+    kfi_token_request(request, values + KNOB_TOKENS);
 }
 
 static kf_status clip_round(kfi_round_job *job, const void *shared, kf_error *err)

@@ -37,8 +37,7 @@
 enum {
     KNOB_GROUP_STEPS,
     KNOB_ROW_STEPS,
-    KNOB_FIRST_TOKEN_WEIGHT,
-    KNOB_PREFIX_IN_GRAM
+    KNOB_TOKENS /* the first of KFI_TOKEN_N_KNOBS */
 };
 
 static const kf_knob knobs[] = {
@@ -48,10 +47,7 @@ static const kf_knob knobs[] = {
      "Scales of a row that are tried, from 1.02 of the least that clips nothing to "
      "0.2.",
      NULL, 2.0, 1000.0, "80"},
-    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
-     NULL, 0.0, 10000.0, "1"},
-    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
-     "true"},
+    KFI_TOKEN_KNOBS,
 };
 
 typedef struct row_search {
@@ -175,8 +171,7 @@ static void dgq_grid(kfi_round_grid *grid, const double *values)
 static void dgq_request(kfi_statistics_request *request, const double *values)
 {
     request->needs |= KFI_NEED_GRAM;
-    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
-    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+    kfi_token_request(request, values + KNOB_TOKENS);
 }
 
 static kf_status dgq_round(kfi_round_job *job, const void *shared, kf_error *err)

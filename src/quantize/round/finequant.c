@@ -75,27 +75,6 @@ static void finequant_format(kf_format *format, const float *weights, size_t row
     }
 }
 
-static void finequant_request(kfi_statistics_request *request, const double *values)
-{
-    kfi_round_grid grid;
-    kfi_round_grid_read(&grid, values);
-    if (grid.importance == KFI_IMPORTANCE_MEAN_SQUARE && grid.fit.kind == KFI_FIT_MSE) {
-        request->needs |= KFI_NEED_MEAN_SQUARE;
-    }
-}
-
-static kf_status finequant_round(kfi_round_job *job, const void *shared, kf_error *err)
-{
-    (void)shared;
-    kfi_round_grid grid;
-    kfi_round_grid_read(&grid, job->knobs);
-    const kf_status st = kfi_round_fit(job, &grid, NULL, err);
-    if (st == KF_OK) {
-        kfi_round_nearest(job);
-    }
-    return st;
-}
-
 const kfi_method kfi_method_finequant = {
     .about = {.name = "finequant",
               .stage = "round",
@@ -107,9 +86,9 @@ const kfi_method kfi_method_finequant = {
               .knobs = knobs,
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_ROUND,
-    .request = finequant_request,
+    .request = kfi_round_grid_request,
     .grid = kfi_round_grid_read,
     .format = finequant_format,
     .is_whole = true,
-    .round = finequant_round,
+    .round = kfi_round_rtn,
 };

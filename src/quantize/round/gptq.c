@@ -49,8 +49,7 @@ enum {
     KNOB_ACT_ORDER,
     KNOB_STATIC_GROUPS,
     KNOB_SEQUENTIAL,
-    KNOB_FIRST_TOKEN_WEIGHT,
-    KNOB_PREFIX_IN_GRAM
+    KNOB_TOKENS /* the first of KFI_TOKEN_N_KNOBS */
 };
 
 static const kf_knob knobs[] = {
@@ -62,10 +61,7 @@ static const kf_knob knobs[] = {
     {"static_groups", "Fit all grids to the original weights.", "false|true", 0, 0, "true"},
     {"true_sequential", "Later layers of a block see the outputs of its quantized earlier ones.",
      "false|true", 0, 0, "true"},
-    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
-     NULL, 0.0, 10000.0, "1"},
-    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
-     "true"},
+    KFI_TOKEN_KNOBS,
 };
 
 typedef struct gptq_pass {
@@ -321,8 +317,7 @@ kf_status kfi_gptq_round(kfi_round_job *job, const double *with, const void *sha
 static void gptq_request(kfi_statistics_request *request, const double *values)
 {
     request->needs |= KFI_NEED_GRAM;
-    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
-    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+    kfi_token_request(request, values + KNOB_TOKENS);
 }
 
 static kf_status gptq_prepare(void **shared, const kfi_statistics *statistics, const double *values,

@@ -28,17 +28,13 @@
 enum {
     KNOB_SHRINK,
     KNOB_STEPS,
-    KNOB_FIRST_TOKEN_WEIGHT,
-    KNOB_PREFIX_IN_GRAM
+    KNOB_TOKENS /* the first of KFI_TOKEN_N_KNOBS */
 };
 
 static const kf_knob knobs[] = {
     {"shrink", "Least part of a group's range that the search tries.", NULL, 0.1, 0.99, "0.6"},
     {"steps", "Ranges that are tried.", NULL, 2.0, 100.0, "12"},
-    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
-     NULL, 0.0, 10000.0, "1"},
-    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
-     "true"},
+    KFI_TOKEN_KNOBS,
 };
 
 static const int8_t splits[][KFI_TABLE_ENTRIES] = {
@@ -57,8 +53,7 @@ static void llmfp4_grid(kfi_round_grid *grid, const double *values)
 static void llmfp4_request(kfi_statistics_request *request, const double *values)
 {
     request->needs |= KFI_NEED_GRAM;
-    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
-    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+    kfi_token_request(request, values + KNOB_TOKENS);
 }
 
 static kf_status round_with(kfi_round_job *job, size_t i_split, kf_error *err)

@@ -63,9 +63,8 @@ enum {
     KNOB_RELAX_PERIOD,
     KNOB_START,
     KNOB_DAMPING,
-    KNOB_FIRST_TOKEN_WEIGHT,
-    KNOB_PREFIX_IN_GRAM,
-    KNOB_OUTLIERS
+    KNOB_TOKENS, /* the first of KFI_TOKEN_N_KNOBS */
+    KNOB_OUTLIERS = KNOB_TOKENS + KFI_TOKEN_N_KNOBS
 };
 
 enum {
@@ -82,10 +81,7 @@ static const kf_knob knobs[] = {
      1000.0, "3"},
     {"start", "Where the descent begins.", "weights|rtn|gptq", 0, 0, "gptq"},
     {"damping", "Added to the diagonal of H, as a part of its mean.", NULL, 0.0, 10.0, "0.01"},
-    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
-     NULL, 0.0, 10000.0, "1"},
-    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
-     "true"},
+    KFI_TOKEN_KNOBS,
     {"outliers", "Part of the weights that stay in 16 bits; published are 0.005 and 0.01.", NULL,
      0.0, 0.5, "0"},
 };
@@ -543,8 +539,7 @@ static void quantease_release(void *shared, const kf_allocator *alloc)
 static void quantease_request(kfi_statistics_request *request, const double *values)
 {
     request->needs |= KFI_NEED_GRAM;
-    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
-    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+    kfi_token_request(request, values + KNOB_TOKENS);
 }
 
 /* A sweep is one, at 118 of 200 GFLOP/s. */

@@ -67,6 +67,21 @@ void kfi_round_grid_read(kfi_round_grid *grid, const double *knobs)
     grid->importance = knobs[3] > 0.5 ? KFI_IMPORTANCE_MEAN_SQUARE : KFI_IMPORTANCE_NONE;
 }
 
+void kfi_round_grid_request(kfi_statistics_request *request, const double *knobs)
+{
+    kfi_round_grid grid;
+    kfi_round_grid_read(&grid, knobs);
+    if (grid.importance == KFI_IMPORTANCE_MEAN_SQUARE && grid.fit.kind == KFI_FIT_MSE) {
+        request->needs |= KFI_NEED_MEAN_SQUARE;
+    }
+}
+
+void kfi_token_request(kfi_statistics_request *request, const double *knobs)
+{
+    request->first_token_weight = knobs[0];
+    request->prefix = knobs[1] > 0.5;
+}
+
 kf_status kfi_round_importance(float **importance, const kfi_round_grid *grid,
                                const kfi_statistics *statistics, size_t cols,
                                const kf_allocator *alloc, kf_error *err)
@@ -349,4 +364,14 @@ done:
     kfi_free(job->alloc, measure.scratch, scratch_bytes);
     kfi_free(job->alloc, measure.rows, job->rows * sizeof *measure.rows);
     return st;
+}
+
+kf_status kfi_round_rtn(kfi_round_job *job, const void *shared, kf_error *err)
+{
+    kfi_round_grid grid;
+    (void)shared;
+    kfi_round_grid_read(&grid, job->knobs);
+    KFI_TRY(kfi_round_fit(job, &grid, NULL, err));
+    kfi_round_nearest(job);
+    return KF_OK;
 }

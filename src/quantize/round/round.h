@@ -92,6 +92,27 @@ typedef struct kfi_round_grid {
 
 void kfi_round_grid_read(kfi_round_grid *grid, const double *knobs);
 
+/* RTN: the nearest codes on the grids that a method's first knobs describe. It is a method's
+ * round(); what it asks of calibration is its request(). */
+KF_NODISCARD kf_status kfi_round_rtn(kfi_round_job *job, const void *shared, kf_error *err);
+void kfi_round_grid_request(kfi_statistics_request *request, const double *knobs);
+
+/* The two knobs that say how tokens count in a method's statistics, for the tables of methods; and
+ * what they say, read from the first of the two. */
+#define KFI_TOKEN_KNOBS                                                                            \
+    {"first_token_weight",                                                                         \
+     "Weight of each window's first token in H where no prefix is in front.",                      \
+     NULL,                                                                                         \
+     0.0,                                                                                          \
+     10000.0,                                                                                      \
+     "1"},                                                                                         \
+    {                                                                                              \
+        "prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, \
+            0, "true"                                                                              \
+    }
+#define KFI_TOKEN_N_KNOBS 2u
+void kfi_token_request(kfi_statistics_request *request, const double *knobs);
+
 /* Importance of each input column, [cols] values >= 0, from the Gram matrix or the mean squares; or
  * NULL in *importance where the grid wants none. Returned owned: free cols floats. */
 KF_NODISCARD kf_status kfi_round_importance(float **importance, const kfi_round_grid *grid,

@@ -17,27 +17,6 @@
 
 static const kf_knob knobs[] = {KFI_ROUND_GRID_KNOBS("minmax")};
 
-static void rtn_request(kfi_statistics_request *request, const double *values)
-{
-    kfi_round_grid grid;
-    kfi_round_grid_read(&grid, values);
-    if (grid.importance == KFI_IMPORTANCE_MEAN_SQUARE && grid.fit.kind == KFI_FIT_MSE) {
-        request->needs |= KFI_NEED_MEAN_SQUARE;
-    }
-}
-
-static kf_status rtn_round(kfi_round_job *job, const void *shared, kf_error *err)
-{
-    (void)shared;
-    kfi_round_grid grid;
-    kfi_round_grid_read(&grid, job->knobs);
-    const kf_status st = kfi_round_fit(job, &grid, NULL, err);
-    if (st == KF_OK) {
-        kfi_round_nearest(job);
-    }
-    return st;
-}
-
 const kfi_method kfi_method_rtn = {
     .about = {.name = "rtn",
               .stage = "round",
@@ -48,7 +27,7 @@ const kfi_method kfi_method_rtn = {
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_ROUND,
     .takes_outliers = true,
-    .request = rtn_request,
+    .request = kfi_round_grid_request,
     .grid = kfi_round_grid_read,
-    .round = rtn_round,
+    .round = kfi_round_rtn,
 };

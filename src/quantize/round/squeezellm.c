@@ -40,19 +40,15 @@
 enum {
     KNOB_TURNS,
     KNOB_SHRINK,
-    KNOB_FIRST_TOKEN_WEIGHT,
-    KNOB_PREFIX_IN_GRAM,
-    KNOB_OUTLIERS,
+    KNOB_TOKENS, /* the first of KFI_TOKEN_N_KNOBS */
+    KNOB_OUTLIERS = KNOB_TOKENS + KFI_TOKEN_N_KNOBS,
     KNOB_SENSITIVE
 };
 
 static const kf_knob knobs[] = {
     {"turns", "Times that codebook and scales are fitted to each other.", NULL, 1.0, 100.0, "4"},
     {"shrink", "Least part of a group's range that its scale may cover.", NULL, 0.1, 1.0, "0.45"},
-    {"first_token_weight", "Weight of each window's first token in H where no prefix is in front.",
-     NULL, 0.0, 10000.0, "1"},
-    {"prefix_in_gram", "Count the exact prefix's tokens in H, once a window.", "false|true", 0, 0,
-     "true"},
+    KFI_TOKEN_KNOBS,
     {"outliers", "Part of the weights that stay in 16 bits.", NULL, 0.0, 0.5, "0.0045"},
     {"sensitive", "Those of them that are chosen by what they matter, not by their magnitude.",
      NULL, 0.0, 0.5, "0.0005"},
@@ -282,8 +278,7 @@ static void squeezellm_grid(kfi_round_grid *grid, const double *values)
 static void squeezellm_request(kfi_statistics_request *request, const double *values)
 {
     request->needs |= KFI_NEED_MEAN_SQUARE;
-    request->first_token_weight = values[KNOB_FIRST_TOKEN_WEIGHT];
-    request->prefix = values[KNOB_PREFIX_IN_GRAM] > 0.5;
+    kfi_token_request(request, values + KNOB_TOKENS);
 }
 
 static double squeezellm_sparse(const double *values)
