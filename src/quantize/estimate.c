@@ -1,5 +1,5 @@
-/* estimate.c - the dry run: sizes to the byte (single weights: at most), memory and time as
- * estimates.
+/* estimate.c - the dry run: sizes to the byte (single weights and QLLM's maps: at most), memory and
+ * time as estimates.
  *
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -347,10 +347,20 @@ static uint64_t table_parameters(const estimate *e)
     return (uint64_t)e->config->vocabulary * e->config->hidden * (e->config->tied ? 1 : 2);
 }
 
-static double products_a_row(const kf_recipe *recipe)
+/* What all methods of a layer cost beside solving it once. */
+typedef struct search_cost {
+    double products, fits; /* of a row */
+} search_cost;
+
+static search_cost cost_of(const kf_recipe *recipe)
 {
-    const kfi_method_use *use = kfi_treatment_round(&recipe->linears);
-    return use->method->products != NULL ? use->method->products(use->knobs) : 0.0;
+    search_cost cost = {0.0, 0.0};
+    for (size_t i = 0; i < recipe->linears.n_methods; i++) {
+        const kfi_method_use *use = &recipe->linears.methods[i];
+        cost.products += use->method->products != NULL ? use->method->products(use->knobs) : 0.0;
+        cost.fits += use->method->fits != NULL ? use->method->fits(use->knobs) : 0.0;
+    }
+    return cost;
 }
 
 static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t source_bytes,
@@ -369,7 +379,10 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t s
     /* For a budget every layer is rounded and its error taken apart twice. */
     const double turns = kfi_recipe_budgets(e->recipe) ? 2.0 : 1.0;
     const double solver = turns * ((calibrates ? SOLVER_TOKENS : 0.0) + repair) * widths / 2;
-    const double products = calibrates ? turns * products_a_row(e->recipe) * widths / 2 : 0.0;
+    const search_cost search = cost_of(e->recipe);
+    const double products = calibrates ? turns * search.products * widths / 2 : 0.0;
+    const double fits = (calibrates ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0) +
+                        search.fits * ((calibrates ? 1.0 : 0.0) + (tries ? TRIALS : 0.0));
     const double passes = PASSES_PER_FORWARD +
                           PASSES_A_TRANSFORM * (double)kfi_recipe_asking(e->recipe) +
                           (kfi_recipe_weighs(e->recipe) ? PASS_THAT_WEIGHS : 0.0) +
@@ -377,8 +390,7 @@ static kf_status estimate_seconds(double *seconds, const estimate *e, uint64_t s
     double tokens = (double)e->n_tokens * passes + solver + products;
     tokens += tries ? TRIALS * ((double)e->n_trial_tokens * passes + solver / 2 + products) : 0.0;
     *seconds = forward * tokens * (double)e->config->n_layers +
-               fit * (double)kfi_model_linear_parameters(e->model) *
-                   ((calibrates ? FITS_CALIBRATED : FITS_PLAIN) + (tries ? TRIALS : 0.0)) +
+               fit * fits * (double)kfi_model_linear_parameters(e->model) +
                fit * (double)table_parameters(e) * FITS_PLAIN +
                (double)(source_bytes + 2 * e->bytes) / FILE_BYTES_A_SECOND;
     return KF_OK;

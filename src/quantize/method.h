@@ -38,6 +38,11 @@ typedef struct kfi_method {
      * NULL: true, they see the quantized ones. */
     bool (*is_sequential)(const double *knobs);
 
+    /* What a dry run makes of the method's time, beside solving once and measuring: products of a
+     * row with the Gram matrix, and fits of a row's grids. NULL: none. */
+    double (*products)(const double *knobs);
+    double (*fits)(const double *knobs);
+
     /* Stage transform. What a model must have; NULL: nothing. */
     kf_status (*check)(const kfi_config *config, const double *knobs, kf_error *err);
     /* The residual stream between the blocks is rotated: job->residual_signs. */
@@ -45,7 +50,7 @@ typedef struct kfi_method {
     /* It sets the block's online maps, and so is the last of the transforms: the others work on
      * inputs as norms and layers give them. */
     bool maps_inputs;
-    /* Bytes of a block's maps, as they are stored; NULL: none. */
+    /* Bytes of a block's maps, as they are stored, at most; NULL: none. */
     uint64_t (*map_bytes)(const kfi_config *config, const double *knobs);
     /* How many columns of an input are outliers; NULL: none. */
     size_t (*n_outliers)(size_t width, const double *knobs);
@@ -69,9 +74,6 @@ typedef struct kfi_method {
                    const double *knobs);
     /* All rows of a matrix must be there at once: not for tables, which are rounded in pieces. */
     bool is_whole;
-    /* Products of a row with the Gram matrix that it costs beside solving once and measuring: what
-     * a dry run makes of its time. NULL: none. */
-    double (*products)(const double *knobs);
     /* Codes and grids of one layer. */
     kf_status (*round)(kfi_round_job *job, const void *shared, kf_error *err);
 

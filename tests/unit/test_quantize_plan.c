@@ -62,20 +62,26 @@ static void a_dry_run_foretells_the_memory_of_a_trial(void **state)
     }
 }
 
-/* A sweep more is a product with the Gram matrix more. */
-static void a_dry_run_foretells_that_sweeps_take_time(void **state)
+/* A knob that makes a method do its work many times over. */
+static void check_that_it_takes_time(const char *recipe, const char *once, const char *often)
 {
-    (void)state;
-    quantize_fixture *f = quantize_fixture_new("llama", "quantease-w3", 1);
+    quantize_fixture *f = quantize_fixture_new("llama", recipe, 1);
     kf_quantize_result one;
     kf_quantize_result many;
-    f->options.dry_run = true;
-    quantize_fixture_set(f, "quantease.sweeps=1");
-    quantize_fixture_run(f, "out", &one);
-    quantize_fixture_set(f, "quantease.sweeps=1000");
-    quantize_fixture_run(f, "out", &many);
+    quantize_fixture_set(f, once);
+    quantize_fixture_plan(f, &one);
+    quantize_fixture_set(f, often);
+    quantize_fixture_plan(f, &many);
     assert_true(many.seconds > 3.0 * one.seconds);
     quantize_fixture_free(f);
+}
+
+static void a_dry_run_foretells_that_searches_take_time(void **state)
+{
+    (void)state;
+    /* A sweep more is a product with the Gram matrix more, a candidate more a fit and two. */
+    check_that_it_takes_time("quantease-w3", "quantease.sweeps=1", "quantease.sweeps=1000");
+    check_that_it_takes_time("awq-w4", "awq.grid=1", "awq.grid=100");
 }
 
 /* What the source has in memory while layers are reported. */
@@ -132,7 +138,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_dry_run_foretells_the_size_and_writes_nothing),
         cmocka_unit_test(a_dry_run_foretells_the_memory_of_a_trial),
-        cmocka_unit_test(a_dry_run_foretells_that_sweeps_take_time),
+        cmocka_unit_test(a_dry_run_foretells_that_searches_take_time),
         cmocka_unit_test(one_block_of_the_source_is_in_memory_at_a_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -161,7 +161,7 @@ static void a_dry_run_foretells_size_and_memory(void **state)
         quantize_fixture_plan(f, &plan);
         quantize_fixture_run(f, "out", &result);
         if (strstr(mixed[i], "qllm") != NULL) { /* its maps depend on the text */
-            assert_true(plan.bytes <= result.bytes);
+            assert_true(plan.bytes >= result.bytes);
         } else {
             assert_int_equal(plan.bytes, result.bytes);
         }

@@ -193,6 +193,17 @@ static kf_status awq_transform(kfi_transform_job *job, kf_error *err)
     return KF_OK;
 }
 
+static double awq_fits(const double *values)
+{
+    return values[KNOB_GRID];
+}
+
+/* Of W and of E, for each candidate. */
+static double awq_products(const double *values)
+{
+    return 2.0 * values[KNOB_GRID];
+}
+
 const kfi_method kfi_method_awq = {
     .about = {.name = "awq",
               .stage = "transform",
@@ -204,5 +215,7 @@ const kfi_method kfi_method_awq = {
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_TRANSFORM,
     .request = request_gram,
+    .products = awq_products,
+    .fits = awq_fits,
     .transform = awq_transform,
 };

@@ -44,6 +44,14 @@ static const kf_knob knobs[] = {
      "true"},
 };
 
+/* Columns, and with assembly those that join them, beside each layer but o. */
+static uint64_t qllm_map_bytes(const kfi_config *config, const double *values)
+{
+    const bool assembles = values[KNOB_ASSEMBLY] > 0.5;
+    const double n = (double)(5 * config->hidden + config->feed_forward);
+    return (uint64_t)(n * (assembles ? 2.0 : 1.0 + values[KNOB_MOST])) * sizeof(uint32_t);
+}
+
 static void request_all(kfi_statistics_request *request, const double *values)
 {
     (void)values;
@@ -366,6 +374,7 @@ const kfi_method kfi_method_qllm = {
               .n_knobs = sizeof knobs / sizeof knobs[0]},
     .stage = KFI_STAGE_TRANSFORM,
     .maps_inputs = true,
+    .map_bytes = qllm_map_bytes,
     .request = request_all,
     .transform = qllm_transform,
 };
