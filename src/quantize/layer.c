@@ -332,7 +332,17 @@ kf_layer_report kfi_report_kept(const char *name, const char *source_format, siz
                              .unrepaired_error = (double)NAN};
 }
 
-/* Everything that stands beside the matrix for it, but a map that layers share. */
+/* Of the map that its input goes through: in the file every layer has its own. */
+static double map_bits(const kfi_linear *linear)
+{
+    const kfi_online *online = &linear->online;
+    const size_t bytes = (online->signs != NULL ? online->n_inputs : 0) +
+                         (online->columns != NULL ? online->n_outputs * sizeof(uint32_t) : 0) +
+                         (online->second != NULL ? online->n_outputs * sizeof(uint32_t) : 0);
+    return 8.0 * (double)bytes / ((double)linear->rows * (double)linear->cols);
+}
+
+/* With everything that stands beside the packed matrix. */
 static double bits_of(const kfi_layer *layer)
 {
     const kfi_linear *linear = &layer->linear;
@@ -390,6 +400,7 @@ kf_status kfi_layer_quantize(kfi_layer *layer, const kfi_worker *worker,
             return st;
         }
     }
+    layer->report.bits_per_weight += map_bits(source->linear);
     layer->report.activations = layer->activations;
     layer->report.seconds = kfi_clock_seconds() - start;
     return KF_OK;
