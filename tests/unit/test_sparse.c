@@ -23,6 +23,8 @@ static const struct keeper {
     {"gwq", "int4g64", "0.01", 0.01},
     {"gwq", "nf4g64", "0.02", 0.02},
     {"quantease", "int3g64a", "0.01", 0.01},
+    {"pbllm", "cb4g64", "0.1", 0.1},
+    {"pbllm", "int3g32a", "0.02", 0.02},
 };
 #define N_KEEPERS (sizeof keepers / sizeof keepers[0])
 
@@ -108,7 +110,8 @@ static double loss_of(const kfi_round_job *job, double damping)
     return sum;
 }
 
-/* As many as were asked for, each back to what fp16 can hold of what its code lacks. */
+/* As many as were asked for, each back to what fp16 can hold of what its code lacks; those of
+ * QuantEase and PB-LLM take up the errors of others, too. */
 static void kept_weights_come_back(void **state)
 {
     (void)state;
@@ -123,7 +126,7 @@ static void kept_weights_come_back(void **state)
         assert_int_equal(s->starts[0], 0);
         assert_int_equal(s->starts[l.rows], s->n);
         double *e = errors_of(&job);
-        for (size_t r = 0; r < l.rows && strcmp(keepers[k].method, "quantease") != 0; r++) {
+        for (size_t r = 0; r < l.rows && k < 5; r++) {
             for (size_t i = s->starts[r]; i < s->starts[r + 1]; i++) {
                 const double value = (double)kfi_half_to_float(s->values[i]);
                 assert_true(i == s->starts[r] || s->columns[i] > s->columns[i - 1]);
@@ -353,6 +356,61 @@ static void quantease_exchanges_weights(void **state)
     round_layer_deinit(&l);
 }
 
+/* GPTQ's own formula, with the errors that single weights take up; and signs under one scale. */
+static void pbllm_knows_its_loss(void **state)
+{
+    (void)state;
+    static const struct keeper cases[] = {{"pbllm", "cb4g64", "0.1", 0.1},
+                                          {"pbllm", "cb4row", "0", 0.0},
+                                          {"pbllm", "int3g32a", "0.05", 0.05}};
+    for (size_t k = 0; k < 3; k++) {
+        round_layer l;
+        init(&l, &cases[k], 80 + k);
+        kfi_round_job job = round_sparse(&l, "pbllm", NULL);
+        const double loss = loss_of(&job, 0.01);
+        assert_true(job.loss > 0.0 && fabs(job.loss - loss) < 1e-3 * loss);
+        for (size_t i = 1; k < 2 && i < l.rows * l.cols; i++) {
+            const size_t c = i % l.cols;
+            const bool is_first = c % kfi_format_group(l.format, l.cols) == 0;
+            assert_true(is_first ||
+                        fabs(decode(&job, i / l.cols, c)) == fabs(decode(&job, i / l.cols, c - 1)));
+        }
+        kfi_sparse_clear(&job);
+        round_layer_deinit(&l);
+    }
+}
+
+/* The scale of signs is the mean size of what they stand for, to a step of the search. */
+static void pbllm_takes_the_mean_as_its_scale(void **state)
+{
+    (void)state;
+    static const struct keeper k = {"pbllm", "cb4row", "0.05", 0.05};
+    round_layer l;
+    init(&l, &k, 90);
+    for (size_t i = 0; i < l.rows * l.cols; i++) { /* the search goes down to a tenth */
+        l.weights[i] = fabsf(l.weights[i]) > 0.2f ? 0.05f : l.weights[i];
+    }
+    memset(l.statistics.gram, 0, l.cols * l.cols * sizeof(float));
+    round_layer_diagonal_gram(&l); /* nothing is passed on */
+    kfi_round_job job = round_sparse(&l, "pbllm", NULL);
+    for (size_t r = 0; r < l.rows; r++) {
+        double sum = 0.0;
+        double n = 0.0;
+        double most = 0.0;
+        for (size_t c = 0, i = job.sparse.starts[r]; c < l.cols; c++) {
+            const bool stands_beside = i < job.sparse.starts[r + 1] && job.sparse.columns[i] == c;
+            i += stands_beside;
+            const double size = stands_beside ? 0.0 : fabs((double)l.weights[r * l.cols + c]);
+            sum += size;
+            n += !stands_beside;
+            most = fmax(most, size);
+        }
+        assert_true(fabs(fabs(decode(&job, r, 0)) - sum / n) <= 0.0125 * most);
+    }
+    kfi_sparse_clear(&job);
+    round_layer_deinit(&l);
+}
+
 static void threads_change_no_bit(void **state)
 {
     (void)state;
@@ -424,6 +482,8 @@ int main(void)
         cmocka_unit_test(values_stay_finite),
         cmocka_unit_test(no_sweep_of_quantease_raises_the_loss),
         cmocka_unit_test(quantease_exchanges_weights),
+        cmocka_unit_test(pbllm_knows_its_loss),
+        cmocka_unit_test(pbllm_takes_the_mean_as_its_scale),
         cmocka_unit_test(threads_change_no_bit),
         cmocka_unit_test(without_memory_nothing_leaks),
     };

@@ -41,6 +41,7 @@
 #include "base/fail.h"
 #include "linalg/matrix.h"
 #include "quantize/round/gptq_factor.h"
+#include "quantize/round/sparse.h"
 
 enum {
     KNOB_GRID, /* the first of KFI_ROUND_GRID_N_KNOBS */
@@ -85,11 +86,12 @@ typedef struct gptq_tile {
     float *e;        /* [KFI_ROUND_ROWS][block] */
     float *t;        /* [block][KFI_ROUND_ROWS] */
     float *group;    /* [group] */
+    float *counts;   /* [group]: what each of them counts in the fit */
 } gptq_tile;
 
 static size_t tile_floats(size_t cols, size_t block, size_t group)
 {
-    return kfi_round_up(KFI_ROUND_ROWS * (2 * cols + 2 * block) + group, 16);
+    return kfi_round_up(KFI_ROUND_ROWS * (2 * cols + 2 * block) + 2 * group, 16);
 }
 
 static gptq_tile tile_begin(const gptq_pass *pass, size_t i_task, size_t i_thread)
@@ -103,6 +105,7 @@ static gptq_tile tile_begin(const gptq_pass *pass, size_t i_task, size_t i_threa
     tile.e = tile.product + KFI_ROUND_ROWS * cols;
     tile.t = tile.e + KFI_ROUND_ROWS * pass->block;
     tile.group = tile.t + KFI_ROUND_ROWS * pass->block;
+    tile.counts = tile.group + pass->group;
     for (size_t r = 0; r < tile.n; r++) {
         const float *row = job->weights + (tile.first + r) * cols;
         for (size_t i = 0; i < cols; i++) {
@@ -126,6 +129,27 @@ static size_t block_end(const gptq_pass *pass, size_t begin)
     return pass->static_groups || last_group <= begin ? end : last_group;
 }
 
+/* Whether a weight stands beside the matrix, alone. */
+static bool is_single(const kfi_round_job *job, size_t row, size_t c)
+{
+    return job->sparse.marks != NULL && job->sparse.marks[row * job->cols + c] != 0;
+}
+
+/* The importance of n weights of a row from column c on: single ones have none. NULL: all 1. */
+static const float *importance_of(const gptq_pass *pass, float *counts, size_t row, size_t c,
+                                  size_t n)
+{
+    const float *importance = pass->importance != NULL ? pass->importance + c : NULL;
+    if (pass->job->sparse.marks == NULL) {
+        return importance;
+    }
+    for (size_t j = 0; j < n; j++) {
+        const float whole = importance != NULL ? importance[j] : 1.0f;
+        counts[j] = is_single(pass->job, row, c + j) ? 0.0f : whole;
+    }
+    return counts;
+}
+
 /* Fits the grids of the group that begins at column i of the block [begin, end), on weights as the
  * errors so far left them. Here order is the identity. */
 static void fit_group(const gptq_pass *pass, const gptq_tile *tile, size_t begin, size_t end,
@@ -134,29 +158,34 @@ static void fit_group(const gptq_pass *pass, const gptq_tile *tile, size_t begin
     const kfi_round_job *job = pass->job;
     const size_t n = job->cols - i < pass->group ? job->cols - i : pass->group;
     const size_t first_outlier = job->cols - job->n_outliers;
-    const float *importance = pass->importance != NULL ? pass->importance + i : NULL;
     for (size_t r = 0; r < tile->n; r++) {
+        const float *importance = importance_of(pass, tile->counts, tile->first + r, i, n);
         for (size_t j = 0; j < n; j++) {
-            tile->group[j] = i + j >= first_outlier ? 0.0f
-                             : i + j < end          ? tile->t[(i + j - begin) * KFI_ROUND_ROWS + r]
-                                                    : tile->w[r * job->cols + i + j];
+            const bool is_apart = i + j >= first_outlier || is_single(job, tile->first + r, i + j);
+            tile->group[j] = is_apart      ? 0.0f
+                             : i + j < end ? tile->t[(i + j - begin) * KFI_ROUND_ROWS + r]
+                                           : tile->w[r * job->cols + i + j];
         }
         kfi_grid *grid = &job->grids[(tile->first + r) * pass->n_groups + i / pass->group];
         kfi_format_fit(grid, job->format, tile->group, importance, n, &pass->fit);
     }
 }
 
-/* Rounds a value of column c; returns what it is read as. */
+/* Rounds a value of column c; returns what it is read as. A single weight takes it up beside the
+ * code that its row has for 0. */
 static float round_value(const gptq_pass *pass, size_t row, size_t c, float value)
 {
-    const kfi_round_job *job = pass->job;
+    kfi_round_job *job = pass->job;
     const size_t first_outlier = job->cols - job->n_outliers;
     const kfi_grid *grid = &job->grids[row * pass->n_groups + c / pass->group];
     const bool is_outlier = c >= first_outlier;
-    const uint8_t code = kfi_grid_encode(grid, pass->levels, is_outlier ? 0.0f : value);
+    const bool is_alone = is_single(job, row, c);
+    const uint8_t code = kfi_grid_encode(grid, pass->levels, is_outlier || is_alone ? 0.0f : value);
+    const float read = kfi_grid_decode(grid, pass->levels, code);
     job->codes[row * job->cols + c] = code;
     return is_outlier ? kfi_round_outlier(job, row, c - first_outlier, value)
-                      : kfi_grid_decode(grid, pass->levels, code);
+           : is_alone ? kfi_sparse_move_to(job, row, c, read, value)
+                      : read;
 }
 
 /* Rounds the i-th column of all rows of the tile; e gets their errors. */

@@ -158,3 +158,15 @@ kf_status kfi_gptq_factor_new(kfi_gptq_factor **dst, const kfi_statistics *stati
     *dst = factor;
     return KF_OK;
 }
+
+void kfi_gptq_factor_inverse(float *dst, const kfi_gptq_factor *factor)
+{
+    for (size_t j = 0; j < factor->n; j++) {
+        double sum = 0.0;
+        for (size_t i = 0; i <= j; i++) {
+            const double u = (double)factor->u[i * factor->n + j];
+            sum += u * u;
+        }
+        dst[factor->order[j]] = (float)sum;
+    }
+}

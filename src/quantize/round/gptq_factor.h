@@ -29,6 +29,8 @@ KF_NODISCARD kf_status kfi_gptq_factor_new(kfi_gptq_factor **factor,
                                            const kfi_statistics *statistics, bool act_order,
                                            double damping, const kf_allocator *alloc,
                                            kf_error *err);
+/* dst [n] by column: the diagonal of inverse(H). */
+void kfi_gptq_factor_inverse(float *dst, const kfi_gptq_factor *factor);
 /* NULL is fine. */
 void kfi_gptq_factor_free(kfi_gptq_factor *factor, const kf_allocator *alloc);
 

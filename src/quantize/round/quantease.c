@@ -154,9 +154,9 @@ static descent_tile tile_begin(const descent *run, size_t i_task, size_t i_threa
     for (size_t r = 0; r < tile.n && tile.on_grid; r++) {
         for (size_t c = 0; c < cols; c++) {
             const size_t i = (tile.first + r) * cols + c;
-            const float s = is_sparse(run, i) ? round_half(run->weights[i]) : 0.0f;
-            tile.d[r * cols + c] = run->weights[i] - s - decode(run, i);
+            tile.d[r * cols + c] = run->weights[i] - decode(run, i);
         }
+        kfi_sparse_subtract_row(tile.d + r * cols, job, tile.first + r);
     }
     return tile;
 }
@@ -472,6 +472,7 @@ static kf_status start(kfi_round_job *job, const void *shared, kf_error *err)
     }
     KFI_TRY(fit_live(job, err));
     kfi_round_nearest(job);
+    kfi_sparse_fill(job);
     return KF_OK;
 }
 

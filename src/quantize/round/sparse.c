@@ -252,6 +252,12 @@ float kfi_sparse_set(kfi_round_job *job, size_t row, size_t col, float value)
     return kfi_half_to_float(s->values[low]);
 }
 
+float kfi_sparse_move_to(kfi_round_job *job, size_t row, size_t col, float read, float more)
+{
+    const float whole = job->sparse.whole[row * job->cols + col];
+    return read + kfi_sparse_set(job, row, col, whole + more - read) - whole;
+}
+
 void kfi_sparse_subtract_row(float *e, const kfi_round_job *job, size_t row)
 {
     const kfi_sparse_part *s = &job->sparse;
@@ -260,20 +266,26 @@ void kfi_sparse_subtract_row(float *e, const kfi_round_job *job, size_t row)
     }
 }
 
-void kfi_sparse_end(kfi_round_job *job)
+void kfi_sparse_fill(kfi_round_job *job)
 {
     const kfi_sparse_part *s = &job->sparse;
+    const float *weights = s->whole;
     const kfi_levels levels = kfi_round_levels(job);
     const size_t group = kfi_format_group(job->format, job->cols);
     const size_t n_groups = kfi_format_groups(job->format, job->cols);
-    kfi_sparse_close(job);
     for (size_t r = 0; s->n > 0 && r < job->rows; r++) {
         for (size_t i = s->starts[r]; i < s->starts[r + 1]; i++) {
             const size_t c = s->columns[i];
             const kfi_grid *grid = &job->grids[r * n_groups + c / group];
-            const float w = job->weights[r * job->cols + c];
+            const float w = weights[r * job->cols + c];
             const uint8_t code = job->codes[r * job->cols + c];
             s->values[i] = kfi_sparse_half(w - kfi_grid_decode(grid, levels, code));
         }
     }
+}
+
+void kfi_sparse_end(kfi_round_job *job)
+{
+    kfi_sparse_fill(job);
+    kfi_sparse_close(job);
 }

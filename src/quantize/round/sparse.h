@@ -43,7 +43,9 @@ typedef struct kfi_sparse_rule {
  * KFI_SPARSE_COLS_MOST. Cost: each rule scores all weights three times; five bytes a weight. */
 KF_NODISCARD kf_status kfi_sparse_begin(kfi_round_job *job, const kfi_sparse_rule *rules,
                                         size_t n_rules, kf_error *err);
-/* Sets the values to what the codes and grids lack, and brings the weights back. */
+/* Sets the values to what the codes and grids lack. */
+void kfi_sparse_fill(kfi_round_job *job);
+/* That, and brings the weights back. */
 void kfi_sparse_end(kfi_round_job *job);
 /* Brings the weights back and leaves the values that the method has set. */
 void kfi_sparse_close(kfi_round_job *job);
@@ -56,6 +58,10 @@ uint16_t kfi_sparse_half(float value);
 void kfi_sparse_move(kfi_round_job *job, size_t row);
 /* Sets the value at a weight that is marked; returns what it is read as. */
 float kfi_sparse_set(kfi_round_job *job, size_t row, size_t col, float value);
+/* While the matrix is rounded, of one that is marked: its value becomes what brings `read`, the
+ * matrix's part, to the weight and `more`, by which others moved its 0 of the rest. Returns what
+ * the rest is read as there: more, but for the rounding to fp16. */
+float kfi_sparse_move_to(kfi_round_job *job, size_t row, size_t col, float read, float more);
 /* Takes the values of a row off e[cols]. */
 void kfi_sparse_subtract_row(float *e, const kfi_round_job *job, size_t row);
 
