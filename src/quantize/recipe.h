@@ -33,6 +33,7 @@
 #define KFI_WINDOW_LEAST         2u /* tokens: calib.length */
 #define KFI_RECIPE_METHODS_MAX   8u
 #define KFI_RECIPE_OVERRIDES_MAX 256u
+#define KFI_RECIPE_TEXT_KEYS     6u
 
 /* A method with its knobs. */
 typedef struct kfi_method_use {
@@ -134,16 +135,17 @@ KF_NODISCARD kf_status kfi_recipe_read(kf_recipe *recipe, const kfi_json *root, 
  * (also by the name "float"). */
 KF_NODISCARD kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key,
                                                const char *text, kf_error *err);
-KF_NODISCARD kf_status kfi_recipe_read_activations(kfi_treatment *treatment, const char *key,
-                                                   const char *text, kf_error *err);
+/* Which of the recipe's keys with a text as value this is, of n bytes: weights, embedding, head,
+ * activations, kv, prefix; KFI_RECIPE_TEXT_KEYS: none of them. Reading it: KF_RANGE. */
+size_t kfi_recipe_text_key(const char *key, size_t n);
+KF_NODISCARD kf_status kfi_recipe_read_text(kf_recipe *recipe, size_t i_key, const char *text,
+                                            kf_error *err);
 /* A ratio, whole percents, or a word: "0.9", "published", "search". KF_RANGE. */
 KF_NODISCARD kf_status kfi_recipe_read_clip(kf_recipe *recipe, double ratio, kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_clip_word(kf_recipe *recipe, const char *word,
                                                  kf_error *err);
 KF_NODISCARD kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t value,
                                              kf_error *err);
-KF_NODISCARD kf_status kfi_recipe_read_kv(kf_recipe *recipe, const char *text, kf_error *err);
-KF_NODISCARD kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *err);
 /* The override of this pattern, moved to the end where it wins; empty when it is new. */
 KF_NODISCARD kf_status kfi_recipe_add_override(kfi_override **override, kf_recipe *recipe,
                                                const char *pattern, size_t n, kf_error *err);

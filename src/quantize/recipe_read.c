@@ -55,8 +55,8 @@ kf_status kfi_recipe_read_weights(kfi_treatment *treatment, const char *key, con
     return KF_OK;
 }
 
-kf_status kfi_recipe_read_activations(kfi_treatment *treatment, const char *key, const char *text,
-                                      kf_error *err)
+static kf_status read_activations(kfi_treatment *treatment, const char *key, const char *text,
+                                  kf_error *err)
 {
     kf_error reason = {0};
     kf_activation activation = {0};
@@ -115,7 +115,7 @@ kf_status kfi_recipe_read_calib(kf_recipe *recipe, const char *key, int64_t valu
     return KF_OK;
 }
 
-kf_status kfi_recipe_read_kv(kf_recipe *recipe, const char *text, kf_error *err)
+static kf_status read_kv(kf_recipe *recipe, const char *text, kf_error *err)
 {
     kf_error reason = {0};
     return kf_kv_parse(&recipe->kv, text, &reason) == KF_OK
@@ -123,7 +123,7 @@ kf_status kfi_recipe_read_kv(kf_recipe *recipe, const char *text, kf_error *err)
                : kfi_fail(err, KF_RANGE, KF_NO_OFFSET, "kv: %s", reason.msg);
 }
 
-kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *err)
+static kf_status read_prefix(kf_recipe *recipe, const char *text, kf_error *err)
 {
     const size_t n = strlen(text);
     if (n == 0 || n > PREFIX_BYTES_MAX) {
@@ -133,6 +133,53 @@ kf_status kfi_recipe_read_prefix(kf_recipe *recipe, const char *text, kf_error *
     }
     return copy_text(&recipe->prefix, recipe, text, err);
 }
+
+/* ---- keys of the recipe whose value is text ---- */
+
+enum {
+    KEY_WEIGHTS,
+    KEY_EMBEDDING,
+    KEY_HEAD,
+    KEY_ACTIVATIONS,
+    KEY_KV,
+    KEY_PREFIX
+};
+
+static const char *const text_keys[KFI_RECIPE_TEXT_KEYS] = {
+    [KEY_WEIGHTS] = "weights", [KEY_EMBEDDING] = "embedding",
+    [KEY_HEAD] = "head",       [KEY_ACTIVATIONS] = "activations",
+    [KEY_KV] = "kv",           [KEY_PREFIX] = "prefix",
+};
+
+size_t kfi_recipe_text_key(const char *key, size_t n)
+{
+    size_t i = 0;
+    while (i < KFI_RECIPE_TEXT_KEYS &&
+           (strlen(text_keys[i]) != n || memcmp(key, text_keys[i], n) != 0)) {
+        i++;
+    }
+    return i;
+}
+
+kf_status kfi_recipe_read_text(kf_recipe *recipe, size_t i_key, const char *text, kf_error *err)
+{
+    switch (i_key) {
+    case KEY_WEIGHTS:
+        return kfi_recipe_read_weights(&recipe->linears, text_keys[i_key], text, err);
+    case KEY_EMBEDDING:
+        return kfi_recipe_read_weights(&recipe->embedding, text_keys[i_key], text, err);
+    case KEY_HEAD:
+        return kfi_recipe_read_weights(&recipe->head, text_keys[i_key], text, err);
+    case KEY_ACTIVATIONS:
+        return read_activations(&recipe->linears, text_keys[i_key], text, err);
+    case KEY_KV:
+        return read_kv(recipe, text, err);
+    default:
+        return read_prefix(recipe, text, err);
+    }
+}
+
+/* ---- overrides ---- */
 
 /* Moves the override of this pattern to the end; false when there is none. */
 static bool move_to_end(kf_recipe *recipe, const char *pattern, size_t n)
@@ -307,7 +354,7 @@ static kf_status read_override_key(void *ctx, const char *key, const kfi_json *m
     KFI_TRY(read_text(&text, key, member, err));
     *(is_weights ? &override->has_weights : &override->has_activations) = true;
     return is_weights ? kfi_recipe_read_weights(&override->treatment, key, text, err)
-                      : kfi_recipe_read_activations(&override->treatment, key, text, err);
+                      : read_activations(&override->treatment, key, text, err);
 }
 
 static kf_status read_override(void *ctx, const char *key, const kfi_json *member, kf_error *err)
@@ -346,17 +393,6 @@ static kf_status read_clip(kf_recipe *recipe, const kfi_json *value, kf_error *e
     return kfi_recipe_read_clip_word(recipe, word, err);
 }
 
-static bool is_text_key(const char *key)
-{
-    static const char *const keys[] = {"description", "weights", "embedding", "head",
-                                       "activations", "kv",      "prefix"};
-    size_t i = 0;
-    while (i < sizeof keys / sizeof keys[0] && strcmp(key, keys[i]) != 0) {
-        i++;
-    }
-    return i < sizeof keys / sizeof keys[0];
-}
-
 static kf_status read_key(void *ctx, const char *key, const kfi_json *member, kf_error *err)
 {
     kf_recipe *recipe = ctx;
@@ -377,29 +413,14 @@ static kf_status read_key(void *ctx, const char *key, const kfi_json *member, kf
         recipe->act_kept = kfi_json_is_bool(member) && kfi_json_bool(member);
         return kfi_json_is_bool(member) ? KF_OK : wrong_kind(err, key, "true or false");
     }
-    if (!is_text_key(key)) {
+    const size_t i_key = kfi_recipe_text_key(key, strlen(key));
+    const bool is_description = strcmp(key, "description") == 0;
+    if (i_key == KFI_RECIPE_TEXT_KEYS && !is_description) {
         return kfi_fail(err, KF_INVALID, KF_NO_OFFSET, "recipe: unknown key '%.60s'", key);
     }
     KFI_TRY(read_text(&text, key, member, err));
-    if (strcmp(key, "description") == 0) {
-        return copy_text(&recipe->description, recipe, text, err);
-    }
-    if (strcmp(key, "weights") == 0) {
-        return kfi_recipe_read_weights(&recipe->linears, key, text, err);
-    }
-    if (strcmp(key, "embedding") == 0) {
-        return kfi_recipe_read_weights(&recipe->embedding, key, text, err);
-    }
-    if (strcmp(key, "head") == 0) {
-        return kfi_recipe_read_weights(&recipe->head, key, text, err);
-    }
-    if (strcmp(key, "activations") == 0) {
-        return kfi_recipe_read_activations(&recipe->linears, key, text, err);
-    }
-    if (strcmp(key, "kv") == 0) {
-        return kfi_recipe_read_kv(recipe, text, err);
-    }
-    return kfi_recipe_read_prefix(recipe, text, err);
+    return is_description ? copy_text(&recipe->description, recipe, text, err)
+                          : kfi_recipe_read_text(recipe, i_key, text, err);
 }
 
 kf_status kfi_recipe_read(kf_recipe *recipe, const kfi_json *root, kf_error *err)

@@ -116,29 +116,15 @@ static kf_status set_key(kf_recipe *recipe, const char *key, size_t n, const cha
         }
         return set_method(recipe, key, n, dot, value, err);
     }
-    if (key_is(key, n, "weights")) {
-        return kfi_recipe_read_weights(&recipe->linears, "weights", value, err);
-    }
-    if (key_is(key, n, "embedding")) {
-        return kfi_recipe_read_weights(&recipe->embedding, "embedding", value, err);
-    }
-    if (key_is(key, n, "head")) {
-        return kfi_recipe_read_weights(&recipe->head, "head", value, err);
-    }
-    if (key_is(key, n, "activations")) {
-        return kfi_recipe_read_activations(&recipe->linears, "activations", value, err);
-    }
-    if (key_is(key, n, "kv")) {
-        return kfi_recipe_read_kv(recipe, value, err);
+    const size_t i_key = kfi_recipe_text_key(key, n);
+    if (i_key < KFI_RECIPE_TEXT_KEYS) {
+        return kfi_recipe_read_text(recipe, i_key, value, err);
     }
     if (key_is(key, n, "act_clip")) {
         return set_clip(recipe, value, err);
     }
     if (key_is(key, n, "act_kept")) {
         return set_kept(recipe, value, err);
-    }
-    if (key_is(key, n, "prefix")) {
-        return kfi_recipe_read_prefix(recipe, value, err);
     }
     return kfi_fail(
         err, KF_INVALID, KF_NO_OFFSET,
