@@ -5,7 +5,6 @@
 #include <math.h>
 
 #include "base/fail.h"
-#include "linalg/matrix.h"
 #include "model/checkpoint_names.h"
 #include "quantize/layer.h"
 
@@ -80,18 +79,7 @@ static kf_status measure(kf_layer_report *report, const kfi_repair_job *job, kf_
     for (size_t i = 0; i < round->rows * job->rank; i++) {
         job->b[i] = -job->b[i];
     }
-    const kfi_gemm take_away = {.kind = KFI_GEMM_NN,
-                                .add = true,
-                                .m = round->rows,
-                                .n = round->cols,
-                                .k = job->rank,
-                                .a = job->b,
-                                .ld_a = job->rank,
-                                .b = job->a,
-                                .ld_b = round->cols,
-                                .c = job->error,
-                                .ld_c = round->cols};
-    kfi_matrix_multiply(round->pool, &take_away);
+    kfi_repair_multiply(job->error, job, true);
     KFI_TRY(kfi_round_measure_matrix(&error, round, job->error, err));
     report->unrepaired_error = report->output_error;
     report->weight_error = error.weight;

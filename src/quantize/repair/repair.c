@@ -63,11 +63,11 @@ kf_status kfi_repair_squares(double **squares, const kfi_repair_job *job, kf_err
     return KF_OK;
 }
 
-/* dst = W - B A */
-static void subtract_pair(float *dst, const kfi_repair_job *job)
+void kfi_repair_multiply(float *dst, const kfi_repair_job *job, bool add)
 {
     const kfi_round_job *round = job->round;
     const kfi_gemm g = {.kind = KFI_GEMM_NN,
+                        .add = add,
                         .m = round->rows,
                         .n = round->cols,
                         .k = job->rank,
@@ -78,8 +78,14 @@ static void subtract_pair(float *dst, const kfi_repair_job *job)
                         .c = dst,
                         .ld_c = round->cols};
     kfi_matrix_multiply(round->pool, &g);
-    for (size_t i = 0; i < round->rows * round->cols; i++) {
-        dst[i] = round->weights[i] - dst[i];
+}
+
+/* dst = W - B A */
+static void subtract_pair(float *dst, const kfi_repair_job *job)
+{
+    kfi_repair_multiply(dst, job, false);
+    for (size_t i = 0; i < job->round->rows * job->round->cols; i++) {
+        dst[i] = job->round->weights[i] - dst[i];
     }
 }
 

@@ -109,6 +109,9 @@ kfi_low_rank kfi_repair_problem(kfi_repair_job *job);
 KF_NODISCARD kf_status kfi_repair_squares(double **squares, const kfi_repair_job *job,
                                           kf_error *err);
 
+/* dst [rows][cols] = B A, or dst += B A. */
+void kfi_repair_multiply(float *dst, const kfi_repair_job *job, bool add);
+
 /* Rounds W - B A in place of W, with A and B as they are now: job->error becomes W - W~ of the new
  * codes. KF_NOMEM, and what the rounding method returns. */
 KF_NODISCARD kf_status kfi_repair_round_again(kfi_repair_job *job, kf_error *err);
