@@ -79,6 +79,16 @@ typedef struct kfi_tensor {
     size_t i_file;   /* which file of a sharded checkpoint */
 } kfi_tensor;
 
+/* Bytes of n tensors, NULL where one is missing. */
+static inline uint64_t kfi_tensors_bytes(const kfi_tensor *const *tensors, size_t n)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes += tensors[i] == NULL ? 0 : tensors[i]->bytes;
+    }
+    return bytes;
+}
+
 /* All tensors of a checkpoint, with lookup by name through a hash. */
 typedef struct kfi_tensor_table {
     kfi_tensor *tensors;

@@ -44,47 +44,39 @@ kfi_name kfi_name_mlp_norm(size_t i_layer)
     return layer_name(i_layer, "post_attention_layernorm", "weight");
 }
 
+static kfi_name with_suffix(const char *name, const char *suffix)
+{
+    kfi_name full;
+    (void)snprintf(full.text, sizeof full.text, "%s%s", name, suffix);
+    return full;
+}
+
+static bool ends_with(const char *name, size_t n, const char *suffix)
+{
+    const size_t n_suffix = strlen(suffix);
+    return n > n_suffix && memcmp(name + n - n_suffix, suffix, n_suffix) == 0;
+}
+
+/* Which suffix the name's first n bytes end with; n_suffixes: none. */
+static size_t find_suffix(const char *name, size_t n, const char *const *suffixes,
+                          size_t n_suffixes)
+{
+    size_t i = 0;
+    while (i < n_suffixes && !ends_with(name, n, suffixes[i])) {
+        i++;
+    }
+    return i;
+}
+
 kfi_name kfi_name_packed(const char *name)
 {
-    kfi_name packed;
-    (void)snprintf(packed.text, sizeof packed.text, "%s" KFI_SUFFIX_PACKED, name);
-    return packed;
+    return with_suffix(name, KFI_SUFFIX_PACKED);
 }
 
 size_t kfi_name_unpacked(const char *name)
 {
     const size_t n = strlen(name);
-    const size_t n_suffix = strlen(KFI_SUFFIX_PACKED);
-    const bool is_packed =
-        n > n_suffix && memcmp(name + n - n_suffix, KFI_SUFFIX_PACKED, n_suffix) == 0;
-    return is_packed ? n - n_suffix : 0;
-}
-
-static const char *const side_suffixes[KFI_SIDE_PARTS] = {
-    [KFI_SIDE_LOW_RANK_A] = ".low_rank_a",       [KFI_SIDE_LOW_RANK_B] = ".low_rank_b",
-    [KFI_SIDE_OUTLIERS] = ".outliers",           [KFI_SIDE_COLUMNS] = ".outlier_columns",
-    [KFI_SIDE_SPARSE_STARTS] = ".sparse_starts", [KFI_SIDE_SPARSE_COLUMNS] = ".sparse_columns",
-    [KFI_SIDE_SPARSE_VALUES] = ".sparse_values",
-};
-
-kfi_name kfi_name_side(const char *name, kfi_side_part part)
-{
-    kfi_name side;
-    (void)snprintf(side.text, sizeof side.text, "%s%s", name, side_suffixes[part]);
-    return side;
-}
-
-static const char *const online_suffixes[KFI_ONLINE_PARTS] = {
-    [KFI_ONLINE_SIGNS] = ".input_signs",
-    [KFI_ONLINE_COLUMNS] = ".input_columns",
-    [KFI_ONLINE_SECOND] = ".input_second",
-};
-
-kfi_name kfi_name_online(const char *name, kfi_online_part part)
-{
-    kfi_name online;
-    (void)snprintf(online.text, sizeof online.text, "%s%s", name, online_suffixes[part]);
-    return online;
+    return ends_with(name, n, KFI_SUFFIX_PACKED) ? n - strlen(KFI_SUFFIX_PACKED) : 0;
 }
 
 /* The name's length without ".packed". */
@@ -94,28 +86,37 @@ static size_t unpacked_length(const char *name)
     return n > 0 ? n : strlen(name);
 }
 
-static bool ends_with(const char *name, size_t n, const char *suffix)
+static const char *const side_suffixes[KFI_SIDE_PARTS] = {
+    [KFI_SIDE_LOW_RANK_A] = ".low_rank_a",       [KFI_SIDE_LOW_RANK_B] = ".low_rank_b",
+    [KFI_SIDE_OUTLIERS] = ".outliers",           [KFI_SIDE_COLUMNS] = ".outlier_columns",
+    [KFI_SIDE_SPARSE_STARTS] = ".sparse_starts", [KFI_SIDE_SPARSE_COLUMNS] = ".sparse_columns",
+    [KFI_SIDE_SPARSE_VALUES] = ".sparse_values",
+};
+
+static const char *const online_suffixes[KFI_ONLINE_PARTS] = {
+    [KFI_ONLINE_SIGNS] = ".input_signs",
+    [KFI_ONLINE_COLUMNS] = ".input_columns",
+    [KFI_ONLINE_SECOND] = ".input_second",
+};
+
+kfi_name kfi_name_side(const char *name, kfi_side_part part)
 {
-    const size_t n_suffix = strlen(suffix);
-    return n > n_suffix && memcmp(name + n - n_suffix, suffix, n_suffix) == 0;
+    return with_suffix(name, side_suffixes[part]);
+}
+
+kfi_name kfi_name_online(const char *name, kfi_online_part part)
+{
+    return with_suffix(name, online_suffixes[part]);
 }
 
 kfi_side_part kfi_name_side_part(const char *name)
 {
-    size_t part = 0;
-    while (part < KFI_SIDE_PARTS && !ends_with(name, unpacked_length(name), side_suffixes[part])) {
-        part++;
-    }
-    return (kfi_side_part)part;
+    return (kfi_side_part)find_suffix(name, unpacked_length(name), side_suffixes, KFI_SIDE_PARTS);
 }
 
 kfi_online_part kfi_name_online_part(const char *name)
 {
-    size_t part = 0;
-    while (part < KFI_ONLINE_PARTS && !ends_with(name, strlen(name), online_suffixes[part])) {
-        part++;
-    }
-    return (kfi_online_part)part;
+    return (kfi_online_part)find_suffix(name, strlen(name), online_suffixes, KFI_ONLINE_PARTS);
 }
 
 bool kfi_name_is_linear(const char *name)

@@ -117,9 +117,5 @@ kf_status kfi_checkpoint_take_online(kfi_online *online, const kfi_checkpoint *c
 uint64_t kfi_checkpoint_online_bytes(const kfi_checkpoint *checkpoint, const char *name)
 {
     const kfi_online_tensors tensors = find(checkpoint, name);
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < KFI_ONLINE_PARTS; i++) {
-        bytes += tensors.found[i] == NULL ? 0 : tensors.found[i]->bytes;
-    }
-    return bytes;
+    return kfi_tensors_bytes(tensors.found, KFI_ONLINE_PARTS);
 }
