@@ -37,9 +37,7 @@ static reports quantize(quantize_fixture *f, const char *name, kf_quantize_resul
     f->options.layer = take_report;
     f->options.force = true;
     f->options.ctx = &r;
-    CHECK_OK(
-        kf_quantize(result, f->model, quantize_fixture_path(f, name), f->recipe, &f->options, &err),
-        &err);
+    quantize_fixture_run(f, name, result);
     CHECK_OK(kf_verify(quantize_fixture_path(f, name), NULL, &err), &err);
     assert_int_equal(r.n, LAYERS);
     return r;
@@ -94,12 +92,8 @@ static void a_budget_is_held_and_beats_one_rank_for_all(void **state)
         assert_true(spent <= bits + 1e-6 && spent > 0.8 * bits);
         assert_true(r.errors < 0.9 * uniform.errors);
         assert_true(r.ranks[6] > r.ranks[4]); /* down, gate */
-        f->options.dry_run = true;
         kf_quantize_result plan;
-        kf_error err = {0};
-        CHECK_OK(kf_quantize(&plan, f->model, quantize_fixture_path(f, "other"), f->recipe,
-                             &f->options, &err),
-                 &err);
+        quantize_fixture_plan(f, &plan);
         assert_true(plan.bytes >= result.bytes);
         assert_true(plan.bits_per_weight_linear - none.bits_per_weight_linear <= bits + 1e-6);
         quantize_fixture_free(f);

@@ -15,18 +15,13 @@
 
 static void use_methods(quantize_fixture *f, const char *methods)
 {
-    kf_error err = {0};
     char text[1024];
-    kfi_json *root = NULL;
-    kf_recipe_free(f->recipe);
     (void)snprintf(text, sizeof text,
                    "{\"weights\": \"int3g32a\", \"embedding\": \"keep\", \"head\": \"keep\","
                    "\"prefix\": \"none\", \"calib\": {\"samples\": 6, \"length\": 40},"
                    "\"methods\": [%s]}",
                    methods);
-    CHECK_OK(kfi_json_parse(&root, text, strlen(text), &err), &err);
-    CHECK_OK(kfi_recipe_from_json(&f->recipe, root, "test", 4, NULL, &err), &err);
-    kfi_json_free(root);
+    quantize_fixture_use(f, text);
 }
 
 typedef struct sums {
@@ -57,12 +52,10 @@ static sums quantize(quantize_fixture *f, const char *methods, const char *name)
     kf_model_info info;
     const char *out = quantize_fixture_path(f, name);
     use_methods(f, methods);
-    f->options.dry_run = true;
-    CHECK_OK(kf_quantize(&plan, f->model, out, f->recipe, &f->options, &err), &err);
-    f->options.dry_run = false;
+    quantize_fixture_plan(f, &plan);
     f->options.layer = add_report;
     f->options.ctx = &s;
-    CHECK_OK(kf_quantize(&result, f->model, out, f->recipe, &f->options, &err), &err);
+    quantize_fixture_run(f, name, &result);
     f->options.layer = NULL;
     assert_true(plan.bytes >= result.bytes);
     assert_true(plan.memory_bytes >= result.memory_bytes);
