@@ -60,7 +60,7 @@ static kf_status check_file(void *ctx, const char *name, const kfi_json *member,
 
 /* kerf.json carries the hash of its own bytes at its end. Those of the first versions end with
  * their list of files. */
-static kf_status check_document(const kfi_buf *text, kf_error *err)
+static kf_status check_document(const verifying *v, const kfi_buf *text, kf_error *err)
 {
     static const char old_end[] = "\n  }\n}\n";
     static const char begin[] = KFI_KERF_TAIL_BEGIN;
@@ -71,6 +71,8 @@ static kf_status check_document(const kfi_buf *text, kf_error *err)
     const size_t n_old = sizeof old_end - 1;
     char hex[KFI_SHA256_HEX];
     if (text->n >= n_old && memcmp(text->data + text->n - n_old, old_end, n_old) == 0) {
+        kfi_report_warn(v->callbacks, KFI_FILE_KERF " is of an early version, without a checksum "
+                                                    "of its own: nothing says that it is whole");
         return KF_OK;
     }
     const char *tail = text->n >= n_tail ? text->data + text->n - n_tail : "";
@@ -85,13 +87,13 @@ static kf_status check_document(const kfi_buf *text, kf_error *err)
 }
 
 /* Reads kerf.json and checks it by itself. */
-static kf_status read_document(kfi_json **root, const char *path, kf_error *err)
+static kf_status read_document(const verifying *v, kfi_json **root, const char *path, kf_error *err)
 {
     kfi_buf text;
     kfi_buf_init(&text, NULL, KFI_DOCUMENT_MAX);
     kf_status st = kfi_file_read(&text, path, err);
     if (st == KF_OK) {
-        st = check_document(&text, err);
+        st = check_document(v, &text, err);
         if (st == KF_OK) {
             st = kfi_json_parse(root, text.data, text.n, err);
         }
@@ -122,7 +124,7 @@ static kf_status check_checksums(verifying *v, kf_error *err)
     if (path == NULL) {
         return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "a path");
     }
-    kf_status st = read_document(&root, path, err);
+    kf_status st = read_document(v, &root, path, err);
     kfi_free_text(NULL, path);
     if (st == KF_OK) {
         st = check_files(v, root, err);
