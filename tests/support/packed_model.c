@@ -92,3 +92,11 @@ void prefixed_free(prefixed *x)
     kfi_free(NULL, x->keys, 0);
     kfi_free(NULL, x->values, 0);
 }
+
+tiny_kerf_options packed_with_sparse(void)
+{
+    tiny_kerf_options o = tiny_kerf_defaults();
+    o.version = KFI_CHECKPOINT_VERSION_SPARSE;
+    o.sparse = true;
+    return o;
+}

@@ -35,6 +35,8 @@ kf_session *packed_session(kf_model *model, size_t batch);
 float *packed_logits(void);
 /* Tiny models with a low-rank pair and outliers beside every matrix. */
 tiny_kerf_options packed_with_side_paths(void);
+/* Tiny models with single weights beside every matrix. */
+tiny_kerf_options packed_with_sparse(void);
 /* Tiny models whose layers all see their input through a map. */
 tiny_kerf_options packed_with_maps(void);
 /* Normal keys or values of a prefix, for all layers; kfi_free(). */

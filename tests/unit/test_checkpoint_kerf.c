@@ -104,18 +104,9 @@ static void side_paths_compute_what_they_decode_to(void **state)
     check_model(*state, "llama", &o);
 }
 
-/* Tiny models with single weights beside every matrix. */
-static tiny_kerf_options with_sparse(void)
-{
-    tiny_kerf_options o = tiny_kerf_defaults();
-    o.version = KFI_CHECKPOINT_VERSION_SPARSE;
-    o.sparse = true;
-    return o;
-}
-
 static void single_weights_compute_what_they_decode_to(void **state)
 {
-    tiny_kerf_options o = with_sparse();
+    tiny_kerf_options o = packed_with_sparse();
     check_model(*state, "llama", &o);
     o.rank = 8;
     o.n_outliers = 5;
@@ -125,20 +116,6 @@ static void single_weights_compute_what_they_decode_to(void **state)
     o.maps = true;
     o.activations = "int8tg32";
     check_model(*state, "qwen2", &o);
-}
-
-/* Versions before that of single weights have other things by that name. */
-static void version_3_ignores_what_has_the_name_of_single_weights(void **state)
-{
-    tiny_kerf_options o = with_sparse();
-    o.version = KFI_CHECKPOINT_VERSION_INPUTS;
-    packed_model p = packed_model_write(*state, "llama", &o);
-    kf_model *model = model_open_with(p.path, NULL, NULL);
-    const kfi_block *block = NULL;
-    assert_int_equal(kfi_model_block(model, 0, &block, NULL), KF_OK);
-    assert_null(block->linears[KFI_LINEAR_Q].side.sparse.starts);
-    kf_model_close(model);
-    tiny_model_free(p.tiny);
 }
 
 static void maps_compute_what_they_decode_to(void **state)
@@ -247,32 +224,6 @@ static void kept_tensors_and_overrides_mix(void **state)
     tiny_model_free(p.tiny);
 }
 
-static void single_weights_count_as_bits_of_their_layer(void **state)
-{
-    kf_model_info info[2];
-    uint64_t bytes = 0;
-    for (int i = 0; i < 2; i++) {
-        tiny_kerf_options o = with_sparse();
-        o.sparse = i == 1;
-        packed_model p = packed_model_write(*state, "llama", &o);
-        kf_model *model = model_open_with(p.path, NULL, NULL);
-        kf_model_get_info(model, &info[i]);
-        for (size_t k = 0; i == 1 && k < kf_model_tensor_count(model); k++) {
-            kf_model_tensor t;
-            kf_model_get_tensor(model, k, &t);
-            bytes += strstr(t.name, ".sparse_") != NULL ? t.bytes : 0;
-        }
-        kf_model_close(model);
-        tiny_model_free(p.tiny);
-    }
-    /* At least the starts of all rows. */
-    assert_true(bytes > 2 * (64 * 2 + 32 * 2 + 96 * 2 + 64 + 7) * sizeof(uint32_t));
-    assert_int_equal(info[1].bytes - info[0].bytes, bytes);
-    const double linear = 8.0 * (double)bytes / (2.0 * (64 * 64 * 2 + 32 * 64 * 2 + 96 * 64 * 3));
-    assert_true(fabs(info[1].bits_per_weight_linear - info[0].bits_per_weight_linear - linear) <
-                1e-9);
-}
-
 static void decoding_allocates_nothing(void **state)
 {
     kf_error err = {0};
@@ -298,84 +249,6 @@ static void decoding_allocates_nothing(void **state)
     kf_model_close(model);
     assert_true(fixture_allocator_is_clean(&a));
     tiny_model_free(p.tiny);
-}
-
-static void rejects_single_weights_that_cannot_be(void **state)
-{
-    static const struct {
-        tiny_side_flaw flaw;
-        const char *named;
-    } cases[] = {
-        {TINY_SPARSE_NO_VALUES, "sparse_starts' has no 'model.layers.0.mlp.down_proj.weight."
-                                "sparse_values' beside it"},
-        {TINY_SPARSE_FEW_STARTS, "sparse_starts' is not U32 [65] at a multiple of 4 bytes"},
-        {TINY_SPARSE_STARTS_F32, "sparse_starts' is not U32 [65]"},
-        {TINY_SPARSE_FIRST_1, "sparse_starts': element 0 is 1, expected an ascending list from 0"},
-        {TINY_SPARSE_FALLING, "sparse_starts': element 2 is 10"},
-        {TINY_SPARSE_FAR, "sparse_starts': element 3 is "},
-        {TINY_SPARSE_LEFT, "sparse_starts': element 64 is "},
-        {TINY_SPARSE_COLUMNS_U32, "sparse_columns' is not U16 ["},
-        {TINY_SPARSE_BEYOND, "sparse_columns': element 2 is 96, expected columns below 96 in "
-                             "ascending order in row 0"},
-        {TINY_SPARSE_TWICE, "sparse_columns': element 2 is 9"},
-        {TINY_SPARSE_UNSORTED, "sparse_columns': element 2 is 0"},
-        {TINY_SPARSE_FEW_VALUES, "sparse_values' is not F16 ["},
-        {TINY_SPARSE_NAN, "sparse_values': element 3 is NaN"},
-        {TINY_SPARSE_INFINITE, "sparse_values': element 3 is infinite"},
-        {TINY_SIDE_KEPT_MATRIX, "a matrix that is not packed"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        kf_error err = {0};
-        tiny_kerf_options o = with_sparse();
-        o.flaw = cases[i].flaw;
-        packed_model p = packed_model_write(*state, "llama", &o);
-        kf_model *model = NULL;
-        const kf_status st = kf_model_open(&model, p.path, NULL, &err);
-        if (st != KF_FORMAT || strstr(err.msg, cases[i].named) == NULL ||
-            strstr(err.msg, "model.layers.0.mlp.down_proj.weight.") == NULL) {
-            fail_msg("flaw %d: %s: %s", (int)cases[i].flaw, kf_status_text(st), err.msg);
-        }
-        assert_null(model);
-        tiny_model_free(p.tiny);
-    }
-}
-
-/* What no tiny model is wide enough for. */
-static void rejects_single_weights_beside_too_many_columns(void **state)
-{
-    (void)state;
-    kf_error err = {0};
-    kfi_sparse sparse;
-    const kfi_tensor tensor = {.name = "w.sparse_starts"};
-    const kfi_side_tensors tensors = {.name = "w",
-                                      .found = {[KFI_SIDE_SPARSE_STARTS] = &tensor,
-                                                [KFI_SIDE_SPARSE_COLUMNS] = &tensor,
-                                                [KFI_SIDE_SPARSE_VALUES] = &tensor}};
-    assert_int_equal(kfi_sparse_open(&sparse, &tensors, 1, 65537, &err), KF_UNSUPPORTED);
-    assert_non_null(strstr(err.msg, "65537 columns, at most 65536"));
-    assert_null(sparse.starts);
-}
-
-/* It would not count where x is quantized, since x is 0 there. */
-static void verify_rejects_single_weights_in_the_columns_of_outliers(void **state)
-{
-    for (int flawed = 0; flawed < 2; flawed++) {
-        kf_error err = {0};
-        tiny_kerf_options o = with_sparse();
-        o.n_outliers = 5;
-        o.flaw = flawed != 0 ? TINY_SPARSE_IN_OUTLIERS : TINY_SIDE_RIGHT;
-        packed_model p = packed_model_write(*state, "llama", &o);
-        tiny_kerf_write_sums(p.path);
-        const kf_status st = kf_verify(p.path, NULL, &err);
-        if (flawed == 0) {
-            CHECK_OK(st, &err);
-        } else {
-            assert_int_equal(st, KF_FORMAT);
-            assert_non_null(strstr(err.msg, "down_proj.weight.sparse_columns': row 1 has a weight "
-                                            "in column 7, which is one of outliers"));
-        }
-        tiny_model_free(p.tiny);
-    }
 }
 
 static void fail_every_allocation(const char *path)
@@ -422,14 +295,9 @@ int main(void)
         IN_DIRECTORY(single_weights_compute_what_they_decode_to),
         IN_DIRECTORY(maps_compute_what_they_decode_to),
         IN_DIRECTORY(a_rotated_stream_computes_what_it_would_unrotated),
-        IN_DIRECTORY(version_3_ignores_what_has_the_name_of_single_weights),
         IN_DIRECTORY(any_batch_and_thread_count_gives_the_same_bits),
         IN_DIRECTORY(kept_tensors_and_overrides_mix),
-        IN_DIRECTORY(single_weights_count_as_bits_of_their_layer),
         IN_DIRECTORY(decoding_allocates_nothing),
-        IN_DIRECTORY(rejects_single_weights_that_cannot_be),
-        cmocka_unit_test(rejects_single_weights_beside_too_many_columns),
-        IN_DIRECTORY(verify_rejects_single_weights_in_the_columns_of_outliers),
         IN_DIRECTORY(opening_reports_a_failing_allocator_and_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

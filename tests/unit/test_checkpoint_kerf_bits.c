@@ -142,6 +142,32 @@ static void maps_count_as_bits_of_their_layer(void **state)
     assert_true(info[0].parameters == info[1].parameters);
 }
 
+static void single_weights_count_as_bits_of_their_layer(void **state)
+{
+    kf_model_info info[2];
+    uint64_t bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        tiny_kerf_options o = packed_with_sparse();
+        o.sparse = i == 1;
+        packed_model p = packed_model_write(*state, "llama", &o);
+        kf_model *model = model_open_with(p.path, NULL, NULL);
+        kf_model_get_info(model, &info[i]);
+        for (size_t k = 0; i == 1 && k < kf_model_tensor_count(model); k++) {
+            kf_model_tensor t;
+            kf_model_get_tensor(model, k, &t);
+            bytes += strstr(t.name, ".sparse_") != NULL ? t.bytes : 0;
+        }
+        kf_model_close(model);
+        tiny_model_free(p.tiny);
+    }
+    /* At least the starts of all rows. */
+    assert_true(bytes > 2 * (64 * 2 + 32 * 2 + 96 * 2 + 64 + 7) * sizeof(uint32_t));
+    assert_int_equal(info[1].bytes - info[0].bytes, bytes);
+    const double linear = 8.0 * (double)bytes / (2.0 * (64 * 64 * 2 + 32 * 64 * 2 + 96 * 64 * 3));
+    assert_true(fabs(info[1].bits_per_weight_linear - info[0].bits_per_weight_linear - linear) <
+                1e-9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +175,7 @@ int main(void)
         IN_DIRECTORY(side_paths_count_as_bits_of_their_layer),
         cmocka_unit_test(tells_by_its_name_what_a_tensor_is),
         IN_DIRECTORY(maps_count_as_bits_of_their_layer),
+        IN_DIRECTORY(single_weights_count_as_bits_of_their_layer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,6 +82,22 @@ static void rejects_what_is_wrong_with_a_checkpoint(void **state)
     }
 }
 
+/* Opening fails, naming what is wrong with which tensor. */
+static void check_flaw(const char *directory, const tiny_kerf_options *o, const char *named)
+{
+    kf_error err = {0};
+    kf_model *model = NULL;
+    packed_model p = packed_model_write(directory, "llama", o);
+    const kf_status st = kf_model_open(&model, p.path, NULL, &err);
+    if (st != (o->flaw == TINY_SIDE_WIDE ? KF_UNSUPPORTED : KF_FORMAT) ||
+        strstr(err.msg, named) == NULL ||
+        strstr(err.msg, "model.layers.0.mlp.down_proj.weight.") == NULL) {
+        fail_msg("flaw %d: %s: %s", (int)o->flaw, kf_status_text(st), err.msg);
+    }
+    assert_null(model);
+    tiny_model_free(p.tiny);
+}
+
 static void rejects_side_paths_that_cannot_be(void **state)
 {
     static const struct {
@@ -105,19 +121,9 @@ static void rejects_side_paths_that_cannot_be(void **state)
         {TINY_SIDE_WIDE, "of 513, at most 512"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        kf_error err = {0};
         tiny_kerf_options o = packed_with_side_paths();
         o.flaw = cases[i].flaw;
-        packed_model p = packed_model_write(*state, "llama", &o);
-        kf_model *model = NULL;
-        const kf_status st = kf_model_open(&model, p.path, NULL, &err);
-        const kf_status expected = cases[i].flaw == TINY_SIDE_WIDE ? KF_UNSUPPORTED : KF_FORMAT;
-        if (st != expected || strstr(err.msg, cases[i].named) == NULL ||
-            strstr(err.msg, "model.layers.0.mlp.down_proj.weight.") == NULL) {
-            fail_msg("flaw %d: %s: %s", (int)cases[i].flaw, kf_status_text(st), err.msg);
-        }
-        assert_null(model);
-        tiny_model_free(p.tiny);
+        check_flaw(*state, &o, cases[i].named);
     }
 }
 
@@ -221,6 +227,89 @@ static void verify_rejects_a_matrix_that_is_not_0_in_the_columns_of_outliers(voi
     }
 }
 
+/* Versions before that of single weights have other things by that name. */
+static void version_3_ignores_what_has_the_name_of_single_weights(void **state)
+{
+    tiny_kerf_options o = packed_with_sparse();
+    o.version = KFI_CHECKPOINT_VERSION_INPUTS;
+    packed_model p = packed_model_write(*state, "llama", &o);
+    kf_model *model = model_open_with(p.path, NULL, NULL);
+    const kfi_block *block = NULL;
+    assert_int_equal(kfi_model_block(model, 0, &block, NULL), KF_OK);
+    assert_null(block->linears[KFI_LINEAR_Q].side.sparse.starts);
+    kf_model_close(model);
+    tiny_model_free(p.tiny);
+}
+
+static void rejects_single_weights_that_cannot_be(void **state)
+{
+    static const struct {
+        tiny_side_flaw flaw;
+        const char *named;
+    } cases[] = {
+        {TINY_SPARSE_NO_VALUES, "sparse_starts' has no 'model.layers.0.mlp.down_proj.weight."
+                                "sparse_values' beside it"},
+        {TINY_SPARSE_FEW_STARTS, "sparse_starts' is not U32 [65] at a multiple of 4 bytes"},
+        {TINY_SPARSE_STARTS_F32, "sparse_starts' is not U32 [65]"},
+        {TINY_SPARSE_FIRST_1, "sparse_starts': element 0 is 1, expected an ascending list from 0"},
+        {TINY_SPARSE_FALLING, "sparse_starts': element 2 is 10"},
+        {TINY_SPARSE_FAR, "sparse_starts': element 3 is "},
+        {TINY_SPARSE_LEFT, "sparse_starts': element 64 is "},
+        {TINY_SPARSE_COLUMNS_U32, "sparse_columns' is not U16 ["},
+        {TINY_SPARSE_BEYOND, "sparse_columns': element 2 is 96, expected columns below 96 in "
+                             "ascending order in row 0"},
+        {TINY_SPARSE_TWICE, "sparse_columns': element 2 is 9"},
+        {TINY_SPARSE_UNSORTED, "sparse_columns': element 2 is 0"},
+        {TINY_SPARSE_FEW_VALUES, "sparse_values' is not F16 ["},
+        {TINY_SPARSE_NAN, "sparse_values': element 3 is NaN"},
+        {TINY_SPARSE_INFINITE, "sparse_values': element 3 is infinite"},
+        {TINY_SIDE_KEPT_MATRIX, "a matrix that is not packed"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        tiny_kerf_options o = packed_with_sparse();
+        o.flaw = cases[i].flaw;
+        check_flaw(*state, &o, cases[i].named);
+    }
+}
+
+/* What no tiny model is wide enough for. */
+static void rejects_single_weights_beside_too_many_columns(void **state)
+{
+    (void)state;
+    kf_error err = {0};
+    kfi_sparse sparse;
+    const kfi_tensor tensor = {.name = "w.sparse_starts"};
+    const kfi_side_tensors tensors = {.name = "w",
+                                      .found = {[KFI_SIDE_SPARSE_STARTS] = &tensor,
+                                                [KFI_SIDE_SPARSE_COLUMNS] = &tensor,
+                                                [KFI_SIDE_SPARSE_VALUES] = &tensor}};
+    assert_int_equal(kfi_sparse_open(&sparse, &tensors, 1, 65537, &err), KF_UNSUPPORTED);
+    assert_non_null(strstr(err.msg, "65537 columns, at most 65536"));
+    assert_null(sparse.starts);
+}
+
+/* It would not count where x is quantized, since x is 0 there. */
+static void verify_rejects_single_weights_in_the_columns_of_outliers(void **state)
+{
+    for (int flawed = 0; flawed < 2; flawed++) {
+        kf_error err = {0};
+        tiny_kerf_options o = packed_with_sparse();
+        o.n_outliers = 5;
+        o.flaw = flawed != 0 ? TINY_SPARSE_IN_OUTLIERS : TINY_SIDE_RIGHT;
+        packed_model p = packed_model_write(*state, "llama", &o);
+        tiny_kerf_write_sums(p.path);
+        const kf_status st = kf_verify(p.path, NULL, &err);
+        if (flawed == 0) {
+            CHECK_OK(st, &err);
+        } else {
+            assert_int_equal(st, KF_FORMAT);
+            assert_non_null(strstr(err.msg, "down_proj.weight.sparse_columns': row 1 has a weight "
+                                            "in column 7, which is one of outliers"));
+        }
+        tiny_model_free(p.tiny);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -233,6 +322,10 @@ int main(void)
         IN_DIRECTORY(older_versions_ignore_what_has_the_name_of_a_map),
         IN_DIRECTORY(verify_accepts_maps_and_a_rotated_stream),
         IN_DIRECTORY(verify_rejects_a_matrix_that_is_not_0_in_the_columns_of_outliers),
+        IN_DIRECTORY(version_3_ignores_what_has_the_name_of_single_weights),
+        IN_DIRECTORY(rejects_single_weights_that_cannot_be),
+        cmocka_unit_test(rejects_single_weights_beside_too_many_columns),
+        IN_DIRECTORY(verify_rejects_single_weights_in_the_columns_of_outliers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
