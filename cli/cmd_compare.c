@@ -10,7 +10,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -141,70 +140,14 @@ static kf_status read_texts(cli_comparison *c, kf_error *err)
     return st == KF_OK ? hash_ids(c->calibration_hash, &c->calibration, err) : st;
 }
 
-/* ---- recipes ---- */
-
-/* Opens one recipe with the changes that --set makes. */
-static kf_status open_recipe(cli_comparison *c, const char *name, kf_error *err)
-{
-    if (c->n_recipes == RECIPES_MOST) {
-        return set_error(err, KF_RANGE, "more than %d recipes", RECIPES_MOST);
-    }
-    return quantize_job_recipe(&c->recipes[c->n_recipes++], name, &c->options->set, err);
-}
-
-/* Opens all recipes of Kerf's own whose name matches a shell pattern. */
-static kf_status open_matching_recipes(cli_comparison *c, const char *pattern, kf_error *err)
-{
-    const char *name = NULL;
-    const char *description = NULL;
-    const size_t n_before = c->n_recipes;
-    kf_status st = KF_OK;
-    for (size_t i = 0; st == KF_OK && kf_recipe_at(i, &name, &description); i++) {
-        if (fnmatch(pattern, name, 0) == 0) {
-            st = open_recipe(c, name, err);
-        }
-    }
-    return st == KF_OK && c->n_recipes == n_before
-               ? set_error(err, KF_INVALID, "--recipes: no recipe is called like '%s'", pattern)
-               : st;
-}
-
-static kf_status open_named_recipes(cli_comparison *c, const char *name, kf_error *err)
-{
-    if (strcmp(name, "all") == 0) {
-        return open_matching_recipes(c, "*", err);
-    }
-    return strpbrk(name, "*?[") != NULL ? open_matching_recipes(c, name, err)
-                                        : open_recipe(c, name, err);
-}
-
-/* All of them before any work: a misspelled name is told at once. */
-static kf_status open_recipes(cli_comparison *c, kf_error *err)
-{
-    kf_status st = KF_OK;
-    char *rest = NULL;
-    char *list = strdup(c->options->recipes);
-    if (list == NULL) {
-        return set_error(err, KF_NOMEM, "names of recipes");
-    }
-    for (char *name = strtok_r(list, ",", &rest); st == KF_OK && name != NULL;
-         name = strtok_r(NULL, ",", &rest)) {
-        st = open_named_recipes(c, name, err);
-    }
-    free(list);
-    return st == KF_OK && c->n_recipes == 0
-               ? set_error(err, KF_INVALID, "--recipes '%s' names none", c->options->recipes)
-               : st;
-}
-
 /* ---- the table ---- */
 
 static compare_layout make_layout(const cli_comparison *c)
 {
     compare_layout layout = {
         .name_width = 10, .seeds = c->options->seeds > 1, .texts = c->n_texts > 1};
-    for (size_t i = 0; i < c->n_recipes; i++) {
-        const size_t n = strlen(kf_recipe_name(c->recipes[i])) + (layout.seeds ? 3 : 0);
+    for (size_t i = 0; i < c->n_variants; i++) {
+        const size_t n = strlen(c->variants[i].name) + (layout.seeds ? 3 : 0);
         const int width = n < 60 ? (int)n : 60;
         layout.name_width = width > layout.name_width ? width : layout.name_width;
     }
@@ -236,6 +179,8 @@ static void print_rows(const cli_comparison *c, const compare_layout *layout, si
             terminal_clear();
             json_print(json_deep_copy(row), 12);
             (void)output_flush();
+        } else if (c->options->markdown) {
+            compare_markdown_row(row, layout);
         } else {
             compare_print_row(row, layout);
         }
@@ -247,8 +192,9 @@ static kf_status show_rows(cli_comparison *c, const compare_layout *layout, kf_e
     size_t n_printed = 0;
     kf_status st = compare_source(c, err);
     print_rows(c, layout, &n_printed);
-    for (size_t i = 0; i < c->n_recipes; i++) {
-        const bool draws = kf_recipe_draws(c->recipes[i]); /* else one row says it for all seeds */
+    for (size_t i = 0; i < c->n_variants; i++) {
+        const bool draws =
+            kf_recipe_draws(c->variants[i].recipe); /* else one row says it for all seeds */
         const uint64_t n_seeds = draws ? c->options->seeds : 1;
         for (uint64_t k = 0; st == KF_OK && k < n_seeds && output_flush(); k++) {
             st = compare_recipe(c, i, draws ? c->options->common.seed + k : 0, err);
@@ -275,11 +221,13 @@ static kf_status write_page(const cli_comparison *c, const compare_layout *layou
 static kf_status compare(cli_comparison *c, kf_error *err)
 {
     const compare_layout layout = make_layout(c);
-    if (!c->options->common.json) {
+    if (c->options->markdown && !c->options->common.json) {
+        compare_markdown_columns(&layout);
+    } else if (!c->options->common.json) {
         print_heading(c, &layout);
     }
     kf_status st = show_rows(c, &layout, err);
-    if (st == KF_OK && !c->options->common.json) {
+    if (st == KF_OK && !c->options->common.json && !c->options->markdown) {
         compare_print_seeds(&c->rows, &layout);
         if (c->options->tokens > 0) {
             compare_print_answers(&c->rows, c->options->prompt, &layout);
@@ -311,7 +259,7 @@ static kf_status open_source(cli_comparison *c, kf_error *err)
 /* Everything that can be wrong is told before any work. */
 static kf_status comparison_open(cli_comparison *c, kf_error *err)
 {
-    kf_status st = open_recipes(c, err);
+    kf_status st = compare_open_variants(c, err);
     st = st == KF_OK ? name_texts(c, err) : st;
     st = st == KF_OK ? compare_rows_open(&c->rows, c->options->rows, err) : st;
     st = st == KF_OK ? open_source(c, err) : st;
@@ -321,9 +269,7 @@ static kf_status comparison_open(cli_comparison *c, kf_error *err)
 
 static void comparison_close(cli_comparison *c)
 {
-    for (size_t i = 0; i < c->n_recipes; i++) {
-        kf_recipe_free(c->recipes[i]);
-    }
+    compare_close_variants(c);
     for (size_t i = 0; i < c->n_texts; i++) {
         free(c->texts[i].path);
         document_free(&c->texts[i].document);
@@ -377,8 +323,9 @@ static int run(const cli_command *command, int argc, char **argv)
 
 static const cli_option options_table[] = {
     {"recipes", 'r', OPTION_TEXT, "NAMES",
-     "recipes to compare, between commas: names, files, patterns such as 'quarot-*', or 'all' "
-     "(default: rtn and gptq at 8, 4, 3 and 2 bits)",
+     "recipes to compare, between commas: names, files, patterns such as 'quarot-*', or 'all', each "
+     "with settings of its own behind it: gptq-w4+prefix=none+head=int4g64 (default: rtn and gptq "
+     "at 8, 4, 3 and 2 bits)",
      offsetof(compare_options, recipes), 0, 0},
     {"texts", 0, OPTION_TEXT, "FILES", "texts to measure on, between commas",
      offsetof(compare_options, texts), 0, 0},
@@ -391,6 +338,8 @@ static const cli_option options_table[] = {
      offsetof(compare_options, seeds), 1, 1000},
     {"rows", 0, OPTION_TEXT, "FILE", "keep the rows here, and take from it those that it has",
      offsetof(compare_options, rows), 0, 0},
+    {"markdown", 0, OPTION_FLAG, NULL, "print the table as Markdown",
+     offsetof(compare_options, markdown), 0, 0},
     {"html", 0, OPTION_TEXT, "FILE", "write the table as a page with charts, too",
      offsetof(compare_options, html), 0, 0},
     {"layers", 0, OPTION_COUNT, "N",
@@ -428,6 +377,7 @@ const cli_command command_compare = {
     .examples =
         "  kerf compare $(kerf pull) --texts manual.txt --windows 4 --set calib.samples=4\n"
         "  kerf compare model.gguf --recipes rtn-w4,gptq-w4 --texts test.txt --calib train.txt --json\n"
+        "  kerf compare model.gguf --recipes 'gptq-w4,gptq-w4+prefix=none' --texts test.txt --calib train.txt --markdown\n"
         "  kerf compare model.gguf --texts a.txt,b.txt --calib c.txt --rows rows.jsonl --html table.html\n",
     .options = options_table,
     .n_options = sizeof options_table / sizeof options_table[0],

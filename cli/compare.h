@@ -20,7 +20,7 @@ typedef struct compare_options {
     const char *recipes, *texts, *calib, *dir, *prompt, *activations, *rows, *html;
     kf_kv kv;
     text_list set;
-    bool force;
+    bool force, markdown;
     uint64_t window, windows, tokens, kv_exact, seeds, layers;
 } compare_options;
 
@@ -30,6 +30,12 @@ typedef struct compare_text {
     cli_document document;
     char hash[KF_HASH_BYTES]; /* of its ids */
 } compare_text;
+
+/* A recipe, and what its rows are called: its name, and the settings that it was given alone. */
+typedef struct compare_variant {
+    kf_recipe *recipe;
+    char *name; /* malloc'ed */
+} compare_variant;
 
 /* Hidden states of the source behind so many tokens on a text, kept for all rows that start with
  * them. */
@@ -48,8 +54,8 @@ typedef struct cli_comparison {
     size_t n_texts;
     cli_document calibration;
     char calibration_hash[KF_HASH_BYTES];
-    kf_recipe *recipes[RECIPES_MOST];
-    size_t n_recipes;
+    compare_variant variants[RECIPES_MOST];
+    size_t n_variants;
     char dir[PATH_BYTES - 300]; /* where checkpoints and reference states go */
     bool own_dir;               /* made by us: removed at the end */
     compare_reference references[REFERENCES_MOST];
@@ -57,10 +63,15 @@ typedef struct cli_comparison {
     compare_rows rows;
 } cli_comparison;
 
+/* Opens what --recipes names, all before any work, so that a misspelled name is told at once. */
+kf_status compare_open_variants(cli_comparison *comparison, kf_error *err);
+void compare_close_variants(cli_comparison *comparison);
+
 /* Shows the rows of the source, or of a recipe with a seed, one a text: those that are known, and
  * else measured ones. */
 kf_status compare_source(cli_comparison *comparison, kf_error *err);
-kf_status compare_recipe(cli_comparison *comparison, size_t i_recipe, uint64_t seed, kf_error *err);
+kf_status compare_recipe(cli_comparison *comparison, size_t i_variant, uint64_t seed,
+                         kf_error *err);
 /* Frees and removes the states that were kept. */
 void compare_forget_references(cli_comparison *comparison);
 

@@ -280,7 +280,7 @@ kf_status compare_source(cli_comparison *c, kf_error *err)
         if (key == NULL) {
             return err->code;
         }
-        if (compare_rows_take(&c->rows, key) != NULL) {
+        if (compare_rows_take(&c->rows, key, "float") != NULL) {
             json_decref(key);
             continue;
         }
@@ -301,6 +301,7 @@ kf_status compare_source(cli_comparison *c, kf_error *err)
 /* One recipe with one seed. */
 typedef struct compare_run {
     const kf_recipe *recipe;
+    const char *name;
     uint64_t seed;
     char path[PATH_BYTES]; /* of the checkpoint */
     json_t *keys[TEXTS_MOST];
@@ -308,13 +309,18 @@ typedef struct compare_run {
     cli_subject subject;
 } compare_run;
 
+/* A directory called as the row is. */
 static kf_status name_checkpoint(compare_run *run, const cli_comparison *c, kf_error *err)
 {
-    const char *name = kf_recipe_name(run->recipe);
+    const char *name = run->name;
+    const size_t n_dir = strlen(c->dir) + 1;
     const int n = c->options->seeds > 1 && kf_recipe_draws(run->recipe)
                       ? snprintf(run->path, sizeof run->path, "%s/%s@%llu", c->dir, name,
                                  (unsigned long long)run->seed)
                       : snprintf(run->path, sizeof run->path, "%s/%s", c->dir, name);
+    for (size_t i = n_dir; i < sizeof run->path && run->path[i] != '\0'; i++) {
+        run->path[i] = run->path[i] == '/' ? '_' : run->path[i]; /* of a setting */
+    }
     return n > 0 && (size_t)n < sizeof run->path
                ? KF_OK
                : set_error(err, KF_RANGE, "the name of recipe '%.40s…' is too long", name);
@@ -399,7 +405,7 @@ static kf_status measure_recipe(json_t *row, cli_comparison *c, const compare_ru
 
 static kf_status show_text_row(cli_comparison *c, compare_run *run, size_t i_text, kf_error *err)
 {
-    if (compare_rows_take(&c->rows, run->keys[i_text]) != NULL) {
+    if (compare_rows_take(&c->rows, run->keys[i_text], run->name) != NULL) {
         return KF_OK;
     }
     if (run->subject.model == NULL) {
@@ -408,7 +414,7 @@ static kf_status show_text_row(cli_comparison *c, compare_run *run, size_t i_tex
             return st;
         }
     }
-    json_t *row = new_row(kf_recipe_name(run->recipe), c->texts[i_text].path);
+    json_t *row = new_row(run->name, c->texts[i_text].path);
     const kf_status st = measure_recipe(row, c, run, i_text, err);
     if (st != KF_OK) {
         json_decref(row);
@@ -417,9 +423,10 @@ static kf_status show_text_row(cli_comparison *c, compare_run *run, size_t i_tex
     return compare_rows_add(&c->rows, row, err);
 }
 
-kf_status compare_recipe(cli_comparison *c, size_t i_recipe, uint64_t seed, kf_error *err)
+kf_status compare_recipe(cli_comparison *c, size_t i_variant, uint64_t seed, kf_error *err)
 {
-    compare_run run = {.recipe = c->recipes[i_recipe], .seed = seed};
+    const compare_variant *variant = &c->variants[i_variant];
+    compare_run run = {.recipe = variant->recipe, .name = variant->name, .seed = seed};
     kf_status st = name_checkpoint(&run, c, err);
     for (size_t i = 0; st == KF_OK && i < c->n_texts; i++) {
         run.keys[i] = make_key(c, i, run.recipe, seed, err);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "compare_rows.h"
+#include "report_json.h"
 #include "subject.h"
 
 #include <errno.h>
@@ -102,9 +103,12 @@ static json_t *find(const compare_rows *rows, const json_t *key)
     return NULL;
 }
 
-const json_t *compare_rows_take(compare_rows *rows, const json_t *key)
+const json_t *compare_rows_take(compare_rows *rows, const json_t *key, const char *name)
 {
     json_t *row = find(rows, key);
+    if (row != NULL && json_object_set_new(row, "recipe", json_text(name)) != 0) {
+        return NULL;
+    }
     return row != NULL && json_array_append(rows->shown, row) == 0 ? row : NULL;
 }
 

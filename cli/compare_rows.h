@@ -24,8 +24,10 @@ typedef struct compare_rows {
 /* Reads a file of rows; one that is not there is empty. path may be NULL. KF_FORMAT names the line
  * that is no row. */
 kf_status compare_rows_open(compare_rows *rows, const char *path, kf_error *err);
-/* Shows a row that is known already; NULL when there is none, else borrowed. */
-const json_t *compare_rows_take(compare_rows *rows, const json_t *key);
+/* Shows a row that is known already, called as in this table: it may have been called otherwise
+ * before, as the key tells recipes apart and not their names. NULL when there is none, else
+ * borrowed. */
+const json_t *compare_rows_take(compare_rows *rows, const json_t *key, const char *name);
 /* Shows a new row (moved, NULL is KF_NOMEM) and appends it to the file, as one write. */
 kf_status compare_rows_add(compare_rows *rows, json_t *row, kf_error *err);
 void compare_rows_close(compare_rows *rows);

@@ -9,7 +9,7 @@
 
 const char *compare_row_name(char *dst, size_t n, const json_t *row, const compare_layout *layout)
 {
-    char name[128];
+    char name[COMPARE_NAME_BYTES - 24]; /* but for the seed */
     (void)show_text(name, sizeof name, row_text(row, "recipe"));
     const double seed = row_number(row, "seed");
     if (layout->seeds && seed >= 0) {
@@ -65,7 +65,7 @@ void compare_print_columns(const compare_layout *layout)
 
 void compare_print_row(const json_t *row, const compare_layout *layout)
 {
-    char name[160];
+    char name[COMPARE_NAME_BYTES];
     char cell[32];
     char text[128];
     const double seconds = row_number(row, "quantize_seconds");
@@ -184,7 +184,7 @@ void compare_print_answers(const compare_rows *rows, const char *prompt,
     const json_t *row = NULL;
     (void)printf("\nwhat each wrote behind \"%s\":\n", prompt);
     for (size_t i = 0; (row = compare_rows_at(rows, i)) != NULL; i++) {
-        char name[160];
+        char name[COMPARE_NAME_BYTES];
         if (json_object_get(row, "answer") != NULL) {
             (void)printf("\n%s\n", compare_row_name(name, sizeof name, row, layout));
             print_lines(row_text(row, "answer"));

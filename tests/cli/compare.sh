@@ -110,6 +110,22 @@ assert [r["recipe"] for r in rows] == ["float"] + [
 run compare "$model" $once --recipes "mxint4,rtn-w[34]"
 checks "names and patterns stand for themselves and for all that match" '
 assert [r["recipe"] for r in rows] == ["float", "mxint4", "rtn-w4", "rtn-w3"]'
+run compare "$model" $once --recipes "rtn-w4,rtn-w4+weights=int4g32+prefix=start" \
+    --set activations=float
+checks "settings behind a name are of that row alone" '
+assert [r["recipe"] for r in rows] == ["float", "rtn-w4", "rtn-w4+weights=int4g32+prefix=start"]
+assert [r["start"] for r in rows] == ["none", "none", "start token"]
+assert rows[1]["bits_per_weight_linear"] < rows[2]["bits_per_weight_linear"]
+assert rows[2]["activations"] == "float"'
+run compare "$model" $once --recipes "rtn-w[34]+head=int4g64"
+checks "and of all that match a pattern" '
+assert [r["recipe"] for r in rows] == ["float", "rtn-w4+head=int4g64", "rtn-w3+head=int4g64"]'
+mkdir "$scratch/a+b"
+printf '{"weights": "int4g64"}' >"$scratch/a+b/mine.json"
+run compare "$model" $once --recipes "$scratch/a+b/mine.json+head=int4g64"
+checks "a file may have a plus in its name" '
+assert [r["recipe"] for r in rows] == ["float", "mine+head=int4g64"]'
+fails 2 "heat" "a setting that there is not" compare "$model" $once --recipes "rtn-w4+heat=1"
 fails 2 "no recipe is called like 'quorat-[*]'" "a pattern that matches nothing" \
     compare "$model" $once --recipes "quorat-*"
 
@@ -126,6 +142,11 @@ run compare "$model" --recipes rtn-w4 --texts "$scratch/a.txt" $options -n 0 --l
     --rows "$scratch/rows.jsonl"
 [ "$code" -eq 0 ] && ! grep -q "^what each wrote" "$scratch/out" && [ ! -s "$scratch/err" ]
 result "which -n 0 leaves out" $?
+
+run compare "$model" --recipes rtn-w4 --texts "$texts" $options -n 0 --layers 0 --markdown
+[ "$code" -eq 0 ] && [ "$(sed 's/[^|]//g' "$scratch/out" | sort | uniq -c | tr -d ' ')" = \
+    "6|||||||||||||" ] && grep -q "^| rtn-w4 | .* ± .* | .*+.* ± .* %" "$scratch/out"
+result "as Markdown, every line has as many cells" $?
 
 python3 - "$scratch/page.html" <<'PYTHON'
 import html.parser, sys
