@@ -204,8 +204,9 @@ KF_API const uint32_t *kf_model_prefix(const kf_model *model);
  * that a head is rotated, queries and keys alike, values there and their sums back, by the
  * normalised Walsh-Hadamard matrix: it spreads a head's outliers over all its numbers and changes
  * no score. A head whose size is no power of two is rotated in blocks of the greatest one that
- * divides it (96: 32; 80: 16), which spreads less. A stored prefix and the 8 tokens
- * behind it stay in float32; the mean of these 8 keys is taken off the others.
+ * divides it (96: 32; 80: 16), which spreads less. A stored prefix and the 8 tokens behind it stay
+ * in float32. Where keys have a bias (Qwen2) or less than 8 bits, the mean of these 8 keys, taken
+ * in front of RoPE, is kept out of the codes; what it is worth to a query is added exactly.
  *
  * Source: Ashkboos et al., "QuaRot: Outlier-Free 4-Bit Inference in Rotated LLMs", 2024,
  * arXiv:2404.00456: its cache of keys after RoPE and of values. Here scales are symmetric, one a

@@ -7,6 +7,8 @@
  * and for every chunk of 256 keys i with codes k (values v), their zero z and scales s_k,i (s_v,i)
  *
  *     s_i = (sum_d a_d (k_i,d - z)) * (t scale * s_k,i)        the sum exact in int32
+ *     s_i += scale * sum_j w_j t_j,i     where keys share a part: fma, ascending in j, and
+ *                                        w = the query's weights turned by the chunk's angles
  *     m = max s_i     p_i = e^(s_i - m)      l = sum p_i (16 lanes)
  *     w_i = p_i s_v,i                        u = max w_i / 32767     c_i = round(w_i / u)
  *     o_d = (sum_i c_i (v_i,d - z)) * u      the sum exact in int32
@@ -47,7 +49,9 @@ typedef struct kfi_packed_row {
     float weight_scale;
     int32_t query_sum; /* of the integers */
     int32_t weight_sum;
-    kfi_attention_state state; /* of all chunks so far */
+    kfi_attention_state state;              /* of all chunks so far */
+    float turned[KFI_PACKED_HEAD_DIM_MOST]; /* weights of the common key, for the current chunk */
+    float common[KFI_ATTENTION_CHUNK];      /* its scores */
 } kfi_packed_row;
 
 /* Behind the rows, room for a chunk of keys or values as codes of 8 bits: lanes of all widths. */
@@ -61,6 +65,12 @@ static inline float kfi_packed_step(float max, float *inverse)
 {
     *inverse = max < KFI_QUANTIZE_LEAST ? 0.0f : KFI_PACKED_MOST / max;
     return max < KFI_QUANTIZE_LEAST ? 0.0f : max / KFI_PACKED_MOST;
+}
+
+/* The weights of a row's common key. */
+static inline const float *kfi_common_weights(const kfi_attention_args *a, size_t row)
+{
+    return a->common.weights + row / a->n_heads * a->ld_q + row % a->n_heads * a->head_dim;
 }
 
 #endif /* KFI_KERNELS_ATTENTION_PACKED_INLINE_H */

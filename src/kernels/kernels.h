@@ -193,6 +193,21 @@ typedef struct kfi_attention_state {
     float max, sum;
 } kfi_attention_state;
 
+/* What all keys in codes share in front of RoPE, a vector c, which their codes lack: key i, counted
+ * from the first one, stands for R(i) (k_i + c), R(i) turning pair j by i times its frequency f_j.
+ * With one vector w of weights a query,
+ *
+ *     q R(i) c = sum_j w_j cos(i f_j) + w_(j + head_dim/2) sin(i f_j)
+ *
+ * so that a score costs head_dim products more, whatever the keys. Angles are split at whole
+ * chunks: w is turned once a chunk, and the table of a chunk's tokens serves all layers, heads and
+ * chunks. */
+typedef struct kfi_common_key {
+    const float *weights;     /* as queries lie, or NULL: they share nothing */
+    const float *chunk_turns; /* [chunk][head_dim]: cosines, and sines negated, of i = 256 chunk */
+    const float *token_turns; /* [16 panels][head_dim][16]: cosines and sines of i = 0 … 255 */
+} kfi_common_key;
+
 /* Causal attention of one kv head. Query token t (0 … n_tokens-1) stands at position first + t and
  * sees keys 0 … first + t of the n_keys that there are. Its n_heads query heads (those that share
  * this kv head) lie at q + t * ld_q + h * head_dim, the results likewise in dst. keys: panels of 16
@@ -211,7 +226,8 @@ typedef struct kfi_attention_args {
     size_t n_tokens, n_heads, head_dim, first, n_keys;
     const float *keys;
     const float *values;
-    kfi_packed_kv kv; /* of attention_packed() */
+    kfi_packed_kv kv; /* of attention_packed(), as is what follows */
+    kfi_common_key common;
     float scale;
     kfi_attention_state *state; /* or NULL: all keys are here, the result is divided */
     bool continues;

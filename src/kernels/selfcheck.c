@@ -212,7 +212,8 @@ enum {
     packed_heads = 3,
     packed_tokens = 3, /* nine rows: a block of eight and one alone */
     packed_first = 268,
-    packed_keys = 288 /* whole blocks, of which the last is not full */
+    packed_keys = 288, /* whole blocks, of which the last is not full */
+    n_chunk_floats = (packed_keys / KFI_ATTENTION_CHUNK + 1) * packed_dim
 };
 
 static bool attention_packed_agrees(kfi_attention_packed_fn *kernel, kfi_packed_kv kv)
@@ -220,9 +221,13 @@ static bool attention_packed_agrees(kfi_attention_packed_fn *kernel, kfi_packed_
     float q[packed_tokens * packed_heads * packed_dim];
     float expected[packed_tokens * packed_heads * packed_dim];
     float actual[packed_tokens * packed_heads * packed_dim];
+    float weights[packed_tokens * packed_heads * packed_dim];
+    float turns[n_chunk_floats + KFI_ATTENTION_CHUNK * packed_dim];
     alignas(64) unsigned char
         scratch[KFI_PACKED_ROWS * sizeof(kfi_packed_row) + KFI_ATTENTION_CHUNK * packed_cols];
     fill(q, packed_tokens * packed_heads * packed_dim, 24);
+    fill(weights, packed_tokens * packed_heads * packed_dim, 25);
+    fill(turns, sizeof turns / sizeof *turns, 26);
     kfi_attention_args args = {.dst = expected,
                                .ld_dst = packed_heads * packed_dim,
                                .q = q,
@@ -233,6 +238,7 @@ static bool attention_packed_agrees(kfi_attention_packed_fn *kernel, kfi_packed_
                                .first = packed_first,
                                .n_keys = packed_keys,
                                .kv = kv,
+                               .common = {weights, turns, turns + n_chunk_floats},
                                .scale = 2.0f,
                                .scratch = scratch};
     kfi_attention_packed_generic(&args);

@@ -10,9 +10,11 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <math.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "kernels/attention_inline.h"
+#include "model/common_key.h"
 #include "model/forward.h"
 #include "model/rope.h"
 #include "model/workspace.h"
@@ -51,15 +53,51 @@ static void prepare_rope(kfi_workspace *w, size_t first, size_t n)
     w->rope_n = n;
 }
 
+/* What keys in codes share, as RoPE turns it at the first of them. */
+static void turn_offsets(const attending *a)
+{
+    kfi_workspace *w = a->workspace;
+    const size_t half = w->head_dim / 2;
+    float *turns = w->offset_turns;
+    if (w->offset_position != a->kv->n_exact) {
+        w->offset_position = a->kv->n_exact;
+        kfi_rope_angles(turns, turns + half, w->rope_frequencies, half, w->offset_position);
+    }
+    memcpy(w->turned_offsets, a->kv->offsets,
+           w->n_kv_heads * w->head_dim * sizeof *w->turned_offsets);
+    w->kernels->rope(w->turned_offsets, w->n_kv_heads, w->head_dim, turns, turns + half);
+}
+
+/* Takes it off the keys of a token that becomes codes, in front of RoPE, and weighs it for the
+ * queries, behind RoPE. */
+static void take_offsets(const kfi_workspace *w, const attending *a, size_t t, float *k,
+                         const float *q)
+{
+    const size_t dim = w->head_dim;
+    const size_t group = w->n_heads / w->n_kv_heads;
+    float *weights = w->offset_weights + t * w->n_heads * dim;
+    for (size_t i = 0; i < w->n_kv_heads * dim; i++) {
+        k[i] -= a->kv->offsets[i];
+    }
+    for (size_t h = 0; h < w->n_kv_heads; h++) {
+        kfi_common_weigh(weights + h * group * dim, q + h * group * dim, group,
+                         w->turned_offsets + h * dim, dim);
+    }
+}
+
 /* A token's heads into their places for the cache: by its position, and to be cut to codes. */
 static void rotate(const kfi_workspace *w, const attending *a, size_t t)
 {
+    const bool is_coded = a->first + t >= kfi_kv_n_float(a->kv, a->first + t + 1);
     const size_t half = w->head_dim / 2;
     const float *cosine = w->cosine + t * half;
     const float *sine = w->sine + t * half;
     float *q = a->q + t * w->n_heads * w->head_dim;
     float *k = a->k + t * w->n_kv_heads * w->head_dim;
     w->kernels->rope(q, w->n_heads, w->head_dim, cosine, sine);
+    if (is_coded && a->kv->has_offsets) {
+        take_offsets(w, a, t, k, q);
+    }
     w->kernels->rope(k, w->n_kv_heads, w->head_dim, cosine, sine);
     if (kfi_kv_is_packed(a->kv)) {
         w->kernels->hadamard(q, w->n_heads, w->head_dim);
@@ -110,14 +148,18 @@ static void put_all(attending *a)
     const size_t begin = start / KFI_KV_BLOCK;
     const size_t end = (start + a->n - 1) / KFI_KV_BLOCK + 1;
     const size_t n_float = kfi_kv_n_float(a->kv, a->first + a->n);
-    const bool is_complete = kfi_kv_is_packed(a->kv) && n_float == a->kv->n_exact;
+    const bool is_complete = a->kv->has_offsets && n_float == a->kv->n_exact;
     if (!is_complete || a->first >= n_float) {
+        if (is_complete) {
+            turn_offsets(a);
+        }
         put_blocks(a, begin, end);
         return;
     }
     const size_t border = (start + n_float - a->first) / KFI_KV_BLOCK;
     put_blocks(a, begin, border);
-    kfi_kv_put_offsets(a->kv);
+    kfi_kv_put_offsets(a->kv, a->workspace->rope_frequencies);
+    turn_offsets(a);
     put_blocks(a, border, end);
 }
 
@@ -195,6 +237,22 @@ static kfi_attention_args head_args(const attending *a, size_t i_head, size_t be
     };
 }
 
+/* What keys in codes share, for those from token `first_key` of them on: a multiple of the panel.
+ * Where this is in a chunk, fewer tokens than are left of it are meant. */
+static kfi_common_key common_of(const attending *a, size_t i_head, size_t begin, size_t first_key)
+{
+    const kfi_workspace *w = a->workspace;
+    const size_t head = begin * w->n_heads + i_head * (w->n_heads / w->n_kv_heads);
+    const size_t in_chunk = first_key % KFI_ATTENTION_CHUNK;
+    if (!a->kv->has_offsets) {
+        return (kfi_common_key){0};
+    }
+    return (kfi_common_key){.weights = w->offset_weights + head * w->head_dim,
+                            .chunk_turns =
+                                a->kv->chunk_turns + first_key / KFI_ATTENTION_CHUNK * w->head_dim,
+                            .token_turns = a->kv->token_turns + in_chunk * w->head_dim};
+}
+
 /* The same of the keys and values in codes, from their token `first_key` on: those of `packed` that
  * all these queries read. */
 static kfi_attention_args packed_args(const attending *a, size_t i_head, size_t begin,
@@ -206,6 +264,7 @@ static kfi_attention_args packed_args(const attending *a, size_t i_head, size_t 
     args.first -= n_front;
     args.n_keys = kfi_kv_n_packed(kv, a->first + begin + n_tokens - 1) - first_key;
     args.kv = kfi_packed_kv_from(&kv->packed, i_head * kv->packed_capacity + first_key);
+    args.common = common_of(a, i_head, begin, first_key);
     return args;
 }
 
@@ -218,30 +277,8 @@ static kfi_attention_args newest_args(const attending *a, size_t i_head, size_t 
     args.first -= start;
     args.n_keys = args.first + n_tokens;
     args.kv = kfi_packed_kv_from(&a->newest, i_head * a->newest_capacity + start - a->newest_first);
+    args.common = common_of(a, i_head, begin, start - a->kv->n_exact);
     return args;
-}
-
-/* Lowers the scores that queries have of keys in float32 by what those in codes lack: the score of
- * the offset. */
-static void lower_states(const kfi_attention_args *args, const attending *a, size_t i_head)
-{
-    float lower[KFI_QUERY_TOKENS];
-    for (size_t h = 0; h < args->n_heads; h++) {
-        const kfi_gemm product = {.kind = KFI_GEMM_NT,
-                                  .m = args->n_tokens,
-                                  .n = 1,
-                                  .k = args->head_dim,
-                                  .a = args->q + h * args->head_dim,
-                                  .ld_a = args->ld_q,
-                                  .b = a->kv->offsets + i_head * args->head_dim,
-                                  .ld_b = args->head_dim,
-                                  .c = lower,
-                                  .ld_c = 1};
-        a->workspace->kernels->gemm(&product);
-        for (size_t t = 0; t < args->n_tokens; t++) {
-            args->state[t * args->n_heads + h].max -= lower[t] * args->scale;
-        }
-    }
 }
 
 /* Queries behind the exact tokens, of one block where newest tokens are kept: the exact ones first,
@@ -257,7 +294,6 @@ static void attend_packed(const attending *a, size_t i_head, size_t begin, size_
     exact.state = packed.state = states;
     packed.continues = true;
     kernels->attention(&exact);
-    lower_states(&exact, a, i_head);
     if (packed.n_keys > 0) {
         kernels->attention_packed(&packed);
     }
@@ -350,9 +386,6 @@ static void attend_chunk(const attending *a, size_t i_head, size_t i, size_t i_t
         args.state = state;
         args.n_keys = kfi_least(n_float - begin, KFI_ATTENTION_CHUNK);
         w->kernels->attention(&args);
-        if (n_float <= a->first && kfi_kv_is_packed(a->kv)) {
-            lower_states(&args, a, i_head);
-        }
     } else {
         const bool is_newest = a->kv->keeps_newest && i + 1 == a->n_chunks;
         const size_t begin = (i - n_float_chunks) * KFI_ATTENTION_CHUNK;

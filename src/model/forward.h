@@ -56,11 +56,13 @@ KF_NODISCARD kf_status kfi_workspace_reserve_rotation(kfi_workspace *workspace, 
  * fp16 until their group is full; here all tokens have their codes at once.
  *
  * Keys have a part that hardly changes from token to token, in models with a bias of the keys
- * (Qwen2) many times what does change: it would take most of a code's range. So the mean of the
- * last KFI_KV_SAMPLE keys in float32 is taken off every key in codes. That lowers all scores of a
- * query by the same q offset, and softmax does not see it once those in float32 are lowered, too.
- * Source: Zhang et al., SageAttention, arXiv:2410.02367, section 4.2, whose mean is over all keys;
- * that a few of the first do is ours. */
+ * (Qwen2) many times what does change: it would take most of a code's range. In front of RoPE it
+ * does not change at all. So the mean of the last KFI_KV_SAMPLE keys in float32, turned back to
+ * where RoPE found them, is taken off every key that becomes codes, and what it is worth to a query
+ * is added to the scores, exactly: see kfi_common_key. Source: Zhang et al., SageAttention,
+ * arXiv:2410.02367, section 4.2, whose mean is over all keys behind RoPE; keys in front of RoPE:
+ * Hooper et al., KVQuant, arXiv:2401.18079, section 3.2. A few of the first keys and the score of
+ * the mean are ours. Keys of 8 bits without a bias do without: has_offsets. */
 typedef struct kfi_kv {
     size_t capacity; /* tokens in float32, a multiple of KFI_KV_PANEL */
     size_t n_kv_heads, head_dim;
@@ -70,8 +72,10 @@ typedef struct kfi_kv {
     size_t n_exact_least;   /* that were asked for */
     size_t packed_capacity; /* tokens in codes, a multiple of KFI_KV_BLOCK */
     kfi_packed_kv packed;   /* of the first kv head */
-    float *offsets;         /* [kv head][head_dim], taken off the keys in codes */
-    bool keeps_newest;
+    float *offsets;         /* [kv head][head_dim], taken off the keys in codes, in front of RoPE */
+    /* Turns of kfi_common_key, shared by all layers. */
+    const float *chunk_turns, *token_turns;
+    bool has_offsets, keeps_newest;
     size_t newest_capacity; /* tokens in `newest` */
     kfi_packed_kv newest;   /* [kv head][newest_capacity]: the block of token n_put - 1 */
     size_t n_put;           /* tokens, of the last pass */
@@ -123,8 +127,8 @@ static inline size_t kfi_kv_n_packed(const kfi_kv *kv, size_t position)
 }
 
 /* Puts one token's key (after RoPE) and value, [n_kv_heads][head_dim] each and rotated where there
- * are codes, at a position. Positions are put in ascending order; those in codes after the offsets.
- */
+ * are codes, at a position. Positions are put in ascending order; those in codes after the offsets,
+ * which are taken off already. */
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value);
 /* Puts one that is in codes into a cache of newest tokens as well, at token i of its first kv head;
  * the heads are `capacity` tokens apart. */
@@ -138,8 +142,9 @@ void kfi_kv_find_newest(const kfi_kv *kv, size_t position);
 void kfi_kv_copy_newest(const kfi_packed_kv *dst, size_t dst_capacity, size_t to,
                         const kfi_packed_kv *src, size_t src_capacity, size_t from,
                         size_t n_kv_heads);
-/* Makes the offsets: to be called when position n_exact - 1 has been put. */
-void kfi_kv_put_offsets(kfi_kv *kv);
+/* Makes the offsets: to be called when position n_exact - 1 has been put. frequencies [head_dim /
+ * 2] are RoPE's. */
+void kfi_kv_put_offsets(kfi_kv *kv, const double *frequencies);
 /* Copies the stored prefix (its first n tokens) of a layer into positions 0 … n-1, in float32, and
  * sets n_exact to the end of the sample behind it. */
 void kfi_kv_put_prefix(kfi_kv *kv, const kfi_prefix *prefix, size_t i_layer, size_t n);

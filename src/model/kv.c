@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "model/common_key.h"
 #include "model/forward.h"
 
 /* ---- memory ---- */
@@ -28,7 +29,7 @@ static size_t packed_bytes(const kfi_packed_kv *packed, size_t n)
 
 static size_t offset_bytes(const kfi_kv *kv)
 {
-    return kfi_kv_is_packed(kv)
+    return kv->has_offsets
                ? kfi_round_up(kv->n_kv_heads * kv->head_dim * sizeof(float), KFI_LINE_BYTES)
                : 0;
 }
@@ -87,24 +88,6 @@ static void put_float(const kfi_kv *kv, size_t i_head, size_t position, const fl
     kfi_kv_store(keys, values, position, key, value, kv->head_dim);
 }
 
-/* A head's key without its offset. */
-static void lower_key(float *lowered, const kfi_kv *kv, size_t i_head, const float *key)
-{
-    const float *offset = kv->offsets + i_head * kv->head_dim;
-    for (size_t i = 0; i < kv->head_dim; i++) {
-        lowered[i] = key[i] - offset[i];
-    }
-}
-
-static void put_codes(const kfi_kv *kv, size_t i_head, size_t position, const float *key,
-                      const float *value)
-{
-    float lowered[KFI_PACKED_HEAD_DIM_MOST];
-    lower_key(lowered, kv, i_head, key);
-    kfi_packed_kv_store(&kv->packed, i_head * kv->packed_capacity + position - kv->n_exact, lowered,
-                        value, kv->head_dim);
-}
-
 void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *value)
 {
     for (size_t h = 0; h < kv->n_kv_heads; h++) {
@@ -113,7 +96,8 @@ void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *valu
         if (kfi_kv_n_float(kv, position + 1) > position) {
             put_float(kv, h, position, head_key, head_value);
         } else {
-            put_codes(kv, h, position, head_key, head_value);
+            kfi_packed_kv_store(&kv->packed, h * kv->packed_capacity + position - kv->n_exact,
+                                head_key, head_value, kv->head_dim);
         }
     }
 }
@@ -121,11 +105,9 @@ void kfi_kv_put(kfi_kv *kv, size_t position, const float *key, const float *valu
 void kfi_kv_put_newest(const kfi_kv *kv, const kfi_packed_kv *newest, size_t capacity, size_t i,
                        const float *key, const float *value)
 {
-    float lowered[KFI_PACKED_HEAD_DIM_MOST];
     for (size_t h = 0; h < kv->n_kv_heads; h++) {
-        lower_key(lowered, kv, h, key + h * kv->head_dim);
-        kfi_packed_kv_store(newest, h * capacity + i, lowered, value + h * kv->head_dim,
-                            kv->head_dim);
+        kfi_packed_kv_store(newest, h * capacity + i, key + h * kv->head_dim,
+                            value + h * kv->head_dim, kv->head_dim);
     }
 }
 
@@ -165,7 +147,7 @@ void kfi_kv_copy_newest(const kfi_packed_kv *dst, size_t dst_capacity, size_t to
     }
 }
 
-void kfi_kv_put_offsets(kfi_kv *kv)
+void kfi_kv_put_offsets(kfi_kv *kv, const double *frequencies)
 {
     float key[KFI_PACKED_HEAD_DIM_MOST];
     for (size_t h = 0; h < kv->n_kv_heads; h++) {
@@ -173,6 +155,8 @@ void kfi_kv_put_offsets(kfi_kv *kv)
         memset(offset, 0, kv->head_dim * sizeof *offset);
         for (size_t t = kv->n_exact - KFI_KV_SAMPLE; t < kv->n_exact; t++) {
             kfi_kv_load_key(key, kv->keys + h * kv->capacity * kv->head_dim, t, kv->head_dim);
+            kfi_kernels_get()->hadamard(key, 1, kv->head_dim);
+            kfi_common_turn_back(key, frequencies, kv->head_dim, t);
             for (size_t i = 0; i < kv->head_dim; i++) {
                 offset[i] += key[i] * (1.0f / (float)KFI_KV_SAMPLE);
             }

@@ -7,6 +7,7 @@
 
 #include "base/fail.h"
 #include "base/report.h"
+#include "model/common_key.h"
 #include "model/forward.h"
 #include "model/kv_policy.h"
 #include "model/opened.h"
@@ -28,6 +29,8 @@ struct kf_session {
     kfi_kv *kvs;     /* [n_layers] */
     unsigned char *kv_memory;
     size_t kv_bytes; /* of kv_memory */
+    float *turns;    /* of kfi_common_key, where there are codes */
+    size_t turn_bytes;
     void *chunk_memory;
     size_t chunk_bytes; /* of chunk_memory */
     kfi_watch watch;
@@ -74,6 +77,7 @@ static kfi_kv kv_shape(const kf_session *s)
         .values =
             codes_of(s->policy.value_bits, s->policy.is_fitted ? KFI_KV_UNBIASED : KFI_KV_GREATEST),
         .cols = kfi_packed_kv_cols(config->head_dim)};
+    kv.has_offsets = s->policy.key_bits < 8 || config->architecture->qkv_bias;
     kv.keeps_newest = s->policy.keeps_newest;
     kv.newest_capacity = kv.keeps_newest ? KFI_KV_NEWEST : 0;
     kv.newest = (kfi_packed_kv){.keys.bits = 8, .values.bits = 8, .cols = kv.packed.cols};
@@ -106,6 +110,28 @@ static kf_status allocate_cache(kf_session *s, kf_error *err)
     return KF_OK;
 }
 
+/* What the scores of the offsets of keys are made with. */
+static kf_status allocate_turns(kf_session *s, kf_error *err)
+{
+    const kfi_config *config = kfi_model_config(s->model);
+    const size_t n_chunk = kfi_common_chunk_floats(config->head_dim, s->context);
+    const size_t n = n_chunk + kfi_common_token_floats(config->head_dim);
+    if (!s->kvs[0].has_offsets) {
+        return KF_OK;
+    }
+    s->turn_bytes = n * sizeof(float);
+    s->turns = kfi_alloc(s->model->alloc, s->turn_bytes);
+    if (s->turns == NULL) {
+        return kfi_fail(err, KF_NOMEM, KF_NO_OFFSET, "no memory for a session");
+    }
+    kfi_common_fill(s->turns, config, s->context);
+    for (size_t i = 0; i < config->n_layers; i++) {
+        s->kvs[i].chunk_turns = s->turns;
+        s->kvs[i].token_turns = s->turns + n_chunk;
+    }
+    return KF_OK;
+}
+
 /* Where the chunks of keys of one token are gathered by several threads. */
 static kf_status allocate_chunks(kf_session *s, kf_error *err)
 {
@@ -134,6 +160,7 @@ static kf_status allocate(kf_session *s, kf_error *err)
 {
     const kfi_config *config = kfi_model_config(s->model);
     KFI_TRY(allocate_cache(s, err));
+    KFI_TRY(allocate_turns(s, err));
     KFI_TRY(allocate_chunks(s, err));
     s->x = kfi_alloc(s->model->alloc, s->batch * config->hidden * sizeof(float));
     if (s->x == NULL) {
@@ -218,6 +245,7 @@ void kf_session_free(kf_session *session)
     kfi_workspace_free(session->workspace);
     kfi_free(alloc, session->x, session->batch * config->hidden * sizeof(float));
     kfi_free(alloc, session->kv_memory, session->kv_bytes);
+    kfi_free(alloc, session->turns, session->turn_bytes);
     kfi_free(alloc, session->chunk_memory, session->chunk_bytes);
     kfi_free(alloc, session->kvs, config->n_layers * sizeof *session->kvs);
     kfi_free(alloc, session, sizeof *session);

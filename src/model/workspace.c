@@ -82,6 +82,9 @@ static void lay_out(kfi_workspace *w, cutter *c)
     w->rope_frequencies = cut(c, w->head_dim / 2, sizeof(double));
     w->cosine = cut_floats(c, w->batch, w->head_dim / 2);
     w->sine = cut_floats(c, w->batch, w->head_dim / 2);
+    w->turned_offsets = cut_floats(c, 1, kv_width);
+    w->offset_turns = cut_floats(c, 1, w->head_dim);
+    w->offset_weights = cut_floats(c, w->batch, q_width);
     w->head_piece = cut_floats(c, KFI_HEAD_ROWS, w->hidden);
 }
 
@@ -164,6 +167,7 @@ kf_status kfi_workspace_new(kfi_workspace **workspace, const kfi_config *config,
     for (size_t i = 0; i < w->head_dim / 2; i++) {
         w->rope_frequencies[i] = kfi_rope_frequency(config, i);
     }
+    w->offset_position = SIZE_MAX; /* none yet */
     *workspace = w;
     return KF_OK;
 }

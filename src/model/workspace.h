@@ -42,6 +42,12 @@ struct kfi_workspace {
     float *cosine, *sine;
     size_t rope_first, rope_n;
 
+    /* Of a cache with codes: its layer's offsets, as RoPE turns them at offset_position, what it
+     * turns them by, [cosine, sine][head_dim / 2], and their weights, [batch][n_heads * head_dim].
+     */
+    float *turned_offsets, *offset_turns, *offset_weights;
+    size_t offset_position;
+
     float *head_piece; /* [KFI_HEAD_ROWS][hidden]: decoded rows of a head that is not in memory */
 
     void *memory; /* all of the above in one block, but for what inputs become */

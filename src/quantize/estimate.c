@@ -254,10 +254,11 @@ static uint64_t memory_bytes(const estimate *e)
     const uint64_t workspace =
         KFI_PIPELINE_TOKENS * sizeof(float) * (6 * config->hidden + (has_sparse ? 5 : 4) * widest) +
         KFI_TABLE_PIECE_ROWS * config->hidden * sizeof(float) +
-        /* Its newest keys and values in codes, and the angles of its positions. */
+        /* Its newest keys and values in codes, the angles of its positions, and what its queries
+         * make of the keys' offsets. */
         (KFI_PIPELINE_TOKENS + 2 * KFI_KV_NEWEST) * config->n_kv_heads * 2 *
             (kfi_packed_kv_cols(config->head_dim) + sizeof(uint16_t)) +
-        KFI_PIPELINE_TOKENS * config->head_dim * sizeof(float);
+        KFI_PIPELINE_TOKENS * (1 + config->n_heads) * config->head_dim * sizeof(float);
     const uint64_t logits = e->n_trial_tokens > 0
                                 ? KFI_LOSS_ROWS * (KFI_LOSS_TOKENS + config->hidden) * sizeof(float)
                                 : 0;

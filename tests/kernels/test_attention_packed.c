@@ -20,6 +20,7 @@ typedef struct shape {
     size_t n_heads, head_dim, first, n_tokens;
     float spread; /* of the keys: 20 lets one key take nearly all */
     bool is_fitted;
+    bool has_common;
 } shape;
 
 /* A cache with random keys and values, and queries for tokens first … first + n_tokens - 1. */
@@ -27,7 +28,8 @@ typedef struct packed_case {
     kfi_attention_args args;
     size_t capacity, n_q;
     float *q, *expected, *actual;
-    float *keys, *values; /* as the codes have them, [token][head_dim] */
+    float *keys, *values;                       /* as the codes have them, [token][head_dim] */
+    float *weights, *chunk_turns, *token_turns; /* of the common key */
     unsigned char *scratch;
 } packed_case;
 
@@ -72,6 +74,52 @@ static void codes_free(const kfi_kv_codes *codes, size_t capacity, size_t cols)
     kfi_free(NULL, codes->scales, capacity * sizeof(uint16_t));
 }
 
+/* Radians a token of pair j, from 1 down. */
+static double frequency(size_t j, size_t head_dim)
+{
+    return pow(1e4, -2.0 * (double)j / (double)head_dim);
+}
+
+static size_t n_chunk_floats(const packed_case *c)
+{
+    return (c->args.n_keys / KFI_ATTENTION_CHUNK + 1) * c->args.head_dim;
+}
+
+static void make_common(packed_case *c, kfi_rng *rng)
+{
+    const size_t dim = c->args.head_dim;
+    const size_t half = dim / 2;
+    c->weights = random_floats(c->n_q, rng);
+    c->chunk_turns = kfi_calloc(NULL, n_chunk_floats(c), sizeof(float));
+    c->token_turns = kfi_calloc(NULL, KFI_ATTENTION_CHUNK * dim, sizeof(float));
+    for (size_t j = 0; j < half; j++) {
+        for (size_t i = 0; i < n_chunk_floats(c) / dim; i++) {
+            const double angle = (double)(i * KFI_ATTENTION_CHUNK) * frequency(j, dim);
+            c->chunk_turns[i * dim + j] = (float)cos(angle);
+            c->chunk_turns[i * dim + half + j] = -(float)sin(angle);
+        }
+        for (size_t i = 0; i < KFI_ATTENTION_CHUNK; i++) {
+            const size_t place = (i / 16 * dim + j) * 16 + i % 16;
+            c->token_turns[place] = (float)cos((double)i * frequency(j, dim));
+            c->token_turns[place + half * 16] = (float)sin((double)i * frequency(j, dim));
+        }
+    }
+    c->args.common = (kfi_common_key){c->weights, c->chunk_turns, c->token_turns};
+}
+
+/* What a query has of it at key i; adds the sizes of the products to `absolute`. */
+static double common_score(const packed_case *c, const float *w, size_t i, double *absolute)
+{
+    const size_t half = c->args.head_dim / 2;
+    double score = 0.0;
+    for (size_t j = 0; j < half; j++) {
+        const double angle = (double)i * frequency(j, c->args.head_dim);
+        score += (double)w[j] * cos(angle) + (double)w[half + j] * sin(angle);
+        *absolute += hypot((double)w[j], (double)w[half + j]);
+    }
+    return score * (double)c->args.scale;
+}
+
 static packed_case case_make(const shape *s, kfi_rng *rng)
 {
     packed_case c = {0};
@@ -104,6 +152,9 @@ static packed_case case_make(const shape *s, kfi_rng *rng)
         .scale = 1.0f / sqrtf((float)s->head_dim),
         .scratch = c.scratch};
     store_random(&c, s, rng);
+    if (s->has_common) {
+        make_common(&c, rng);
+    }
     return c;
 }
 
@@ -119,6 +170,11 @@ static void case_free(packed_case *c)
     kfi_free(NULL, c->q, c->n_q * sizeof(float));
     kfi_free(NULL, c->expected, c->n_q * sizeof(float));
     kfi_free(NULL, c->actual, c->n_q * sizeof(float));
+    if (c->weights != NULL) {
+        kfi_free(NULL, c->weights, c->n_q * sizeof(float));
+        kfi_free(NULL, c->chunk_turns, n_chunk_floats(c) * sizeof(float));
+        kfi_free(NULL, c->token_turns, KFI_ATTENTION_CHUNK * c->args.head_dim * sizeof(float));
+    }
     kfi_free(NULL, c->keys, n_kv * sizeof(float));
     kfi_free(NULL, c->values, n_kv * sizeof(float));
     codes_free(&kv->keys, c->capacity, kv->cols);
@@ -128,8 +184,8 @@ static void case_free(packed_case *c)
 /* One result in double. A query's number is off by half a step, max |q| / 65534, and a score by as
  * much a column; three roundings come to it. A weight is off by half a step of its chunk, which is
  * the greatest p s / 65534: no more than 1 / 65534 of all weight times the greatest |value|, for
- * each of 256 keys of a chunk; the chunks' weights sum to the whole. The rest are sums over the
- * keys. */
+ * each of 256 keys of a chunk; the chunks' weights sum to the whole. The score of the common key is
+ * turned twice, in float, and summed over the columns. The rest are sums over the keys. */
 static void check_exact(const packed_case *c, size_t token, size_t head)
 {
     const size_t dim = c->args.head_dim;
@@ -154,8 +210,14 @@ static void check_exact(const packed_case *c, size_t token, size_t head)
             absolute += fabs((double)q[d] * key) * scale;
             column += fabs(key) * scale;
         }
+        double common = 0.0;
+        if (c->weights != NULL) {
+            const float *w = c->weights + token * c->args.ld_q + head * dim;
+            p[i] += common_score(c, w, i, &common);
+        }
         max = fmax(max, p[i]);
-        error = fmax(error, column * q_max / 65534.0 * 1.01 + 6.0 * 0x1p-24 * absolute);
+        error = fmax(error, column * q_max / 65534.0 * 1.01 + 6.0 * 0x1p-24 * absolute +
+                                (double)(dim + 10) * 0x1p-23 * common * scale);
     }
     for (size_t i = 0; i < n; i++) {
         p[i] = exp(p[i] - max);
@@ -222,7 +284,8 @@ static void attends_as_plain_c_does(void **state)
                              .first = firsts[k],
                              .n_tokens = 1 + kfi_rng_below(&rng, k % 3 == 0 ? 40 : 3),
                              .spread = k % 4 == 0 ? 20.0f : 1.0f,
-                             .is_fitted = (i + k) % 3 == 0};
+                             .is_fitted = (i + k) % 3 == 0,
+                             .has_common = (i + k) % 2 == 0};
             check_case(&s, &rng);
         }
     }
@@ -243,7 +306,8 @@ static void attends_for_every_number_of_heads(void **state)
                              .first = 250 + n_heads,
                              .n_tokens = 1 + n_heads % 2,
                              .spread = 1.0f,
-                             .is_fitted = n_heads % 2 == 0};
+                             .is_fitted = n_heads % 2 == 0,
+                             .has_common = n_heads % 3 != 0};
             check_case(&s, &rng);
         }
     }
@@ -252,7 +316,7 @@ static void attends_for_every_number_of_heads(void **state)
 static void gives_the_same_for_every_tile(void **state)
 {
     (void)state;
-    const shape s = {8, 8, 3, 64, 250, 20, 1.0f, false};
+    const shape s = {8, 8, 3, 64, 250, 20, 1.0f, false, true};
     kfi_rng rng;
     kfi_rng_init(&rng, 3);
     for (size_t split = 1; split < 20; split += 3) {
@@ -264,6 +328,7 @@ static void gives_the_same_for_every_tile(void **state)
         kfi_kernels_get()->attention_packed(&part);
         part.dst = c.actual + split * c.args.ld_dst;
         part.q = c.q + split * c.args.ld_q;
+        part.common.weights = c.weights + split * c.args.ld_q;
         part.first = c.args.first + split;
         part.n_tokens = 20 - split;
         kfi_kernels_get()->attention_packed(&part);
@@ -276,7 +341,7 @@ static void gives_the_same_for_every_tile(void **state)
 static void goes_on_from_a_state(void **state)
 {
     (void)state;
-    const shape s = {8, 4, 3, 64, 600, 5, 1.0f, true};
+    const shape s = {8, 4, 3, 64, 600, 5, 1.0f, true, true};
     enum {
         n_rows = 15,
         n_front = 2 * KFI_ATTENTION_CHUNK
@@ -292,6 +357,7 @@ static void goes_on_from_a_state(void **state)
     run.n_keys = n_front;
     kfi_kernels_get()->attention_packed(&run);
     run.kv = kfi_packed_kv_from(&run.kv, n_front);
+    run.common.chunk_turns += n_front / KFI_ATTENTION_CHUNK * s.head_dim;
     run.first -= n_front;
     run.n_keys = c.args.n_keys - n_front;
     run.continues = true;

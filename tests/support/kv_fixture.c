@@ -12,16 +12,19 @@
 #include "session_fixture.h"
 #include "tiny_kerf.h"
 
-/* Every key gets the same number in its slowest pair. */
+/* Every key becomes the same. */
 static void set_key_bias(const tiny_model *tiny, float key_bias)
 {
     for (size_t i_layer = 0; i_layer < tiny->config.n_layers; i_layer++) {
         char name[64];
         (void)snprintf(name, sizeof name, "model.layers.%zu.self_attn.k_proj.bias", i_layer);
+        const size_t width = tiny->config.n_kv_heads * tiny->config.head_dim;
         float *bias = tiny_model_find(tiny, name)->data;
-        for (size_t i = 0; i < tiny->config.n_kv_heads; i++) {
-            bias[(i + 1) * tiny->config.head_dim - 1] = key_bias;
+        for (size_t i = 0; i < width; i++) {
+            bias[i] = key_bias * (float)((i + 1) % 3);
         }
+        (void)snprintf(name, sizeof name, "model.layers.%zu.self_attn.k_proj.weight", i_layer);
+        memset(tiny_model_find(tiny, name)->data, 0, width * tiny->config.hidden * sizeof(float));
     }
 }
 

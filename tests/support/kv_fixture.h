@@ -25,7 +25,7 @@ typedef struct kv_model {
 typedef struct kv_options {
     size_t n_prefix, n_threads;
     bool float_activations;
-    float key_bias; /* of the slowest pair of each head, which RoPE turns by less than 0.1 */
+    float key_bias; /* keys are a bias of this size and nothing else; 0: they have none */
 } kv_options;
 
 kv_model kv_model_new(const char *directory, size_t n_prefix, size_t n_threads);

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <assert.h>
+#include <string.h>
 
 #include "base/half.h"
 #include "base/round.h"
@@ -61,16 +62,40 @@ static int32_t dot_values(const kfi_packed_row *row, const kfi_packed_kv *kv, si
     return sum;
 }
 
-/* The n keys from the front of kv: at most a chunk. */
-static kfi_attention_state attend_chunk(kfi_packed_row *row, const kfi_packed_kv *kv, size_t n,
-                                        size_t head_dim)
+/* Adds the scores of the common key to those of n keys of a chunk. */
+static void add_common(kfi_packed_row *row, const kfi_attention_args *a, size_t i_row,
+                       size_t i_chunk, size_t n)
 {
+    const float *turns = a->common.chunk_turns + i_chunk * a->head_dim;
+    memcpy(row->turned, kfi_common_weights(a, i_row), a->head_dim * sizeof *row->turned);
+    kfi_rope_generic(row->turned, 1, a->head_dim, turns, turns + a->head_dim / 2);
+    for (size_t i = 0; i < n; i++) {
+        const float *panel =
+            a->common.token_turns + i / KFI_PANEL_ROWS * KFI_PANEL_ROWS * a->head_dim;
+        float sum = 0.0f;
+        for (size_t d = 0; d < a->head_dim; d++) {
+            sum = fmaf(row->turned[d], panel[d * KFI_PANEL_ROWS + i % KFI_PANEL_ROWS], sum);
+        }
+        row->keys.scores[i] += sum * a->scale;
+    }
+}
+
+/* The n keys from `begin` on: at most a chunk. */
+static kfi_attention_state attend_chunk(kfi_packed_row *row, const kfi_attention_args *a,
+                                        size_t i_row, size_t begin, size_t n)
+{
+    const kfi_packed_kv part = kfi_packed_kv_from(&a->kv, begin);
+    const kfi_packed_kv *kv = &part;
+    const size_t head_dim = a->head_dim;
     float *const p = row->keys.scores;
     float max = 0.0f;
     float inverse = 0.0f;
     for (size_t i = 0; i < n; i++) {
         const float step = row->query_scale * kfi_half_to_float(kv->keys.scales[i]);
         p[i] = (float)dot_key(row, kv, i, head_dim) * step;
+    }
+    if (a->common.weights != NULL) {
+        add_common(row, a, i_row, begin / KFI_ATTENTION_CHUNK, n);
     }
     const kfi_attention_state state = kfi_soften(p, n);
     for (size_t i = 0; i < n; i++) {
@@ -96,10 +121,9 @@ static void attend_row(const kfi_attention_args *a, size_t i_row)
         state = a->state[i_row];
     }
     for (size_t begin = 0; begin < n_keys; begin += KFI_ATTENTION_CHUNK) {
-        const kfi_packed_kv kv = kfi_packed_kv_from(&a->kv, begin);
         const size_t left = n_keys - begin;
         const kfi_attention_state more = attend_chunk(
-            row, &kv, left < KFI_ATTENTION_CHUNK ? left : KFI_ATTENTION_CHUNK, a->head_dim);
+            row, a, i_row, begin, left < KFI_ATTENTION_CHUNK ? left : KFI_ATTENTION_CHUNK);
         kfi_merge(dst, &state, row->values.results, more, begin == 0 && !a->continues, a->head_dim);
     }
     if (a->state != NULL) {

@@ -256,15 +256,93 @@ static void take_query(kfi_packed_row *row, const float *q, size_t head_dim, flo
     row->query_sum = ilanes_sum(sum);
 }
 
+/* ---- what keys share ---- */
+
+#define COMMON_ROWS   4
+#define COMMON_PANELS (LINE_PARTS == 1 ? 4 : 1)
+
+static void turn_weights(kfi_packed_row *row, const float *weights, const float *turns, size_t dim)
+{
+    const size_t half = dim / 2;
+    for (size_t i = 0; i < half; i += KFI_LANES) {
+        const size_t n = half - i;
+        const lanes a = lanes_load_n(weights + i, n);
+        const lanes b = lanes_load_n(weights + half + i, n);
+        const lanes c = lanes_load_n(turns + i, n);
+        const lanes s = lanes_load_n(turns + half + i, n);
+        lanes_store_n(row->turned + i, lanes_fma(a, c, lanes_negate(lanes_mul(b, s))), n);
+        lanes_store_n(row->turned + half + i, lanes_fma(b, c, lanes_mul(a, s)), n);
+    }
+}
+
+/* Scores of n_panels panels of tokens from token `first` of the chunk on, for `rows` rows, both
+ * constants. */
+INLINE void score_common(kfi_packed_row *row, const kfi_attention_args *a, size_t first,
+                         const int rows, const int n_panels)
+{
+    const size_t panel_floats = a->head_dim * KFI_PANEL_ROWS;
+    const float *turns = a->common.token_turns + first * a->head_dim;
+    lanes sum[COMMON_ROWS][COMMON_PANELS];
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            sum[r][p] = lanes_zero();
+        }
+    }
+    for (size_t d = 0; d < a->head_dim; d++) {
+        lanes t[COMMON_PANELS];
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            t[p] = lanes_load(turns + (size_t)p * panel_floats + d * KFI_PANEL_ROWS);
+        }
+        UNROLL
+        for (int r = 0; r < rows; r++) {
+            const lanes w = lanes_set1(row[r].turned[d]);
+            UNROLL
+            for (int p = 0; p < n_panels; p++) {
+                sum[r][p] = lanes_fma(w, t[p], sum[r][p]);
+            }
+        }
+    }
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int p = 0; p < n_panels; p++) {
+            lanes_store(row[r].common + first + (size_t)p * KFI_PANEL_ROWS,
+                        lanes_mul(sum[r][p], lanes_set1(a->scale)));
+        }
+    }
+}
+
+/* Of the first n tokens of a chunk, for `rows` rows, a constant. */
+INLINE void score_common_rows(kfi_packed_row *row, const kfi_attention_args *a, size_t n,
+                              const int rows)
+{
+    size_t i = 0;
+    for (; i + (COMMON_PANELS - 1) * KFI_PANEL_ROWS < n; i += COMMON_PANELS * KFI_PANEL_ROWS) {
+        score_common(row, a, i, rows, COMMON_PANELS);
+    }
+    for (; i < n; i += KFI_PANEL_ROWS) {
+        score_common(row, a, i, rows, 1);
+    }
+}
+
+/* ---- weights of values ---- */
+
 /* Below, a row's n keys are taken in whole registers, for which the masks of first lanes fold away,
  * and a last one in part. */
 
 /* Scores out of the sums of 16 keys, of which the first n count; the greatest of each lane. */
-INLINE lanes take_scores(kfi_packed_row *row, const uint16_t *scales, size_t i, size_t n, lanes max)
+INLINE lanes take_scores(kfi_packed_row *row, const uint16_t *scales, size_t i, size_t n, lanes max,
+                         bool has_common)
 {
     const lanes sums = lanes_of_int(ilanes_load(row->keys.sums + i));
     const lanes step = lanes_mul(lanes_set1(row->query_scale), lanes_of_halves(scales + i));
-    const lanes s = lanes_mul(sums, step);
+    lanes s = lanes_mul(sums, step);
+    if (has_common) {
+        s = lanes_add(s, lanes_load(row->common + i));
+    }
     lanes_store(row->keys.scores + i, s);
     return lanes_max(lanes_first(s, max, n), max);
 }
@@ -282,7 +360,7 @@ INLINE void take_weights(float *p, const uint16_t *scales, size_t n, float max, 
 
 /* Integer weights of the n keys that a row sees of the chunk, zero up to n_all. */
 static kfi_attention_state soften(kfi_packed_row *row, const kfi_packed_kv *kv, size_t n,
-                                  size_t n_all)
+                                  size_t n_all, bool has_common)
 {
     float *const p = row->keys.scores;
     const size_t n_whole = n / KFI_LANES * KFI_LANES;
@@ -291,10 +369,10 @@ static kfi_attention_state soften(kfi_packed_row *row, const kfi_packed_kv *kv, 
     lanes weight = lanes_zero();
     float inverse = 0.0f;
     for (size_t i = 0; i < n_whole; i += KFI_LANES) {
-        greatest = take_scores(row, kv->keys.scales, i, KFI_LANES, greatest);
+        greatest = take_scores(row, kv->keys.scales, i, KFI_LANES, greatest, has_common);
     }
     if (n_whole < n) {
-        greatest = take_scores(row, kv->keys.scales, n_whole, n - n_whole, greatest);
+        greatest = take_scores(row, kv->keys.scales, n_whole, n - n_whole, greatest, has_common);
     }
     const float max = lanes_greatest(greatest);
     for (size_t i = 0; i < n_whole; i += KFI_LANES) {
@@ -335,9 +413,27 @@ typedef struct row_block {
     kfi_packed_row *rows;
     uint8_t *room; /* of a chunk of keys or values in 8 bits */
     float *dst[KFI_PACKED_ROWS];
-    size_t n_visible[KFI_PACKED_ROWS]; /* keys a row sees, not descending */
+    const float *weights[KFI_PACKED_ROWS]; /* of the common key, where there is one */
+    size_t n_visible[KFI_PACKED_ROWS];     /* keys a row sees, not descending */
     size_t n_rows, n_worked;
 } row_block;
+
+/* The common key's scores of n tokens of the chunk at `begin`, for all rows. */
+static void add_common(const row_block *b, size_t begin, size_t n)
+{
+    const kfi_attention_args *a = b->args;
+    const float *turns = a->common.chunk_turns + begin / KFI_ATTENTION_CHUNK * a->head_dim;
+    size_t r = 0;
+    for (size_t i = 0; i < b->n_worked; i++) {
+        turn_weights(&b->rows[i], b->weights[i], turns, a->head_dim);
+    }
+    for (; r + COMMON_ROWS <= b->n_worked; r += COMMON_ROWS) {
+        score_common_rows(&b->rows[r], a, n, COMMON_ROWS);
+    }
+    for (; r < b->n_worked; r++) {
+        score_common_rows(&b->rows[r], a, n, 1);
+    }
+}
 
 static void attend_chunk(const row_block *b, size_t begin)
 {
@@ -358,9 +454,13 @@ static void attend_chunk(const row_block *b, size_t begin)
                             .next_chunk = 1,
                             .n_chunks = kv.cols / KFI_CHUNK_COLS};
     dot(&scores, n_tokens, keys.bits, b->n_worked);
+    const bool has_common = b->args->common.weights != NULL;
+    if (has_common) {
+        add_common(b, begin, most);
+    }
     for (size_t r = 0; r < b->n_worked; r++) {
         const size_t n = b->n_visible[r] > begin ? least(b->n_visible[r] - begin, most) : 0;
-        more[r] = soften(&rows[r], &kv, n, n_tokens);
+        more[r] = soften(&rows[r], &kv, n, n_tokens, has_common);
     }
     const operand values = operand_of(&kv.values, n_chunks, b->room);
     const product sums = {.dst = rows->values.sums,
@@ -393,6 +493,7 @@ static row_block block_make(const kfi_attention_args *a, size_t first)
         const size_t row = first + least(r, n_rows - 1);
         take_query(&b.rows[r], kfi_attention_query(a, row), a->head_dim, a->scale);
         b.dst[r] = kfi_attention_result(a, row);
+        b.weights[r] = a->common.weights != NULL ? kfi_common_weights(a, row) : NULL;
         b.n_visible[r] = kfi_attention_visible(a, row);
         if (a->continues) {
             b.rows[r].state = a->state[row];
