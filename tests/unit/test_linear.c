@@ -61,11 +61,9 @@ typedef struct sum {
 } sum;
 
 /* Adds the product of a decoded row with x, whose elements are off by up to `off` each. */
-static void add_row(sum *s, const kfi_packed *w, size_t row, const double *x, const double *off)
+static void add_row(sum *s, const float *weights, size_t n, const double *x, const double *off)
 {
-    float weights[COLS];
-    kfi_packed_decode_row(weights, w, row, 0, w->cols);
-    for (size_t k = 0; k < w->cols; k++) {
+    for (size_t k = 0; k < n; k++) {
         s->value += (double)weights[k] * x[k];
         s->size += fabs((double)weights[k] * x[k]);
         s->slack += off == NULL ? 0.0 : fabs((double)weights[k]) * off[k];
@@ -84,41 +82,75 @@ static void half_steps(double *off, const double *x, size_t n, bool is_float)
     }
 }
 
-/* The result of one token and row, side paths included. x is the token as it is, rounded what the
- * matrix sees of it. */
-static sum expected_of(const kfi_linear *linear, size_t row, const float *x, const float *rounded)
+/* What the codes of a layer's matrices say. */
+typedef struct decoded_layer {
+    float matrix[ROWS][COLS], outliers[ROWS][RANK], a[RANK][COLS], b[ROWS][RANK];
+} decoded_layer;
+
+static void decode(float *dst, size_t ld, const kfi_packed *w)
+{
+    for (size_t r = 0; w->codes != NULL && r < w->rows; r++) {
+        kfi_packed_decode_row(dst + r * ld, w, r, 0, w->cols);
+    }
+}
+
+static void decode_layer(decoded_layer *d, const kfi_linear *linear)
+{
+    decode(d->matrix[0], COLS, &linear->packed);
+    decode(d->outliers[0], RANK, &linear->side.outliers);
+    decode(d->a[0], COLS, &linear->side.low_rank_a);
+    decode(d->b[0], RANK, &linear->side.low_rank_b);
+}
+
+/* What the parts of a layer get of a token, and how far it may be off. */
+typedef struct token_inputs {
+    double rounded[COLS], gathered[RANK], gathered_off[RANK], low[RANK], low_off[RANK];
+} token_inputs;
+
+/* x is the token as it is; the matrix sees it rounded, and without the columns of outliers. */
+static void take_token(token_inputs *in, const kfi_linear *linear, const decoded_layer *d,
+                       const float *x)
 {
     const kfi_side_paths *side = &linear->side;
     const bool is_float = !kfi_activation_has_codes(linear->activation);
-    sum s = {0};
-    double in[COLS];
-    double off[COLS];
-    for (size_t k = 0; k < COLS; k++) {
-        in[k] = (double)rounded[k];
+    float without[COLS];
+    float rounded[COLS];
+    memcpy(without, x, sizeof without);
+    for (size_t i = 0; side->outliers.codes != NULL && i < side->outliers.cols; i++) {
+        in->gathered[i] = (double)x[side->columns[i]];
+        without[side->columns[i]] = 0.0f;
     }
-    add_row(&s, &linear->packed, row, in, NULL);
+    round_token(rounded, without, linear->activation);
+    for (size_t k = 0; k < COLS; k++) {
+        in->rounded[k] = (double)rounded[k];
+    }
+    for (size_t r = 0; side->low_rank_a.codes != NULL && r < side->low_rank_a.rows; r++) {
+        sum one = {0};
+        add_row(&one, d->a[r], COLS, in->rounded, NULL);
+        in->low[r] = one.value;
+    }
+    half_steps(in->gathered_off, in->gathered, side->outliers.cols, is_float);
+    half_steps(in->low_off, in->low, side->low_rank_a.rows, is_float);
+}
+
+/* The result of a row, side paths included. */
+static sum expected_of(const kfi_linear *linear, const decoded_layer *d, size_t row,
+                       const token_inputs *in)
+{
+    const kfi_side_paths *side = &linear->side;
+    const kfi_sparse *sparse = &side->sparse;
+    sum s = {0};
+    add_row(&s, d->matrix[row], COLS, in->rounded, NULL);
     if (side->outliers.codes != NULL) {
-        double gathered[RANK];
-        for (size_t i = 0; i < side->outliers.cols; i++) {
-            gathered[i] = (double)x[side->columns[i]];
-        }
-        half_steps(off, gathered, side->outliers.cols, is_float);
-        add_row(&s, &side->outliers, row, gathered, off);
+        add_row(&s, d->outliers[row], side->outliers.cols, in->gathered, in->gathered_off);
     }
     if (side->low_rank_a.codes != NULL) {
-        double t[RANK];
-        for (size_t r = 0; r < side->low_rank_a.rows; r++) {
-            sum one = {0};
-            add_row(&one, &side->low_rank_a, r, in, NULL);
-            t[r] = one.value;
-        }
-        half_steps(off, t, side->low_rank_a.rows, is_float);
-        add_row(&s, &side->low_rank_b, row, t, off);
+        add_row(&s, d->b[row], side->low_rank_a.rows, in->low, in->low_off);
     }
-    const kfi_sparse *sparse = &side->sparse;
     for (size_t i = sparse->starts == NULL ? 0 : sparse->starts[row];
          sparse->starts != NULL && i < sparse->starts[row + 1]; i++) {
-        const double term = (double)kfi_half_to_float(sparse->values[i]) * in[sparse->columns[i]];
+        const float value = kfi_half_to_float(sparse->values[i]);
+        const double term = (double)value * in->rounded[sparse->columns[i]];
         s.value += term;
         s.size += fabs(term);
     }
@@ -136,17 +168,13 @@ static kf_activation activation_of(const char *name)
 /* y of all tokens against the oracle. */
 static void check_result(const kfi_linear *linear, const float *y, const float *x)
 {
+    static decoded_layer d;
+    token_inputs in;
+    decode_layer(&d, linear);
     for (size_t t = 0; t < TOKENS; t++) {
-        float without[COLS];
-        float rounded[COLS];
-        memcpy(without, x + t * COLS, sizeof without);
-        for (size_t i = 0; linear->side.outliers.codes != NULL && i < linear->side.outliers.cols;
-             i++) {
-            without[linear->side.columns[i]] = 0.0f;
-        }
-        round_token(rounded, without, linear->activation);
+        take_token(&in, linear, &d, x + t * COLS);
         for (size_t r = 0; r < ROWS; r++) {
-            const sum s = expected_of(linear, r, x + t * COLS, rounded);
+            const sum s = expected_of(linear, &d, r, &in);
             const double e = fabs((double)y[t * ROWS + r] - s.value);
             if (!(e <= 1e-6 * s.size + s.slack)) {
                 fail_msg("token %zu, row %zu is %g, expected %g", t, r, (double)y[t * ROWS + r],
